@@ -28,14 +28,16 @@ def load_image(source: ImageSource) -> Image.Image:
     """Decode `source` to an upright RGB picture, ignoring color profiles.
 
     Args:
-        source: a path, the bytes of an image file, a Pillow image, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
+        source: a path, the bytes of an image file, a Pillow image, or a uint8 array: [H, W] grey, [H, W, 3] RGB or
+            [H, W, 4] RGBA.
 
     Returns:
         A Pillow image of mode RGB: EXIF orientation applied, transparency composited on white, 16-bit grey divided by
         257 and rounded, the first frame of an animation.
 
     Raises:
-        InputError: the file is missing, empty, too large, truncated or not an image; the array has another shape or dtype.
+        InputError: the file is missing, empty, too large, truncated or not an image; the array has another
+            shape or dtype.
     """
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source), "the array")
