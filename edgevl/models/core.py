@@ -1,0 +1,86 @@
+"""The detector-free core: pixels become a grid of visual tokens, words become text tokens, one transformer fuses them.
+
+Shapes: B batch, S image side, G grid side, V = G * G visual tokens, T text tokens, L = T + V, D width, C channels.
+"""
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from edgevl.config import ModelConfig
+from edgevl.models.fusion import Fusion
+
+PAD_ID = 0
+
+
+class VisionEncoder(nn.Module):
+    """Raw pixels to visual tokens: a timm backbone, a 1x1 convolution, a norm, and a learned 2-D position.
+
+    The position starts as the sine code of the coordinates (half of the channels per axis) and is then trained.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.backbone = timm.create_model(
+            config.backbone, pretrained=False, features_only=True, out_indices=(config.out_index,)
+        )
+        channels = self.backbone.feature_info.channels()[-1]  # pyright: ignore
+        self.project = nn.Conv2d(channels, config.width, kernel_size=1)
+        self.norm = nn.LayerNorm(config.width)
+        self.position = nn.Parameter(0.5 * sine_grid(config.grid, config.width))
+        self.register_buffer("mean", 255.0 * torch.tensor(config.mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("inverse_std", 1 / (255.0 * torch.tensor(config.std).reshape(1, 3, 1, 1)), persistent=False)
+
+    def forward(self, image_B3SS: Tensor) -> Tensor:
+        """`image_B3SS`: float in 0..255, RGB. Returns visual tokens [B, V, D] in row-major order, without position."""
+        features_BCGG = self.backbone((image_B3SS - self.mean) * self.inverse_std)[-1]
+        return self.norm(self.project(features_BCGG).flatten(2).transpose(1, 2))
+
+
+class TextEmbedding(nn.Module):
+    """Token ids to text tokens; the norm puts words and visual tokens on one scale."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.width)
+        self.norm = nn.LayerNorm(config.width)
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.text_length, config.width))
+        nn.init.normal_(self.words.weight, std=config.width**-0.5)
+
+    def forward(self, input_ids_BT: Tensor) -> Tensor:
+        return self.norm(self.words(input_ids_BT)) + self.position[:, : input_ids_BT.shape[1]]
+
+
+class VisionLanguageCore(nn.Module):
+    """Everything that pretraining and every task share."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.vision = VisionEncoder(config)
+        self.text = TextEmbedding(config)
+        self.fusion = Fusion(config.width, config.depth, config.heads, config.mlp_ratio, config.dropout)
+
+    def encode_image(self, image_B3SS: Tensor) -> Tensor:
+        """Float pixels 0..255 [B, 3, S, S] to visual tokens [B, V, D] (no position: the visual losses read these)."""
+        return self.vision(image_B3SS)
+
+    def fuse(self, input_ids_BT: Tensor, visual_BVD: Tensor) -> Tensor:
+        """Fuse text and visual tokens. Returns states [B, T + V, D]; state 0 is that of [CLS]."""
+        tokens_BLD = torch.cat([self.text(input_ids_BT), visual_BVD + self.vision.position], dim=1)
+        keep_BT = (input_ids_BT != PAD_ID).to(tokens_BLD.dtype)
+        keep_BL = torch.cat([keep_BT, torch.ones_like(visual_BVD[:, :, 0])], dim=1)
+        return self.fusion(tokens_BLD, keep_BL)
+
+    def encode_text(self, input_ids_BT: Tensor) -> Tensor:
+        """Text alone through the same transformer. Returns states [B, T, D]."""
+        return self.fusion(self.text(input_ids_BT), (input_ids_BT != PAD_ID).float())
+
+
+def sine_grid(grid: int, width: int) -> Tensor:
+    """Sine-cosine code of the cells of a square grid, [1, grid * grid, width], half of the channels for each axis."""
+    frequency = torch.pi / grid * torch.arange(1, width // 4 + 1).float().clamp(max=grid * 2) / 2
+    phase = (torch.arange(grid) + 0.5)[:, None] * frequency
+    axis = torch.cat([phase.sin(), phase.cos()], dim=1)  # [grid, width // 2]
+    rows, columns = axis[:, None].expand(-1, grid, -1), axis[None].expand(grid, -1, -1)
+    return torch.cat([rows, columns], dim=2).reshape(1, grid * grid, -1)
