@@ -1,0 +1,88 @@
+"""The typer application and `main`, which turns every outcome into an exit code and at most one error line."""
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from edgevl import __version__
+from edgevl.cli import console, data, demo, doctor, measure, model, train
+from edgevl.cli.failures import explain
+
+app = typer.Typer(
+    name="edgevl",
+    help="Small vision-language models without a detector, from raw pixels to a phone, proved on the artifact itself.",
+    epilog="Start with: edgevl demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (demo, doctor, data, train, model, measure):
+    group.add_to(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"edgevl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks, warnings and logs. May stand anywhere on the line.")
+    ] = False,
+) -> None: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code (see `edgevl.errors`). Never raises, but for `--debug`.
+
+    argv: the arguments without the program's name; None means `sys.argv[1:]`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        with _quiet_libraries(debug):
+            code = app(args=arguments, prog_name="edgevl", standalone_mode=False)
+    except BaseException as error:
+        if debug and isinstance(error, Exception):
+            raise
+        code, message = explain(error)
+        if message:
+            console.error_line(message)
+    _flush()
+    return int(code or 0)
+
+
+@contextlib.contextmanager
+def _quiet_libraries(debug: bool) -> Iterator[None]:
+    """Hide other libraries' warnings and info logs: a user reads our lines only. `--debug` shows them."""
+    if debug:
+        yield
+        return
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(previous)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        console.silence_stdout()

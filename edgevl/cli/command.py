@@ -1,0 +1,37 @@
+"""How a command is declared: its help carries one example, and what libraries print goes to stderr."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from edgevl.cli import console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+
+
+def command(app: typer.Typer, name: str, example: str) -> Callable[[F], F]:
+    """Register a function as `edgevl NAME`. `example` is one line that a user can paste."""
+
+    def register(function: F) -> F:
+        @functools.wraps(function)
+        def run(*args: Any, **options: Any) -> Any:
+            with console.library_output_to_stderr():
+                return function(*args, **options)
+
+        app.command(name, epilog=f"Example: {example}")(run)
+        return function
+
+    return register
+
+
+def model_argument(value: str | None) -> Path | None:
+    """A model named on the command line: a folder, or nothing (or `nano`) for the embedded one."""
+    if value is None or (value == "nano" and not Path(value).exists()):
+        return None
+    return Path(value)

@@ -1,0 +1,137 @@
+"""What the commands print: results on stdout, everything else (progress, notes, errors) on stderr."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+ProgressCallback = Callable[[int, int, str], None]
+
+
+def out() -> Console:
+    """The console for results. Made on each call so that a redirected `sys.__stdout__` or a test's capture is used."""
+    return Console(file=result_stream(), soft_wrap=True, highlight=False)
+
+
+def err() -> Console:
+    """The console for progress, notes and errors."""
+    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
+
+
+# While a command runs, `sys.stdout` is stderr (see `library_output_to_stderr`), so that what a library prints never
+# lands inside a result. The real stdout waits here.
+_real_stdout: list[TextIO] = []
+
+
+def result_stream() -> TextIO:
+    return _real_stdout[-1] if _real_stdout else sys.stdout
+
+
+@contextlib.contextmanager
+def library_output_to_stderr() -> Iterator[None]:
+    """Send whatever Python code prints to stderr; only `result` and `print_json` reach the real stdout."""
+    _real_stdout.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _real_stdout.pop()
+
+
+def result(renderable: Any) -> None:
+    """Print a line or a rich renderable on stdout. A closed pipe (`| head`) ends the output, not the command."""
+    with _survive_closed_pipe():
+        out().print(renderable, markup=False)
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON object on stdout. NaN and infinity, which JSON does not have, become null."""
+    with _survive_closed_pipe():
+        stream = result_stream()
+        stream.write(json.dumps(finite(data), indent=2, ensure_ascii=False) + "\n")
+        stream.flush()
+
+
+def finite(value: Any) -> Any:
+    """Copy plain data with every NaN or infinite float replaced by None."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def note(text: str) -> None:
+    """Print one line on stderr."""
+    err().print(text, markup=False)
+
+
+def next_commands(*commands: str) -> None:
+    """Say what to run next: every command ends with this."""
+    console = err()
+    for command in commands:
+        console.print(f"[dim]next:[/dim] [bold]{_escape(command)}[/bold]")
+
+
+def error_line(message: str) -> None:
+    """Print `error: message` as exactly one line, whatever newlines the message holds."""
+    text = " ".join(message.split())
+    err().print(f"[bold red]error:[/bold red] {_escape(text)}")
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    """A plain table: the first column left, the others right."""
+    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index == 0 else "right", header_style="dim")
+    for row in rows:
+        grid.add_row(*[_escape(cell) for cell in row])
+    return grid
+
+
+@contextlib.contextmanager
+def progress_bar(text: str) -> Iterator[ProgressCallback]:
+    """A bar on stderr as a callable (done, total, text). Without a terminal it prints nothing."""
+    console = err()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+
+        def advance(done: int, total: int, what: str = "") -> None:
+            bar.update(task, completed=done, total=total or None, description=what or text)
+
+        yield advance
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+@contextlib.contextmanager
+def _survive_closed_pipe() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing, so that neither later prints nor the interpreter's last flush fail on a closed pipe."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), result_stream().fileno())

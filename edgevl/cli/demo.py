@@ -1,0 +1,33 @@
+"""`edgevl demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevl.cli import console
+from edgevl.cli.command import command
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "demo", example="edgevl demo --out edgevl-demo")(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the bundles, the measurements and the report.")] = Path(
+        "edgevl-demo"
+    ),
+    samples: Annotated[int, typer.Option(min=1, help="Scenes that each artifact is verified on.")] = 1000,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer samples and timed runs: a look, not a result.")] = False,
+) -> None:
+    """Do the main job on the embedded model: answer, export, verify, benchmark, and write one report."""
+    from edgevl.demo import run_demo
+
+    with console.progress_bar("demo") as progress:
+        result = run_demo(out, samples=samples, quick=quick, progress=progress, say=console.note)
+    console.result(str(result.report))
+    console.next_commands(
+        f"open {result.report} in a browser",
+        f'edgevl predict {result.bundles[0]} photo.png "what color is the car?"',
+        "edgevl pretrain --help",
+    )

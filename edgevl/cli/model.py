@@ -1,0 +1,103 @@
+"""`edgevl export`, `verify`, `inspect`, `predict`: from a model to a proved bundle, and an answer from it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevl.cli import console
+from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.errors import VerificationFailed
+
+Bundle = Annotated[Path, typer.Argument(help="A bundle: a folder NAME-TARGET-PRECISION.edgevl.", metavar="BUNDLE")]
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "export", example="edgevl export --target coreml")(export)
+    command(app, "verify", example="edgevl verify nano-onnx-fp32.edgevl --samples 1000")(verify)
+    command(app, "inspect", example="edgevl inspect nano-coreml-fp16.edgevl")(inspect)
+    command(app, "predict", example='edgevl predict nano-onnx-fp32.edgevl photo.png "what color is the car?"')(predict)
+
+
+def export(
+    model: Annotated[str | None, typer.Argument(help="A model folder. Default: the embedded nano.")] = None,
+    target: Annotated[str, typer.Option(help="Where it will run: onnx, coreml.")] = "onnx",
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16. Default: what suits the target.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: NAME-TARGET-PRECISION.edgevl.")] = None,
+    force: Force = False,
+) -> None:
+    """Export a model to a bundle that an app can ship."""
+    from edgevl.export.bundle_export import export_bundle
+
+    with console.progress_bar("export") as progress:
+        bundle = export_bundle(model_argument(model), target, precision, out, force, progress)
+    console.result(str(bundle))
+    console.next_commands(f"edgevl verify {bundle}", f"edgevl inspect {bundle}")
+
+
+def verify(
+    bundle: Bundle,
+    samples: Annotated[int, typer.Option(min=1, help="Samples to run through the artifact.")] = 1000,
+    data: Annotated[str, typer.Option(help="Data to judge on, e.g. scenes:test or scenes:test_style.")] = "scenes:test",
+    json: Json = False,
+) -> None:
+    """Run the artifact and prove it: parity, accuracy, what is inside, digests, golden cases. Exit code 4 if not."""
+    from edgevl.verify import verify_bundle
+
+    with console.progress_bar("verify") as progress:
+        report = verify_bundle(bundle, samples=samples, data=data, progress=progress)
+    if json:
+        console.print_json(report.model_dump())
+    else:
+        _show_verify(report)
+    if not report.ok:
+        raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(_problems(report))}")
+    console.next_commands(f"edgevl bench {bundle}", f'edgevl predict {bundle} photo.png "what color is the car?"')
+
+
+def inspect(bundle: Bundle, json: Json = False) -> None:
+    """Show what a bundle holds: inputs, sizes, weight types, operators, and what was measured."""
+    from edgevl.audit import inspect_bundle
+
+    report = inspect_bundle(bundle)
+    if json:
+        console.print_json(report.model_dump())
+    else:
+        _show_fields(report.model_dump())
+    console.next_commands(f"edgevl verify {bundle}")
+
+
+def predict(
+    bundle: Annotated[str, typer.Argument(help="A bundle or a model folder, or `nano` for the embedded model.")],
+    image: Annotated[Path, typer.Argument(help="A picture file.")],
+    question: Annotated[str, typer.Argument(help="A question, in quotes.")],
+    top: Annotated[int, typer.Option(min=1, help="Answers to list.")] = 5,
+    json: Json = False,
+) -> None:
+    """Answer a question about a picture."""
+    from edgevl.predict import predict as answer
+
+    prediction = answer(model_argument(bundle), image, question, top=top)
+    if json:
+        console.print_json({"answer": prediction.answer, "scores": prediction.scores, "ms": prediction.ms})
+    else:
+        rows = [[label, f"{100 * score:.1f} %"] for label, score in prediction.scores]
+        console.result(console.table(prediction.answer, ["answer", "score"], rows))
+    console.next_commands(f"edgevl verify {bundle}")
+
+
+def _problems(report) -> list[str]:
+    return list(report.audit.problems)
+
+
+def _show_verify(report) -> None:
+    _show_fields(report.model_dump())
+
+
+def _show_fields(data: dict, indent: str = "") -> None:
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            console.result(f"{indent}{key}")
+            _show_fields(value, indent + "  ")
+        else:
+            console.result(f"{indent}{key}: {value}")

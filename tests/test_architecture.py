@@ -1,0 +1,152 @@
+"""The shape of the code: which way imports go, what is imported lazily, and what no file may be called."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINKS = ("training", "quantize", "export")
+# A backend or a heavy library that only some commands need: imported inside the function that needs it.
+LAZY = {
+    "ai_edge_litert", "coremltools", "executorch", "litert_torch", "matplotlib", "onnx", "onnxruntime", "onnxscript",
+    "tensorboard", "tensorrt", "tensorrt_rtx", "torchao", "webdataset",
+}  # fmt: skip
+# Layers, lowest first. A file may import its own layer and those below.
+LAYERS = ("core", "tools", "cli")
+# What orchestrates everything stands with the command line, wherever its file lies.
+TOP_MODULES = {"edgevl.demo", "edgevl.doctor", "edgevl.cli"}
+
+
+def python_files(folder: str) -> list[Path]:
+    """Every Python file below a folder of the repository, each once: links are not followed."""
+    found = []
+    for directory, folders, names in os.walk(ROOT / folder, followlinks=False):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found += [Path(directory, name) for name in names if name.endswith(".py")]
+    return sorted(found)
+
+
+def package_files() -> list[Path]:
+    return [path for folder in ("edgevl", *LINKS) for path in python_files(folder)]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "edgevl" else ("edgevl", *parts))
+
+
+def layer_of(module: str) -> str:
+    if any(module == top or module.startswith(top + ".") for top in TOP_MODULES):
+        return "cli"
+    parts = module.split(".")
+    return "tools" if len(parts) > 1 and parts[1] in LINKS else "core"
+
+
+def imports(tree: ast.AST, top_only: bool = False) -> Iterator[str]:
+    """Names imported. top_only: those that run when the module is imported (not in functions or TYPE_CHECKING)."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif top_only and (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or type_only(node)):
+            continue
+        else:
+            yield from imports(node, top_only)
+
+
+def type_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def parsed(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def test_imports_go_from_the_command_line_down_to_the_core():
+    wrong = []
+    for path in package_files():
+        module = module_name(path)
+        if module == "edgevl.cli" or layer_of(module) == "cli":
+            continue
+        for name in imports(parsed(path)):
+            if name.startswith("edgevl.") and LAYERS.index(layer_of(name)) > LAYERS.index(layer_of(module)):
+                wrong.append(f"{module} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_optional_backends_are_imported_inside_functions():
+    wrong = [
+        f"{module_name(path)} imports {name} at its top"
+        for path in package_files()
+        for name in imports(parsed(path), top_only=True)
+        if name.split(".")[0] in LAZY or name.startswith("torchvision.models.detection")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_bare_name_is_imported():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for folder in ("edgevl", *LINKS, "tests", "tools")
+        for path in python_files(folder)
+        for name in imports(parsed(path))
+        if name.split(".")[0] in LINKS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("line", ["import training", "from export.registry import EXPORTERS", "import quantize.spec"])
+def test_lint_catches_a_bare_import(tmp_path, line):
+    pytest.importorskip("ruff", reason='ruff comes with pip install "edgevl[dev]"')
+    (tmp_path / "wrong.py").write_text(f"{line}\n")
+    command = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 1 and "TID251" in answer.stdout, answer.stdout
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_links_are_relative_and_resolve(name):
+    link = ROOT / "edgevl" / name
+    if not link.is_symlink():
+        pytest.skip("not a checkout with links (a wheel or an sdist holds real files)")
+    assert os.readlink(link) == f"../{name}"
+    assert link.resolve() == (ROOT / name).resolve()
+
+
+def test_no_file_shadows_a_library():
+    libraries = {name for name in sys.stdlib_module_names if not name.startswith("_")} | LAZY
+    libraries |= {"numpy", "PIL", "rich", "timm", "tokenizers", "torch", "torchvision", "typer", "yaml"}
+    allowed = {"inspect", "cli", "data"}
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in package_files()
+        if path.stem in libraries - allowed and path.stem != "__init__"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_tests_are_no_package_and_have_unique_names():
+    files = python_files("tests")
+    assert not [path for path in files if path.name == "__init__.py"]
+    names = [path.name for path in files if path.name != "conftest.py"]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
+def test_files_stay_small():
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in package_files()}
+    assert not {name: lines for name, lines in long.items() if lines > 400}
+
+
+def test_importing_the_package_and_the_command_line_loads_nothing_heavy():
+    heavy = sorted({"torch", "numpy", "timm", "torchvision"} | LAZY)
+    code = f"import sys, edgevl, edgevl.cli; print([name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
