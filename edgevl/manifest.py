@@ -1,0 +1,259 @@
+"""manifest.json: what a bundle says of itself. Everything in it is checked before anything in the bundle is opened.
+
+What was not measured is null, never a guess. The format is described in docs/bundle.md.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from edgevl.config import ModelConfig
+from edgevl.errors import InputError, VerificationFailed
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MAX_JSON_BYTES = 16 * 2**20
+_DRIVE_OR_CONTROL = re.compile(r"[:\x00-\x1f\x7f]")
+
+PRECISIONS = ("fp32", "fp16", "w8", "w4", "w8a8")
+Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8"]
+DType = Literal["float32", "float16", "int32", "int64", "int8", "uint8"]
+
+
+def check_relative(path: str) -> str:
+    """Return `path` if it can only name a file inside its folder, on every system; else raise ValueError."""
+    parts = path.split("/")
+    if not path or len(path) > 255 or "\\" in path or _DRIVE_OR_CONTROL.search(path):
+        raise ValueError(f"{path!r} is not a plain relative path")
+    if path.startswith(("/", "~")) or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{path!r} leaves the bundle's folder")
+    return path
+
+
+def _known_model_fields(values: Any) -> Any:
+    if isinstance(values, dict):
+        try:
+            ModelConfig.from_dict(values)
+        except (InputError, TypeError, ArithmeticError) as error:
+            raise ValueError(str(error)) from None
+    return values
+
+
+RelativePath = Annotated[str, AfterValidator(check_relative)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Text = Annotated[str, Field(max_length=2000)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=2**40)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Real = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+Model = Annotated[ModelConfig, BeforeValidator(_known_model_fields)]
+
+
+class Part(BaseModel):
+    """Base of every section: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorSpec(Part):
+    """An input or output of the artifact."""
+
+    name: Name
+    kind: Literal["tensor", "image"] = "tensor"  # image: the platform's picture type (Core ML)
+    dtype: DType
+    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**20)], ...], Field(min_length=1, max_length=6)]
+    layout: Annotated[str, Field(pattern=r"^[A-Z]{1,6}$")]
+    range: tuple[Real, Real] | None = None
+
+    @model_validator(mode="after")
+    def _layout_fits(self) -> "TensorSpec":
+        if len(self.layout) != len(self.shape):
+            raise ValueError(f'layout "{self.layout}" does not fit shape {list(self.shape)}')
+        return self
+
+
+class Preprocessing(Part):
+    """How a picture becomes the `image` input. docs/bundle.md has the arithmetic."""
+
+    size: Annotated[int, Field(ge=1, le=4096)]
+    orientation: Literal["exif"] = "exif"
+    color: Literal["RGB"] = "RGB"
+    background: Literal["white"] = "white"
+    geometry: Literal["squash"] = "squash"
+    kernel: Literal["triangle"] = "triangle"
+    antialias: Literal[True] = True
+    passes: Literal["horizontal-vertical"] = "horizontal-vertical"
+    rounding: Literal["uint8-per-pass"] = "uint8-per-pass"
+
+
+class TokenizerSpec(Part):
+    file: RelativePath
+    length: Annotated[int, Field(ge=2, le=4096)]
+    vocab_size: Annotated[int, Field(ge=1, le=2**22)]
+    pad_id: Annotated[int, Field(ge=0, le=2**22)] = 0
+
+
+class LabelsSpec(Part):
+    file: RelativePath
+    count: Annotated[int, Field(ge=1, le=2**20)]
+
+
+class FileEntry(Part):
+    sha256: Sha256
+    bytes: Count
+
+
+class Provenance(Part):
+    checkpoint: Text  # "embedded:nano", or the name of the model folder
+    checkpoint_sha256: Sha256 | None
+    recipe: Text | None = None
+    data: Text | None = None
+    commit: Text | None = None
+
+
+class Parity(Part):
+    """Logits of the artifact against those of the float PyTorch program on the same samples."""
+
+    max_abs: Real
+    psnr_db: Real  # 20 log10(max |reference| / rms error), at most 300
+    cosine: Real  # the mean over samples
+    top1_agreement: Share
+    samples: Count
+    data: Text
+    runtime: Text
+
+
+class KindAccuracy(Part):
+    artifact: Share
+    reference: Share | None
+    samples: Count
+
+
+class Accuracy(Part):
+    """Share of right answers; `reference` is the float PyTorch program on the same samples."""
+
+    artifact: Share
+    reference: Share | None
+    samples: Count
+    data: Text
+    ci95: tuple[Share, Share]  # Wilson interval of `artifact`
+    per_kind: dict[Name, KindAccuracy] = {}
+    runtime: Text
+
+
+class Audit(Part):
+    """What is inside the artifact, read from the file alone."""
+
+    ok: bool
+    weight_bytes: dict[Name, Count]
+    op_types: dict[Text, Count] = {}
+    problems: tuple[Text, ...] = ()
+
+
+class Manifest(Part):
+    schema_version: Literal[1]
+    name: Name
+    task: Name
+    target: Name
+    precision: Precision
+    artifact: RelativePath  # a file, or a folder such as model.mlpackage
+    model: Model
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
+    preprocessing: Preprocessing
+    tokenizer: TokenizerSpec
+    labels: LabelsSpec
+    golden: RelativePath
+    versions: dict[Name, Text]
+    license: Text
+    provenance: Provenance
+    files: Annotated[dict[RelativePath, FileEntry], Field(min_length=1, max_length=10_000)]
+    parity: Parity | None = None
+    accuracy: Accuracy | None = None
+    audit: Audit | None = None
+    bench: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        for path in (self.tokenizer.file, self.labels.file, self.golden):
+            if path not in self.files:
+                raise ValueError(f'"{path}" is not among the files')
+        if not any(path == self.artifact or path.startswith(self.artifact + "/") for path in self.files):
+            raise ValueError(f'the artifact "{self.artifact}" is not among the files')
+        if MANIFEST in self.files:
+            raise ValueError(f"{MANIFEST} cannot hold its own digest")
+        if len({path.casefold() for path in self.files}) != len(self.files):
+            raise ValueError("two files differ only in upper and lower case")
+        return self
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Validate the text of a manifest.
+
+    Raises:
+        VerificationFailed: not JSON, a field is missing, unknown or out of its range.
+        InputError: the schema version is newer than this edgevl.
+    """
+    values = parse_json(text, MANIFEST)
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{MANIFEST} has schema version {version}, this edgevl reads up to {SCHEMA_VERSION}: pip install -U edgevl"
+        )
+    return validate(Manifest, values, MANIFEST)
+
+
+def validate(kind: type[Any], values: Any, file: str) -> Any:
+    """Build the pydantic model `kind` from parsed JSON; one line naming `file` and the field if it does not fit."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise VerificationFailed(f"{file} is not valid: {_first(error)}; export the bundle again") from None
+
+
+def _first(error: ValidationError) -> str:
+    problem, count = error.errors(include_url=False, include_input=False)[0], error.error_count()
+    where = ".".join(str(part) for part in problem["loc"]) or "the whole"
+    reason = problem["msg"].removeprefix("Value error, ").splitlines()[0]
+    return f"{where}: {reason}" + (f" (and {count - 1} more)" if count > 1 else "")
+
+
+def parse_json(text: str, file: str) -> Any:
+    """Parse JSON strictly: no NaN, no key twice, no bottomless nesting. Raises `VerificationFailed` naming `file`."""
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not a number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise VerificationFailed(f"{file} is truncated or not JSON ({reason}); export the bundle again") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return values
+
+
+def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
+    """Read a UTF-8 file of a bundle. Raises `VerificationFailed` if it is missing, too large or not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise VerificationFailed(f"{path.name} of the bundle cannot be read ({error.strerror})") from None
+    if len(data) > limit:
+        raise VerificationFailed(f"{path.name} has more than {limit // 2**20} MiB, which no bundle needs")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise VerificationFailed(f"{path.name} is not UTF-8 text; export the bundle again") from None
