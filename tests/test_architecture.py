@@ -19,7 +19,7 @@ LAZY = {
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")
 # What orchestrates everything stands with the command line, wherever its file lies.
-TOP_MODULES = {"edgevl.demo", "edgevl.doctor", "edgevl.cli"}
+TOP_MODULES = {"edgevl.demo", "edgevl.doctor", "edgevl.cli", "edgevl.__main__"}
 
 
 def python_files(folder: str) -> list[Path]:
@@ -117,6 +117,7 @@ def test_links_are_relative_and_resolve(name):
     link = ROOT / "edgevl" / name
     if not link.is_symlink():
         pytest.skip("not a checkout with links (a wheel or an sdist holds real files)")
+    assert link.is_dir(), f"{link} leads nowhere"
     assert os.readlink(link) == f"../{name}"
     assert link.resolve() == (ROOT / name).resolve()
 

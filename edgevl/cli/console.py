@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 ProgressCallback = Callable[[int, int, str], None]
 
@@ -88,13 +89,21 @@ def error_line(message: str) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """A plain table: the first column left, the others right."""
-    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """A plain table: columns of numbers to the right, the rest to the left."""
+    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index == 0 else "right", header_style="dim")
+        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
+        grid.add_column(column, justify="right" if numeric else "left", header_style="dim")
     for row in rows:
-        grid.add_row(*[_escape(cell) for cell in row])
+        grid.add_row(*[Text(cell) for cell in row])
     return grid
+
+
+def _is_number(cell: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(cell.rstrip(" %x").replace(",", ""))
+        return True
+    return cell in ("", "-")
 
 
 @contextlib.contextmanager

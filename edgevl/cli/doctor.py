@@ -4,7 +4,7 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import Json, command
-from edgevl.errors import EdgeVLError
+from edgevl.errors import EdgeVLError, MissingDependency
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +21,9 @@ def doctor(json: Json = False) -> None:
     else:
         _show(report)
     if not report.ok:
-        raise EdgeVLError("; ".join(report.problems))
+        error = EdgeVLError("; ".join(report.problems))
+        error.exit_code = MissingDependency.exit_code if report.missing else EdgeVLError.exit_code
+        raise error
     console.next_commands("edgevl demo")
 
 
@@ -36,7 +38,7 @@ def _show(report) -> None:
     console.result(console.table("Targets", ["target", "export", "run", "verify", "how, or what is missing"], rows))
     console.result("")
     rows = [[p.name, p.version or "missing", p.fix] for p in report.packages]
-    console.result(console.table("Packages", ["package", "version", "to install"], rows))
+    console.result(console.table("Packages", ["package", "version", "to install it"], rows))
     console.result("")
     for check in report.checks:
         console.result(f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.detail}")
