@@ -85,4 +85,4 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        console.silence_stdout()
+        console.silence(sys.stdout)

@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import IO, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -15,22 +16,29 @@ from rich.text import Text
 ProgressCallback = Callable[[int, int, str], None]
 
 
+class SafeConsole(Console):
+    """Rich ends the process when a pipe closes (`| head`); here only the output ends, and the exit code stays."""
+
+    def on_broken_pipe(self) -> None:
+        silence(self.file)
+
+
 def out() -> Console:
     """The console for results. Made on each call so that a redirected `sys.__stdout__` or a test's capture is used."""
-    return Console(file=result_stream(), soft_wrap=True, highlight=False)
+    return SafeConsole(file=result_stream(), soft_wrap=True, highlight=False)
 
 
 def err() -> Console:
     """The console for progress, notes and errors."""
-    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    return SafeConsole(file=sys.stderr, soft_wrap=True, highlight=False)
 
 
 # While a command runs, `sys.stdout` is stderr (see `library_output_to_stderr`), so that what a library prints never
 # lands inside a result. The real stdout waits here.
-_real_stdout: list[TextIO] = []
+_real_stdout: list[IO[str]] = []
 
 
-def result_stream() -> TextIO:
+def result_stream() -> IO[str]:
     return _real_stdout[-1] if _real_stdout else sys.stdout
 
 
@@ -47,16 +55,17 @@ def library_output_to_stderr() -> Iterator[None]:
 
 def result(renderable: Any) -> None:
     """Print a line or a rich renderable on stdout. A closed pipe (`| head`) ends the output, not the command."""
-    with _survive_closed_pipe():
-        out().print(renderable, markup=False)
+    out().print(renderable, markup=False)
 
 
 def print_json(data: Any) -> None:
     """Print one JSON object on stdout. NaN and infinity, which JSON does not have, become null."""
-    with _survive_closed_pipe():
-        stream = result_stream()
+    stream = result_stream()
+    try:
         stream.write(json.dumps(finite(data), indent=2, ensure_ascii=False) + "\n")
         stream.flush()
+    except BrokenPipeError:
+        silence(stream)
 
 
 def finite(value: Any) -> Any:
@@ -79,13 +88,13 @@ def next_commands(*commands: str) -> None:
     """Say what to run next: every command ends with this."""
     console = err()
     for command in commands:
-        console.print(f"[dim]next:[/dim] [bold]{_escape(command)}[/bold]")
+        console.print(f"[dim]next:[/dim] [bold]{escape(command)}[/bold]")
 
 
 def error_line(message: str) -> None:
     """Print `error: message` as exactly one line, whatever newlines the message holds."""
     text = " ".join(message.split())
-    err().print(f"[bold red]error:[/bold red] {_escape(text)}")
+    err().print(f"[bold red]error:[/bold red] {escape(text)}")
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
@@ -126,21 +135,7 @@ def progress_bar(text: str) -> Iterator[ProgressCallback]:
         yield advance
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-@contextlib.contextmanager
-def _survive_closed_pipe() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        silence_stdout()
-
-
-def silence_stdout() -> None:
-    """Point stdout at nothing, so that neither later prints nor the interpreter's last flush fail on a closed pipe."""
+def silence(stream: IO[str]) -> None:
+    """Point a stream at nothing: neither later prints nor the interpreter's last flush fail on a closed pipe."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), result_stream().fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

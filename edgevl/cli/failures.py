@@ -36,7 +36,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return INTERRUPTED, "interrupted"
     if isinstance(error, UsageError):
-        return 2, _usage(error)
+        return 2, _usage(error) if str(error) else ""  # "" after the help that a bare command shows
     if isinstance(error, EdgeVLError):
         return error.exit_code, str(error)
     if isinstance(error, BrokenPipeError):
