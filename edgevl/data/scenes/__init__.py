@@ -1,0 +1,25 @@
+"""Scenes, the embedded data set: compositions of real artwork with exact annotations, generated from (seed, index)."""
+
+from edgevl.data.scenes.captions import Referring, Statement
+from edgevl.data.scenes.names import ANSWERS, CATEGORIES, COLORS, GROUP_OF, GROUPS, SIZES, SPLITS
+from edgevl.data.scenes.questions import QUESTION_KINDS, Question
+from edgevl.data.scenes.scene import Scene, SceneObject, Scenes
+from edgevl.data.scenes.vocabulary import VOCABULARY
+
+__all__ = [
+    "ANSWERS",
+    "CATEGORIES",
+    "COLORS",
+    "GROUPS",
+    "GROUP_OF",
+    "QUESTION_KINDS",
+    "SIZES",
+    "SPLITS",
+    "VOCABULARY",
+    "Question",
+    "Referring",
+    "Scene",
+    "SceneObject",
+    "Scenes",
+    "Statement",
+]

@@ -1,0 +1,164 @@
+"""A scene: image, objects and everything that can truthfully be said about it.
+
+S: side of the image in pixels; C: cells a side of a grid.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from edgevl.data.scenes import artwork, backgrounds
+from edgevl.data.scenes.captions import Referring, Statement, make_captions, make_referring, make_statements
+from edgevl.data.scenes.facts import View
+from edgevl.data.scenes.layout import Item, place, sample_items
+from edgevl.data.scenes.names import CATEGORIES, COLORS, FAMILY_OF_SPLIT, GROUP_OF, SIZES, SPLITS
+from edgevl.data.scenes.questions import Question, make_questions
+from edgevl.errors import InputError, unknown_name
+
+MIN_SIZE = 32
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object. box: x0, y0, x1, y1 of the whole sprite, float pixels, half-open. mask: bool [S, S], the visible
+    part. size: "small" or "large"."""
+
+    category: str
+    category_id: int
+    group: str
+    color: str
+    color_id: int
+    size: str
+    box: tuple[float, float, float, float]
+    mask: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass
+class Scene:
+    """image: uint8 [S, S, 3] RGB. owner: int8 [S, S], index of the object seen at each pixel, -1 for background.
+
+    The texts are methods. Each draws from its own generator, made from (split, seed, index, purpose), so that asking
+    for one never changes another.
+    """
+
+    split: str
+    seed: int
+    index: int
+    image: np.ndarray = field(repr=False)
+    objects: tuple[SceneObject, ...]
+    owner: np.ndarray = field(repr=False)
+
+    @cached_property
+    def class_map(self) -> np.ndarray:
+        """uint8 [S, S]: category_id + 1, 0 for background."""
+        table = np.array([0] + [o.category_id + 1 for o in self.objects], dtype=np.uint8)
+        return table[self.owner + 1]
+
+    @cached_property
+    def view(self) -> View:
+        return View(self.objects, self.image.shape[0], self.split)
+
+    def _rng(self, purpose: str) -> random.Random:
+        return random.Random(f"{self.split}/{self.seed}/{self.index}/{purpose}")
+
+    def questions(self, n: int = 4, kinds: Sequence[str] | None = None) -> list[Question]:
+        """Up to `n` different questions; `kinds` limits them to some of QUESTION_KINDS (else InputError)."""
+        return make_questions(self.view, self._rng("questions"), n, kinds)
+
+    def captions(self, n: int = 2) -> list[str]:
+        """Up to `n` different sentences that are true of the scene."""
+        return [true for true, _ in make_captions(self.view, self._rng("captions"), n)]
+
+    def negative_caption(self, n: int = 2) -> list[str]:
+        """captions(n), each with one fact changed so that it is false of the scene; the i-th belongs to the i-th."""
+        return [false for _, false in make_captions(self.view, self._rng("captions"), n)]
+
+    def statements(self, n: int = 4) -> list[Statement]:
+        """Up to `n` different sentences with their truth, half of them false."""
+        return make_statements(self.view, self._rng("statements"), n)
+
+    def referring(self, n: int = 2) -> list[Referring]:
+        """Up to `n` phrases that each fit exactly one object."""
+        return make_referring(self.view, self._rng("referring"), n)
+
+    def grid(self, cells: int) -> dict[str, np.ndarray]:
+        """What each cell of a cells x cells grid shows: class_ids (category_id + 1), color_ids (color_id + 1),
+        size_ids (1 small, 2 large), all uint8 [C, C] with 0 for background, and objects int8 [C, C] (-1 background).
+
+        A cell belongs to the object that covers most of it, if the objects cover at least a quarter of the cell.
+        """
+        size = self.owner.shape[0]
+        if not 1 <= cells <= size:
+            raise InputError(f"a grid of {cells} cells: allowed are 1 to {size}, the side of the image in pixels")
+        index = _majority(self.owner, len(self.objects), cells)
+        tables = {
+            "class_ids": [o.category_id + 1 for o in self.objects],
+            "color_ids": [o.color_id + 1 for o in self.objects],
+            "size_ids": [SIZES.index(o.size) + 1 for o in self.objects],
+        }
+        maps = {name: np.array([0, *ids], dtype=np.uint8)[index + 1] for name, ids in tables.items()}
+        return maps | {"objects": index}
+
+
+def _majority(owner: np.ndarray, count: int, cells: int) -> np.ndarray:
+    size = owner.shape[0]
+    edges = np.arange(cells) * size // cells
+    shown = (owner[None] == np.arange(count, dtype=np.int8)[:, None, None]).astype(np.int32)  # [N, S, S]
+    if size % cells == 0:
+        shown = shown.reshape(count, cells, size // cells, size).sum(2)
+        pixels = shown.reshape(count, cells, cells, size // cells).sum(3)
+    else:
+        pixels = np.add.reduceat(np.add.reduceat(shown, edges, axis=1), edges, axis=2)
+    sides = np.diff(np.append(edges, size))
+    covered = 4 * pixels.sum(0) >= sides[:, None] * sides[None]
+    return np.where(covered, pixels.argmax(0), -1).astype(np.int8)
+
+
+class Scenes(Sequence[Scene]):
+    """The endless data set of one split: `Scenes("train")[7]`. (split, seed, index, size) decides every byte.
+
+    split: one of SPLITS (else InputError). size: side of the images in pixels, 32 or more.
+    """
+
+    def __init__(self, split: str = "train", seed: int = 0, size: int = 128):
+        if split not in SPLITS:
+            raise unknown_name("split of Scenes", split, SPLITS)
+        if size < MIN_SIZE:
+            raise InputError(f"Scenes of {size} pixels: the smallest side is {MIN_SIZE}")
+        self.split, self.seed, self.size = split, seed, size
+        self.family = FAMILY_OF_SPLIT[split]
+
+    def __repr__(self) -> str:
+        return f"Scenes(split={self.split!r}, seed={self.seed}, size={self.size})"
+
+    def __len__(self) -> int:
+        return 2**31 - 1
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self.scene(index) for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Scene:  # type: ignore[override]
+        return self.scene(index)
+
+    def scene(self, index: int) -> Scene:
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index}: allowed are 0 to {len(self) - 1}")
+        rng = random.Random(f"{self.split}/{self.seed}/{index}")
+        items, owner = place(rng, sample_items(rng, self.split, self.size), self.family, self.size)
+        image = backgrounds.paint(rng, self.size)
+        objects = []
+        for i, item in enumerate(items):
+            shape = artwork.sprite(self.family, item.category_id, item.side)
+            artwork.paste(image, shape, item.color, item.x, item.y, item.flip)
+            objects.append(_scene_object(item, shape.alpha.shape, owner == i))
+        return Scene(self.split, self.seed, index, image, tuple(objects), owner)
+
+
+def _scene_object(item: Item, shape: tuple[int, ...], mask: np.ndarray) -> SceneObject:
+    category = CATEGORIES[item.category_id]
+    box = (float(item.x), float(item.y), float(item.x + shape[1]), float(item.y + shape[0]))
+    color_id = COLORS.index(item.color)
+    return SceneObject(category, item.category_id, GROUP_OF[category], item.color, color_id, item.size, box, mask)
