@@ -70,11 +70,15 @@ class Scene:
 
     def captions(self, n: int = 2) -> list[str]:
         """Up to `n` different sentences that are true of the scene."""
-        return [true for true, _ in make_captions(self.view, self._rng("captions"), n)]
+        return [true for true, _ in self.caption_pairs(n)]
+
+    def caption_pairs(self, n: int = 2) -> list[tuple[str, str]]:
+        """Up to `n` pairs of a true sentence and the same with one fact changed so that it is false."""
+        return make_captions(self.view, self._rng("captions"), n)
 
     def negative_caption(self, n: int = 2) -> list[str]:
         """captions(n), each with one fact changed so that it is false of the scene; the i-th belongs to the i-th."""
-        return [false for _, false in make_captions(self.view, self._rng("captions"), n)]
+        return [false for _, false in self.caption_pairs(n)]
 
     def statements(self, n: int = 4) -> list[Statement]:
         """Up to `n` different sentences with their truth, half of them false."""
