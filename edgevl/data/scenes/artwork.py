@@ -23,6 +23,7 @@ RGB = {
 KNEE = 176
 DARKEST = 96  # of 256: the share of the color left at luminance 0
 LOW, HIGH = 66, 208  # where the 5th and the 95th percentile of a sprite's luminance are put
+MEDIAN = (136, 180)  # where the median must then lie: an orange sprite that is mostly dark would be called brown
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def load_family(family: str) -> tuple[Sprite, ...]:
 
 
 def _normalize(rgba: np.ndarray) -> Sprite:
-    """Crop to the alpha, take the luminance and stretch it to LOW..HIGH: every sprite gets the same contrast."""
+    """Crop to the alpha, take the luminance and stretch it to LOW..HIGH: every sprite gets the same contrast and
+    about the same brightness."""
     alpha = rgba[..., 3]
     rows, columns = np.nonzero((alpha >= 64).any(1))[0], np.nonzero((alpha >= 64).any(0))[0]
     rgba = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.int32)
@@ -66,6 +68,8 @@ def _normalize(rgba: np.ndarray) -> Sprite:
     span = max(high - low, 48)  # a nearly flat sprite is not stretched into noise
     middle = (LOW + HIGH) // 2
     stretched = middle + (2 * luminance - low - high) * (HIGH - LOW) // (2 * span)
+    usual = int(np.sort(stretched[alpha >= 128])[len(values) // 2])
+    stretched += min(max(usual, MEDIAN[0]), MEDIAN[1]) - usual
     return Sprite(np.clip(stretched, 0, 255).astype(np.uint8), alpha, alpha >= 128)
 
 
