@@ -9,28 +9,33 @@ from edgevl.cli import console
 from edgevl.cli.command import command
 
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with EdgeVL.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, e.g. optimizer.lr=0.001", metavar="KEY=VALUE")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the recipe, e.g. optimizer.lr=3e-4", metavar="KEY=VALUE")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/NAME of the recipe.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the same run.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "pretrain", example="edgevl pretrain pretrain_scenes_nano steps=200 out=runs/try")(pretrain)
-    command(app, "finetune", example="edgevl finetune finetune_scenes_vqa_nano out=runs/vqa")(finetune)
+    command(app, "pretrain", example="edgevl pretrain pretrain_scenes_nano steps=200 --out runs/try")(pretrain)
+    command(app, "finetune", example="edgevl finetune finetune_scenes_nano init=runs/try/model --out runs/vqa")(finetune)
 
 
-def pretrain(recipe: Recipe, overrides: Overrides = None, resume: Resume = False) -> None:
+def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
     """Pretrain with masked words, matching, contrast, and the three visual losses."""
-    from edgevl.training import pretrain as stage
+    from edgevl.training.pretrain import run
 
-    folder = stage.run(Path(recipe), overrides or [], resume=resume)
+    with console.progress_bar("pretrain") as progress:
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
-    console.next_commands(f"edgevl finetune finetune_scenes_vqa_nano init={folder}")
+    console.next_commands(f"edgevl finetune finetune_scenes_nano init={folder / 'model'}")
 
 
-def finetune(recipe: Recipe, overrides: Overrides = None, resume: Resume = False) -> None:
-    """Fine-tune a pretrained model for a task."""
-    from edgevl.training import finetune as stage
+def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
+    """Fine-tune a pretrained model to answer questions."""
+    from edgevl.training.finetune import run
 
-    folder = stage.run(Path(recipe), overrides or [], resume=resume)
+    with console.progress_bar("finetune") as progress:
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
-    console.next_commands(f"edgevl export {folder} --target onnx")
+    console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")

@@ -1,0 +1,308 @@
+"""Everything that a user can get wrong: the right exit code and exactly one clear line, never a traceback.
+
+The table is the documentation: one row is one mistake, what its one line must hold, and the exit code.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+QUESTION = "what color is the car?"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One mistake. Words in braces are files of the `place` fixture."""
+
+    line: tuple[str, ...]
+    fragment: str
+    code: int = 2
+
+
+BAD = {
+    # pictures
+    "missing picture": Bad(("predict", "{onnx}", "{dir}/none.png", QUESTION), 'no file "'),
+    "folder as picture": Bad(("predict", "{onnx}", "{dir}", QUESTION), "is a folder, not a picture"),
+    "text as picture": Bad(("predict", "{onnx}", "{text}", QUESTION), "not an image"),
+    "empty picture file": Bad(("predict", "{onnx}", "{empty}", QUESTION), "is empty (0 bytes)"),
+    "truncated picture": Bad(("predict", "{onnx}", "{truncated}", QUESTION), "truncated"),
+    "too many pixels": Bad(("predict", "{onnx}", "{bomb}", QUESTION), "pixels"),
+    # questions
+    "empty question": Bad(("predict", "{onnx}", "{photo}", ""), "question"),
+    "blank question": Bad(("predict", "{onnx}", "{photo}", "  \t "), "question"),
+    "no question": Bad(("predict", "{onnx}", "{photo}"), "QUESTION"),
+    # targets and precisions
+    "unknown target": Bad(("export", "--target", "coremll", "--out", "{new}"), 'did you mean "coreml"?'),
+    "planned target": Bad(("export", "--target", "tensorrt", "--out", "{new}"), "Available now: onnx, coreml"),
+    "misspelt precision": Bad(
+        ("export", "--target", "onnx", "--precision", "fp23", "--out", "{new}"), 'did you mean "fp32"?'
+    ),
+    "precision of another target": Bad(
+        ("export", "--target", "onnx", "--precision", "w4", "--out", "{new}"), "Known: fp32"
+    ),
+    # models and bundles
+    "missing model": Bad(("export", "{dir}/none", "--out", "{new}"), "no model folder"),
+    "folder that is no model": Bad(("export", "{folder}", "--out", "{new}"), "config.json is missing"),
+    "model with broken JSON": Bad(("export", "{brokenmodel}", "--out", "{new}"), "config.json"),
+    "model with truncated weights": Bad(("export", "{shortmodel}", "--out", "{new}"), "model.safetensors"),
+    "missing bundle": Bad(("verify", "{dir}/none.edgevl"), "none.edgevl"),
+    "folder that is no bundle": Bad(("verify", "{folder}"), "manifest.json"),
+    "file as bundle": Bad(("inspect", "{text}"), "text.png"),
+    "manifest that is not JSON": Bad(("verify", "{brokenbundle}"), "manifest.json", code=4),
+    "manifest of another schema": Bad(("verify", "{futurebundle}"), "schema", code=4),
+    "manifest that leaves its folder": Bad(("verify", "{escapingbundle}"), "leaves the bundle", code=4),
+    "tampered weights": Bad(("verify", "{tamperedbundle}", "--samples", "2"), "has changed", code=4),
+    "truncated bundle": Bad(("verify", "{shortbundle}", "--samples", "2"), "is missing", code=4),
+    # outputs
+    "existing output": Bad(("export", "--out", "{onnx}"), "--force"),
+    "output that is another folder": Bad(("export", "--out", "{folder}", "--force"), "not a bundle"),
+    "output below a file": Bad(("export", "--out", "{text}/x.edgevl"), "--out"),
+    "output in a folder without files": Bad(("export", "--out", "/proc/x.edgevl"), "--out"),
+    # numbers and names
+    "samples that are no number": Bad(("verify", "{onnx}", "--samples", "many"), "--samples"),
+    "no samples": Bad(("verify", "{onnx}", "--samples", "0"), "--samples"),
+    "negative top": Bad(("predict", "{onnx}", "{photo}", QUESTION, "--top", "-1"), "--top"),
+    "unknown data set": Bad(("verify", "{onnx}", "--data", "scense:test"), 'did you mean "scenes"?'),
+    "unknown split": Bad(("verify", "{onnx}", "--data", "scenes:tset"), 'did you mean "test"?'),
+    "unknown split to write": Bad(("data", "scenes", "--split", "tets", "--out", "{new}"), 'did you mean "test"?'),
+    "no scenes": Bad(("data", "scenes", "--count", "0", "--out", "{new}"), "--count"),
+    "scenes into an existing folder": Bad(("data", "scenes", "--count", "1", "--out", "{folder}"), "--force"),
+    "unknown opponent": Bad(("bench", "--against", "region-hevy"), 'did you mean "region-heavy"?'),
+    "unknown preset": Bad(("bench", "--preset", "quik"), 'did you mean "quick"?'),
+    "no threads": Bad(("bench", "--threads", "0"), "--threads"),
+    # recipes
+    "missing recipe": Bad(("pretrain", "{dir}/none.yaml"), "none.yaml"),
+    "misspelt recipe": Bad(("pretrain", "pretrain_scenes_nanno"), 'did you mean "pretrain_scenes_nano"?'),
+    "misspelt recipe key": Bad(("pretrain", "pretrain_scenes_nano", "stepps=3"), 'did you mean "steps"?'),
+    "override without a value": Bad(("pretrain", "pretrain_scenes_nano", "steps"), "key=value"),
+    "override of the wrong type": Bad(("pretrain", "pretrain_scenes_nano", "steps=often"), "steps"),
+    "recipe that is not YAML": Bad(("pretrain", "{badyaml}"), "bad.yaml"),
+    "recipe that is a folder": Bad(("finetune", "{folder}"), "folder"),
+    # reports
+    "bench file that is not JSON": Bad(("report", "{onnx}", "--bench", "{text}", "--out", "{new}"), "text.png"),
+    # the command line itself
+    "unknown command": Bad(("verfy", "{onnx}"), "Did you mean 'verify'?"),
+    "unknown option": Bad(("verify", "{onnx}", "--sample", "3"), "--samples"),
+    "too many arguments": Bad(("inspect", "{onnx}", "{onnx}"), "extra argument"),
+}
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory, photo, onnx_bundle) -> dict[str, Path]:
+    """The files that the table names."""
+    folder = tmp_path_factory.mktemp("bad")
+    files = {name: folder / f"{name}.png" for name in ("text", "empty", "truncated", "bomb")}
+    files["text"].write_text("this is not an image\n")
+    files["empty"].write_bytes(b"")
+    files["truncated"].write_bytes(photo.read_bytes()[:-200])
+    Image.new("1", (20000, 20000)).save(files["bomb"])
+    (folder / "folder").mkdir()
+    (folder / "folder" / "note.txt").write_text("keep me\n")
+    (folder / "bad.yaml").write_text("steps: [1, 2\n")
+    places = {"dir": folder, "folder": folder / "folder", "badyaml": folder / "bad.yaml", "photo": photo}
+    return {**files, **places, "onnx": onnx_bundle, **_models(folder), **_bundles(folder, onnx_bundle)}
+
+
+def _models(folder: Path) -> dict[str, Path]:
+    from edgevl.checkpoint import EMBEDDED
+
+    broken, short = folder / "brokenmodel", folder / "shortmodel"
+    shutil.copytree(EMBEDDED, broken)
+    (broken / "config.json").write_text("{")
+    shutil.copytree(EMBEDDED, short)
+    _cut(short / "model.safetensors")
+    return {"brokenmodel": broken, "shortmodel": short}
+
+
+def _bundles(folder: Path, good: Path) -> dict[str, Path]:
+    names = ("broken", "future", "escaping", "tampered", "short")
+    copies = {f"{name}bundle": Path(shutil.copytree(good, folder / f"{name}.edgevl")) for name in names}
+    manifest = json.loads((good / "manifest.json").read_text())
+    _write(copies["brokenbundle"], "{")
+    _write(copies["futurebundle"], json.dumps({**manifest, "schema_version": 999}))
+    _write(copies["escapingbundle"], json.dumps({**manifest, "artifact": "../../etc/passwd"}))
+    artifact = copies["tamperedbundle"] / manifest["artifact"]
+    data = bytearray(artifact.read_bytes())
+    data[len(data) // 2] ^= 1
+    artifact.write_bytes(data)
+    (copies["shortbundle"] / manifest["artifact"]).unlink()
+    return copies
+
+
+def _write(bundle: Path, text: str) -> None:
+    (bundle / "manifest.json").write_text(text)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_the_table_is_long_enough():
+    assert len(BAD) >= 24
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name, place, edgevl, tmp_path):
+    bad = BAD[name]
+    answer = edgevl(*[word.format(**place, new=tmp_path / "new.edgevl") for word in bad.line])
+    assert answer.code == bad.code, answer
+    assert len(answer.errors) == 1 and bad.fragment in answer.errors[0], answer.err
+    assert answer.err.splitlines()[-1] == answer.errors[0]
+    assert "Traceback" not in answer.err
+    assert not list(tmp_path.iterdir()), "left something behind"
+
+
+def test_a_refused_output_is_left_as_it_was(place, edgevl):
+    edgevl("export", "--out", place["folder"], "--force")
+    assert (place["folder"] / "note.txt").read_text() == "keep me\n"
+
+
+def scores(edgevl, bundle: Path, picture: Path, question: str = QUESTION) -> list:
+    answer = edgevl("predict", bundle, picture, question, "--json")
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)["scores"]
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_rotated_photo_answers_as_the_upright_one(orientation, photo, onnx_bundle, edgevl, tmp_path):
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    turned = Image.open(photo).transpose(Image.Transpose(undo))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert scores(edgevl, onnx_bundle, tmp_path / "turned.png") == scores(edgevl, onnx_bundle, photo)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+def test_pictures_of_every_mode_are_answered(mode, photo, onnx_bundle, edgevl, tmp_path):
+    picture = Image.open(photo)
+    picture = picture.convert("L").convert("I;16") if mode == "I;16" else picture.convert(mode)
+    path = tmp_path / ("picture.tiff" if mode == "CMYK" else "picture.png")
+    picture.save(path)
+    assert len(scores(edgevl, onnx_bundle, path)) == 5
+
+
+def test_an_opaque_rgba_or_lossless_webp_answers_as_the_rgb_one(photo, onnx_bundle, edgevl, tmp_path):
+    Image.open(photo).convert("RGBA").save(tmp_path / "alpha.png")
+    Image.open(photo).save(tmp_path / "same.webp", lossless=True)
+    wanted = scores(edgevl, onnx_bundle, photo)
+    assert scores(edgevl, onnx_bundle, tmp_path / "alpha.png") == wanted
+    assert scores(edgevl, onnx_bundle, tmp_path / "same.webp") == wanted
+
+
+@pytest.mark.parametrize(
+    "question", ["¿de qué color es el coche?", "🚗 color?", "车是什么颜色", "WHAT COLOR?!"]
+)
+def test_questions_in_any_script_are_answered(question, photo, onnx_bundle, edgevl):
+    assert len(scores(edgevl, onnx_bundle, photo, question)) == 5
+
+
+def test_a_very_long_question_is_answered_with_a_warning(photo, onnx_bundle, edgevl):
+    answer = edgevl("predict", onnx_bundle, photo, "what color is the car " * 2000, "--json")
+    assert answer.code == 0 and len(json.loads(answer.out)["scores"]) == 5
+    assert "warning: the question is longer than" in answer.err
+
+
+def test_both_targets_give_the_same_answer(photo, onnx_bundle, coreml_bundle, edgevl):
+    answers = [
+        json.loads(edgevl("predict", bundle, photo, QUESTION, "--json").out)["answer"]
+        for bundle in (onnx_bundle, coreml_bundle)
+    ]
+    assert answers[0] == answers[1]
+
+
+# What only another process shows: missing packages, full disks, signals.
+
+
+def run(*arguments: object, code: str = "", **options) -> subprocess.CompletedProcess:
+    script = f"{code}\nimport sys\nfrom edgevl.cli import main\nsys.exit(main())"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def one_error(answer: subprocess.CompletedProcess, code: int, fragment: str) -> None:
+    errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+    assert answer.returncode == code, answer.stderr
+    assert len(errors) == 1 and fragment in errors[0], answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {name!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "line"),
+    [
+        ("coremltools", ["export", "--target", "coreml", "--out", "{new}"]),
+        ("onnxscript", ["export", "--target", "onnx", "--out", "{new}"]),
+        ("onnxruntime", ["predict", "{onnx}", "{photo}", QUESTION]),
+    ],
+)
+def test_a_missing_package_names_the_command_that_installs_it(package, line, place, tmp_path):
+    words = [word.format(**place, new=tmp_path / "new.edgevl") for word in line]
+    one_error(run(*words, code=BLOCK.format(name=package)), 3, "pip install")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB: full long before a model is written."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "edgevl-test", str(folder)]
+    if os.name != "posix" or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root on Linux")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("target", ["onnx", "coreml"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(target, small_disk):
+    one_error(run("export", "--target", target, "--out", small_disk / "new.edgevl"), 2, "no space left")
+    assert not list(small_disk.iterdir())
+
+
+def test_a_full_disk_stops_writing_scenes(small_disk):
+    one_error(run("data", "scenes", "--count", "200", "--out", small_disk / "scenes"), 2, "no space left")
+
+
+def test_a_read_only_folder_is_one_line(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    one_error(run("export", "--target", "onnx", "--out", small_disk / "new.edgevl"), 2, "--out")
+
+
+def test_a_file_size_limit_is_one_line(tmp_path):
+    limit = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    answer = run("export", "--target", "onnx", "--out", tmp_path / "new.edgevl", code=limit)
+    one_error(answer, 2, "--out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_export_leaves_nothing_and_exits_130(tmp_path):
+    command = [sys.executable, "-m", "edgevl", "export", "--target", "onnx", "--out", str(tmp_path / "new.edgevl")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == ["error: interrupted"]
+    assert "Traceback" not in err and not list(tmp_path.iterdir())
