@@ -1,5 +1,7 @@
 """`edgevl pretrain` and `edgevl finetune`: a recipe, overrides, one call."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +20,14 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last chec
 
 def add_to(app: typer.Typer) -> None:
     command(app, "pretrain", example="edgevl pretrain pretrain_scenes_nano steps=200 --out runs/try")(pretrain)
-    command(app, "finetune", example="edgevl finetune finetune_scenes_nano init=runs/try/model --out runs/vqa")(finetune)
+    command(app, "finetune", example="edgevl finetune finetune_scenes_nano init=runs/try/model")(finetune)
 
 
 def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
     """Pretrain with masked words, matching, contrast, and the three visual losses."""
     from edgevl.training.pretrain import run
 
-    with console.progress_bar("pretrain") as progress:
+    with console.progress_bar("pretrain") as progress, _how_to_resume("pretrain", recipe):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
     console.next_commands(f"edgevl finetune finetune_scenes_nano init={folder / 'model'}")
@@ -35,7 +37,16 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     """Fine-tune a pretrained model to answer questions."""
     from edgevl.training.finetune import run
 
-    with console.progress_bar("finetune") as progress:
+    with console.progress_bar("finetune") as progress, _how_to_resume("finetune", recipe):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
     console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")
+
+
+@contextlib.contextmanager
+def _how_to_resume(stage: str, recipe: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.next_commands(f"edgevl {stage} {recipe} --resume, with the same changes and --out")
+        raise
