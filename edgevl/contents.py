@@ -134,7 +134,7 @@ def read_coreml(path: Path) -> Contents:
     import_coremltools("reading a Core ML package")
     from coremltools.proto import Model_pb2
 
-    spec = Model_pb2.Model()
+    spec: Any = Model_pb2.Model()  # pyright: ignore[reportAttributeAccessIssue]
     spec.ParseFromString((path / _PACKAGE_MODEL).read_bytes())
     if spec.WhichOneof("Type") != "mlProgram":
         raise VerificationFailed(f"the model is a {spec.WhichOneof('Type')}, not an ML Program")
@@ -178,7 +178,7 @@ def _mil_weight(name: str, value: Any) -> Weight:
     from coremltools.proto import MIL_pb2
 
     kind = value.type.tensorType
-    dtype = MIL_pb2.DataType.Name(kind.dataType).lower()
+    dtype = MIL_pb2.DataType.Name(kind.dataType).lower()  # pyright: ignore[reportAttributeAccessIssue]
     shape = tuple(dimension.constant.size for dimension in kind.dimensions)
     return Weight(name, dtype, shape, math.ceil(math.prod(shape) * _bits(dtype) / 8))
 

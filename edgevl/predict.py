@@ -1,0 +1,107 @@
+"""Answer one question about one picture, with a bundle, a model folder, or the embedded model."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevl.bundle import Bundle
+from edgevl.errors import InputError, VerificationFailed
+from edgevl.manifest import MANIFEST
+from edgevl.preprocess import ImageSource, load_image, to_pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """answer: the best label. scores: (label, probability), best first. ms: from picture to answer, without loading."""
+
+    answer: str
+    scores: list[tuple[str, float]]
+    ms: float
+    notes: list[str] = dataclasses.field(default_factory=list)  # what was done to the input, for example truncation
+
+
+@dataclasses.dataclass(frozen=True)
+class Answerer:
+    """A loaded model that answers many questions: session, tokenizer, labels, and the sizes they take."""
+
+    session: Any
+    tokenizer: Any
+    labels: list[str]
+    size: int  # S
+    length: int  # T
+
+    @classmethod
+    def load(cls, source: str | Path | None, threads: int | None = None) -> "Answerer":
+        """Open a bundle, a model folder or (None) the embedded model.
+
+        Raises:
+            InputError: nothing of that kind is at `source`.
+            VerificationFailed: it is a bundle with a file that is missing or changed.
+        """
+        if source is not None and _is_bundle(Path(source)):
+            return cls._from_bundle(Bundle.open(source), threads)
+        from edgevl.checkpoint import load_model
+        from edgevl.runtime.torch_session import TorchSession
+
+        loaded = load_model(source)
+        session = TorchSession(loaded.model, threads)
+        return cls(session, loaded.tokenizer, loaded.labels, loaded.config.image_size, loaded.config.text_length)
+
+    @classmethod
+    def _from_bundle(cls, bundle: Bundle, threads: int | None) -> "Answerer":
+        bundle.require_intact()
+        session, manifest = bundle.session(threads), bundle.manifest
+        size, length = manifest.preprocessing.size, manifest.tokenizer.length
+        return cls(session, bundle.tokenizer(), bundle.labels(), size, length)
+
+    def answer(self, image: ImageSource, question: str, top: int = 5) -> Prediction:
+        """See `predict`."""
+        if top < 1:
+            raise InputError(f"at least 1 answer must be asked for, got {top}")
+        start = time.perf_counter()
+        ids = self.tokenizer.encode(question, self.length)
+        notes = self._notes(question)
+        pixels = to_pixels(load_image(image), self.size)
+        logits = self.session.run({"image": pixels[None], "input_ids": ids[None]})["logits"][0]
+        scores = softmax(logits)
+        if scores.size != len(self.labels) or not np.isfinite(scores).all():
+            raise VerificationFailed(
+                "the artifact gives logits that are not finite or do not fit the labels: verify it"
+            )
+        order = np.argsort(-scores, kind="stable")[:top]
+        ranked = [(self.labels[index], float(scores[index])) for index in order]
+        return Prediction(ranked[0][0], ranked, 1000 * (time.perf_counter() - start), notes)
+
+    def _notes(self, question: str) -> list[str]:
+        if not self.tokenizer.is_truncated(question, self.length):
+            return []
+        return [f"the question is longer than {self.length - 2} tokens; its end was cut off"]
+
+
+def predict(source: str | Path | None, image: ImageSource, question: str, top: int = 5) -> Prediction:
+    """Answer `question` about `image`.
+
+    Args:
+        source: a bundle, a model folder, or None for the embedded model (both run by PyTorch).
+        image: a path, bytes, Pillow image or uint8 array; see `edgevl.preprocess.load_image`.
+        question: English text; one that is too long is cut, and `notes` says so.
+        top: how many answers to list.
+
+    Raises:
+        InputError: a bad picture, an empty question, or no model at `source`.
+        VerificationFailed: the bundle is damaged.
+    """
+    return Answerer.load(source).answer(image, question, top)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float64 [A] of logits [A]."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    return shifted / shifted.sum()
+
+
+def _is_bundle(path: Path) -> bool:
+    return (path / MANIFEST).exists() or path.name.endswith(".edgevl")

@@ -1,0 +1,325 @@
+"""`edgevl verify`: run the artifact itself and prove what its bundle claims. The thresholds are in docs/verify.md.
+
+Digests, audit, golden cases, then parity and accuracy on real samples, from cheap to dear. A bundle whose files are
+not those of its manifest is not run.
+"""
+
+import dataclasses
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from edgevl.audit import claim_problems, read_contents
+from edgevl.bundle import Bundle, FileEntry, sha256_file, write_atomically
+from edgevl.card import README, render_card
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
+from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
+from edgevl.golden import replay
+from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity
+
+Progress = Callable[[int, int, str], None]
+MAX_PSNR = 300.0  # reported for logits that are equal, where the ratio is infinite
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """What an artifact of one precision must reach against the float PyTorch program."""
+
+    psnr_db: float
+    top1_agreement: float
+    accuracy: float  # largest difference, as a share; one sample is always allowed
+
+
+THRESHOLDS = {
+    "fp32": Thresholds(psnr_db=60, top1_agreement=0.999, accuracy=0.005),
+    "fp16": Thresholds(psnr_db=30, top1_agreement=0.99, accuracy=0.005),
+    "w8": Thresholds(psnr_db=20, top1_agreement=0.95, accuracy=0.01),
+    "w8a8": Thresholds(psnr_db=15, top1_agreement=0.95, accuracy=0.01),
+    "w4": Thresholds(psnr_db=15, top1_agreement=0.90, accuracy=0.02),
+}
+
+
+class GoldenReport(BaseModel):
+    passed: int
+    total: int
+
+
+class VerifyReport(BaseModel):
+    """What `edgevl verify --json` prints. A section that was not measured is null, and `notes` says why."""
+
+    ok: bool
+    bundle: str
+    target: str
+    precision: str
+    runtime: str
+    parity: Parity | None
+    accuracy: Accuracy | None
+    audit: Audit
+    golden: GoldenReport | None
+    notes: list[str]
+
+
+def verify_bundle(
+    path: str | Path,
+    samples: int = 1000,
+    data: str = "scenes:test",
+    progress: Progress | None = None,
+    write: bool = True,
+    checkpoint: str | Path | None = None,
+) -> VerifyReport:
+    """Verify a bundle and, if it passes, write the measured sections into its manifest and card.
+
+    Args:
+        path: the bundle.
+        samples: how many samples to run, 1 or more.
+        data: a data specification such as "scenes:test".
+        progress: called as progress(done, total, text).
+        write: False leaves the bundle untouched.
+        checkpoint: the model folder that the bundle was made from; needed for parity unless it is the embedded one or
+            lies beside the bundle or in the current folder. Its weights must have the recorded digest.
+
+    Returns:
+        The report. `ok` is False if anything failed; `audit.problems` has a sentence for each failure.
+
+    Raises:
+        InputError: there is no bundle, no such data, or `checkpoint` holds other weights.
+        VerificationFailed: the manifest is missing, truncated or invalid, so there is nothing to verify against.
+        MissingDependency: the target's runtime is not installed.
+    """
+    bundle = Bundle.open(path)
+    reference = _find_checkpoint(bundle, checkpoint)
+    check = _Check(bundle)
+    check.files()
+    check.audit()
+    if not check.problems:
+        check.run(samples, data, reference, progress)
+    report = check.report()
+    if report.ok and write:
+        report = _write(bundle, report)
+    return report
+
+
+class _Check:
+    """Collects the results of one verification."""
+
+    def __init__(self, bundle: Bundle):
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.weight_bytes: dict[str, int] = {}
+        self.op_types: dict[str, int] = {}
+        self.golden: GoldenReport | None = None
+        self.parity: Parity | None = None
+        self.accuracy: Accuracy | None = None
+        self.runtime = runtime_name(self.manifest.target)
+
+    def files(self) -> None:
+        self.problems += [str(problem) for problem in self.bundle.check_digests()]
+
+    def audit(self) -> None:
+        try:
+            contents = read_contents(self.bundle)
+        except VerificationFailed as error:
+            self.problems.append(str(error))
+            return
+        self.weight_bytes, self.op_types = contents.weight_bytes, contents.op_types
+        self.problems += claim_problems(self.manifest, contents)
+        self.problems += _shape_problems(self.manifest)
+
+    def run(self, samples: int, data: str, reference: "_Reference", progress: Progress | None) -> None:
+        """Golden cases first: if they fail, a thousand samples would only say it again."""
+        try:
+            session = self.bundle.session()
+            self.runtime = runtime_name(self.manifest.target, session)
+            replayed = replay(self.bundle, session)
+        except (MissingDependency, InputError):
+            raise
+        except VerificationFailed as error:
+            self.problems.append(str(error))
+            return
+        except Exception as error:  # a runtime that fails on an artifact that it loaded
+            self.problems.append(f"{self.manifest.artifact} fails when it runs: {_line(error)}")
+            return
+        self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
+        self.problems += replayed.problems
+        if not self.problems:
+            self.measure(session, samples, data, reference, progress)
+
+    def measure(
+        self, session: Any, samples: int, data: str, reference: "_Reference", progress: Progress | None
+    ) -> None:
+        labels, tokenizer, manifest = self.bundle.labels(), self.bundle.tokenizer(), self.manifest
+        drawn = draw_samples(data, samples, manifest.preprocessing.size)
+        own = evaluate_session(session, drawn, tokenizer, manifest.tokenizer.length, labels, progress)
+        if not np.isfinite(own.logits_NA).all():
+            self.problems.append(f"{manifest.artifact} gives logits that are not finite (overflow?)")
+            return
+        theirs = None
+        if reference.found:
+            if progress:
+                progress(samples, samples, "running the PyTorch reference")
+            theirs = reference_evaluation(reference.path, str(manifest.provenance.checkpoint_sha256), data, samples)
+            self.compare(own, theirs, data)
+        else:
+            self.notes.append(f"parity: {reference.reason}; the golden logits are the only reference")
+        self.judge(own, theirs, data)
+
+    def compare(self, own: Evaluation, theirs: Evaluation, data: str) -> None:
+        if own.logits_NA.shape != theirs.logits_NA.shape:
+            self.problems.append(
+                f"{self.manifest.artifact} gives {own.logits_NA.shape[1]} logits, the checkpoint others"
+            )
+            return
+        self.parity = measure_parity(own.logits_NA, theirs.logits_NA, data, self.runtime)
+        limits, parity = THRESHOLDS[self.manifest.precision], self.parity
+        if parity.psnr_db < limits.psnr_db:
+            self._fail("parity: the PSNR of the logits is", f"{parity.psnr_db:.1f} dB", f"{limits.psnr_db:g} dB")
+        different = round((1 - parity.top1_agreement) * parity.samples)
+        if different > max(1, (1 - limits.top1_agreement) * parity.samples + 1e-9):
+            self._fail("parity: the same answer for", f"{parity.top1_agreement:.2%}", f"{limits.top1_agreement:.2%}")
+
+    def judge(self, own: Evaluation, theirs: Evaluation | None, data: str) -> None:
+        count = len(own.correct_N)
+        if own.unknown == count:
+            self.notes.append(f"accuracy: none of the answers in {data} is among the labels of this model")
+            return
+        kinds = {
+            kind: KindAccuracy(artifact=share, reference=theirs.per_kind[kind][0] if theirs else None, samples=number)
+            for kind, (share, number) in own.per_kind.items()
+        }
+        self.accuracy = Accuracy(
+            artifact=own.accuracy,
+            reference=theirs.accuracy if theirs else None,
+            samples=count,
+            data=data,
+            ci95=own.ci95,
+            per_kind=kinds,
+            runtime=self.runtime,
+        )
+        limit = max(THRESHOLDS[self.manifest.precision].accuracy, 1 / count)
+        if theirs and abs(own.accuracy - theirs.accuracy) > limit + 1e-9:
+            self.problems.append(
+                f"accuracy: {own.accuracy:.2%} on {count} samples of {data}, PyTorch has {theirs.accuracy:.2%}; "
+                f"they may differ by {limit:.2%}"
+            )
+
+    def _fail(self, what: str, value: str, wanted: str) -> None:
+        self.problems.append(f"{what} {value}, at least {wanted} is needed for {self.manifest.precision}")
+
+    def report(self) -> VerifyReport:
+        manifest, problems = self.manifest, tuple(problem[:2000] for problem in self.problems)
+        ok = not problems
+        audit = Audit(ok=ok, weight_bytes=self.weight_bytes, op_types=self.op_types, problems=problems)
+        return VerifyReport(
+            ok=ok,
+            bundle=str(self.bundle.path),
+            target=manifest.target,
+            precision=manifest.precision,
+            runtime=self.runtime,
+            parity=self.parity,
+            accuracy=self.accuracy,
+            audit=audit,
+            golden=self.golden,
+            notes=self.notes,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reference:
+    """The checkpoint to compare with: `path` None is the embedded one. `reason` says why there is none."""
+
+    found: bool
+    path: Path | None = None
+    reason: str = ""
+
+
+def _find_checkpoint(bundle: Bundle, given: str | Path | None) -> _Reference:
+    from edgevl.checkpoint import EMBEDDED
+
+    provenance = bundle.manifest.provenance
+    if provenance.checkpoint_sha256 is None:
+        return _Reference(False, reason="the manifest names no checkpoint")
+    if given is not None:
+        if not _holds(Path(given), provenance.checkpoint_sha256):
+            raise InputError(f'"{given}" does not hold the weights that "{bundle.path.name}" was made from')
+        return _Reference(True, Path(given))
+    if _holds(EMBEDDED, provenance.checkpoint_sha256):
+        return _Reference(True, None)
+    name = Path(provenance.checkpoint).name  # a name, never a path: a bundle cannot make us read elsewhere
+    for folder in (bundle.path.parent / name, Path(name)):
+        if _holds(folder, provenance.checkpoint_sha256):
+            return _Reference(True, folder)
+    return _Reference(False, reason=f'the checkpoint "{provenance.checkpoint}" is not here (or has other weights)')
+
+
+def _holds(folder: Path, sha256: str) -> bool:
+    weights = folder / "model.safetensors"
+    try:
+        return weights.is_file() and sha256_file(weights) == sha256
+    except OSError:
+        return False
+
+
+def _shape_problems(manifest: Manifest) -> list[str]:
+    """The numbers of the manifest must agree with each other."""
+    model = manifest.model
+    pairs = [
+        ("preprocessing.size", manifest.preprocessing.size, "model.image_size", model.image_size),
+        ("tokenizer.length", manifest.tokenizer.length, "model.text_length", model.text_length),
+        ("labels.count", manifest.labels.count, "model.num_answers", model.num_answers),
+    ]
+    return [f"{MANIFEST}: {a} is {x}, but {b} is {y}" for a, x, b, y in pairs if x != y]
+
+
+def measure_parity(own_NA: np.ndarray, reference_NA: np.ndarray, data: str, runtime: str) -> Parity:
+    """Compare logits [N, A]. PSNR = 20 log10(max |reference| / rms difference); cosine is the mean over samples."""
+    own, reference = own_NA.astype(np.float64), reference_NA.astype(np.float64)
+    difference = own - reference
+    rms, peak = float(np.sqrt(np.mean(difference**2))), float(np.abs(reference).max())
+    psnr = MAX_PSNR if rms == 0 else min(MAX_PSNR, 20 * np.log10(max(peak, 1e-12) / rms))
+    norms = np.linalg.norm(own, axis=1) * np.linalg.norm(reference, axis=1)
+    cosine = (own * reference).sum(axis=1) / np.maximum(norms, 1e-12)
+    return Parity(
+        max_abs=float(np.abs(difference).max()),
+        psnr_db=float(psnr),
+        cosine=float(cosine.mean()),
+        top1_agreement=float((own.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+        samples=len(own),
+        data=data,
+        runtime=runtime,
+    )
+
+
+def runtime_name(target: str, session: Any = None) -> str:
+    """What ran the artifact, in words, for the report."""
+    named = getattr(session, "runtime", None)
+    if isinstance(named, str):
+        return f"{named}, {platform.system()}"
+    names = {"onnx": "ONNX Runtime, CPU", "coreml": "Core ML reference executor (fp32 accumulation)"}
+    return f"{names.get(target, target)}, {platform.system()}"
+
+
+def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:
+    """Put the measurements into manifest.json and README.md; a bundle that cannot be written to stays as it is."""
+    measured = {"parity": report.parity, "accuracy": report.accuracy, "audit": report.audit}
+    manifest = bundle.manifest.model_copy(update=measured)
+    try:
+        if README in manifest.files:
+            write_atomically(bundle.path / README, render_card(manifest))
+            size = (bundle.path / README).stat().st_size
+            entry = FileEntry(sha256=sha256_file(bundle.path / README), bytes=size)
+            manifest = manifest.model_copy(update={"files": {**manifest.files, README: entry}})
+        write_atomically(bundle.path / MANIFEST, manifest.to_json())
+    except (EdgeVLError, OSError) as error:
+        note = f"the measurements could not be written into the bundle: {_line(error)}"
+        return report.model_copy(update={"notes": [*report.notes, note]})
+    return report
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

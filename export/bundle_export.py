@@ -1,0 +1,172 @@
+"""`edgevl export`: from a model folder to a bundle, in one atomic step."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import edgevl
+from edgevl.bundle import SUFFIX, atomic_folder, check_destination, list_files
+from edgevl.card import README, write_card
+from edgevl.errors import InputError
+from edgevl.golden import GOLDEN, write_golden
+from edgevl.manifest import (
+    MANIFEST,
+    FileEntry,
+    LabelsSpec,
+    Manifest,
+    Preprocessing,
+    Provenance,
+    TensorSpec,
+    TokenizerSpec,
+)
+
+if TYPE_CHECKING:
+    from edgevl.checkpoint import LoadedModel
+    from edgevl.export.registry import Exporter
+
+Progress = Callable[[int, int, str], None]
+LICENSE = "Apache-2.0"
+_VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers", "onnx", "onnxscript", "onnxruntime", "coremltools")
+
+
+def export_bundle(
+    model: str | Path | None = None,
+    target: str = "onnx",
+    precision: str | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write NAME-TARGET-PRECISION.edgevl and return its path.
+
+    Args:
+        model: a model folder; None is the embedded nano.
+        target: "onnx" or "coreml", or an alias of one.
+        precision: None is the target's default.
+        out: the bundle to write, if it ends in ".edgevl"; else the folder to write it into (default: the
+            current one).
+        force: replace an existing bundle; it is deleted only when the new one is in place.
+        progress: called as progress(done, total, text).
+
+    Raises:
+        InputError: no such model, target or precision; the destination exists or cannot be written; the disk is full.
+        MissingDependency: the target's package is not installed.
+    """
+    from edgevl.checkpoint import load_model
+    from edgevl.export.registry import get_exporter
+
+    tell = progress or (lambda done, total, text: None)
+    exporter = get_exporter(target)
+    precision = exporter.check_precision(precision)
+    tell(0, 4, "loading the model")
+    loaded = load_model(model)
+    destination = _destination(out, f"{loaded.config.name}-{exporter.name}-{precision}{SUFFIX}")
+    check_destination(destination, force)
+    with atomic_folder(destination, force) as folder:
+        tell(1, 4, f"converting to {exporter.name} {precision}")
+        exporter.export(loaded.model, folder, precision)
+        tell(2, 4, "writing golden cases")
+        loaded.tokenizer.save(folder / "tokenizer.json")
+        _write_json(folder / "labels.json", loaded.labels)
+        write_golden(loaded, folder, precision)
+        tell(3, 4, "writing manifest.json")
+        _finish(loaded, exporter, precision, folder)
+    tell(4, 4, "done")
+    return destination
+
+
+def _destination(out: str | Path | None, name: str) -> Path:
+    if out is None:
+        return Path(name)
+    path = Path(out)
+    return path if path.name.endswith(SUFFIX) else path / name
+
+
+def _finish(loaded: "LoadedModel", exporter: "Exporter", precision: str, folder: Path) -> None:
+    """The card is made from the manifest, and the manifest holds the card's digest: files, card, digest of the card."""
+    manifest = _manifest(loaded, exporter, precision, list_files(folder))
+    write_card(folder, manifest)
+    manifest = manifest.model_copy(update={"files": {**manifest.files, **_only(list_files(folder), README)}})
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
+
+
+def _only(files: dict[str, FileEntry], name: str) -> dict[str, FileEntry]:
+    return {name: files[name]}
+
+
+def _manifest(loaded: "LoadedModel", exporter: "Exporter", precision: str, files: dict[str, FileEntry]) -> Manifest:
+    config = loaded.config
+    return Manifest(
+        schema_version=1,
+        name=config.name,
+        task=config.task,
+        target=exporter.name,
+        precision=precision,  # pyright: ignore[reportArgumentType]  checked by the exporter and again by the model
+        artifact=exporter.artifact,
+        model=config,
+        inputs=_inputs(loaded, exporter),
+        outputs=(TensorSpec(name="logits", dtype="float32", shape=(1, config.num_answers), layout="NA"),),
+        preprocessing=Preprocessing(size=config.image_size),
+        tokenizer=TokenizerSpec(
+            file="tokenizer.json", length=config.text_length, vocab_size=loaded.tokenizer.vocab_size
+        ),
+        labels=LabelsSpec(file="labels.json", count=len(loaded.labels)),
+        golden=GOLDEN,
+        versions=_versions(),
+        license=LICENSE,
+        provenance=_provenance(loaded),
+        files=files,
+    )
+
+
+def _inputs(loaded: "LoadedModel", exporter: "Exporter") -> tuple[TensorSpec, TensorSpec]:
+    size, length, last = loaded.config.image_size, loaded.config.text_length, loaded.tokenizer.vocab_size - 1
+    if exporter.adapter == "raw":
+        image = TensorSpec(name="image", dtype="uint8", shape=(1, size, size, 3), layout="NHWC", range=(0, 255))
+    else:  # the platform turns its own picture type into floats
+        image = TensorSpec(
+            name="image", kind="image", dtype="float32", shape=(1, 3, size, size), layout="NCHW", range=(0, 255)
+        )
+    return image, TensorSpec(name="input_ids", dtype="int32", shape=(1, length), layout="NT", range=(0, last))
+
+
+def _provenance(loaded: "LoadedModel") -> Provenance:
+    from edgevl.checkpoint import EMBEDDED
+
+    record = loaded.training
+    embedded = loaded.path.resolve() == EMBEDDED.resolve()
+    return Provenance(
+        checkpoint=f"embedded:{loaded.config.name}" if embedded else loaded.path.resolve().name,
+        checkpoint_sha256=loaded.sha256,
+        recipe=_text(record.get("recipe")),
+        data=_text(record.get("data")),
+        commit=_text(record.get("commit")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    """A record of training as one line: text as it is, anything else as JSON, at most 2 000 characters."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 2000 else text[:1999] + "…"
+
+
+def _versions() -> dict[str, str]:
+    versions = {"edgevl": edgevl.__version__, "python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _write_json(path: Path, value: Any) -> None:
+    try:
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path.name} cannot be written as UTF-8: {error.reason}") from None
