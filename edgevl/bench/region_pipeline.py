@@ -1,0 +1,119 @@
+"""The region-feature pipeline as it is timed: neural parts in onnxruntime, suppression by torchvision."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevl.bench.harness import Stopwatch
+from edgevl.bench.pipelines import Arrays, Query, runtime_name
+from edgevl.models.region import RegionConfig
+
+NOTES = [
+    "untrained weights: only time is claimed",
+    "NMS gets realistic work: {anchors:,} anchors a level enter the first, {proposals:,} proposals leave it, "
+    "{candidates} class scores pass {threshold} and enter the second",
+    "the fusion transformer and the answer head are those of the model it is compared with",
+]
+
+
+class RegionPipeline:
+    """Faster R-CNN, its best 36 regions' features, our fusion transformer.
+
+    Args:
+        folder: what `export_region` wrote, with the tokenizer and the labels of the model that it is compared with.
+        threads: of onnxruntime; torch's are the process's (`edgevl.bench.machine.pinned_threads`).
+    """
+
+    def __init__(self, folder: Path, threads: int):
+        import torch
+
+        from edgevl.bench.sessions import open_onnx
+        from edgevl.tokenizer import Tokenizer
+
+        settings = json.loads((folder / "region.json").read_text())
+        self.config = RegionConfig(**settings["region"])
+        self.length = settings["model"]["text_length"]
+        self.anchors = (torch.from_numpy(np.load(folder / "anchors.npy")), settings["anchor_counts"])
+        self.trunk, self.boxes, self.fusion = (
+            open_onnx(folder / f"{part}.onnx", threads) for part in ("trunk", "boxes", "fusion")
+        )
+        self.tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+        self.labels = json.loads((folder / "labels.json").read_text())
+        self.name = self.config.name
+        self.runtime = f"{runtime_name('onnx')}; NMS: torchvision on torch"
+        self.proposals = self.candidates = 0  # of the last query: what the two suppressions were given
+
+    def prepare(self, query: Query, watch: Stopwatch) -> Arrays:
+        from PIL import Image
+
+        from edgevl.preprocess import load_image
+
+        with watch("decode"):
+            picture = load_image(query.image)
+        with watch("resize"):
+            size = (self.config.width, self.config.height)
+            pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))[None]
+        with watch("tokenize"):
+            words = self.tokenizer.encode(query.question, self.length)[None]
+        return {"image": pixels, "input_ids": words}
+
+    def infer(self, inputs: Arrays, watch: Stopwatch) -> np.ndarray:
+        features, boxes = self.regions(inputs["image"], watch)
+        with watch("fusion"):
+            feed = {"features": features[None], "boxes": boxes[None], "input_ids": inputs["input_ids"]}
+            return self.fusion.run(["logits"], feed)[0]
+
+    def regions(self, image: np.ndarray, watch: Stopwatch) -> tuple[np.ndarray, np.ndarray]:
+        """Features [K, F] and boxes [K, 4] in 0..1 of the K best regions of `image` uint8 [1, H, W, 3]."""
+        import torch
+
+        from edgevl.bench.region_export import LEVELS
+        from edgevl.bench.region_stages import propose, select_regions, split_by_level
+
+        with watch("backbone"):
+            *maps, objectness, deltas = self._run_trunk(image)
+        with watch("proposals"):
+            found = propose(self.config, torch.from_numpy(objectness), torch.from_numpy(deltas), *self.anchors)
+        with watch("region features"):
+            levels = split_by_level(found)
+            features, logits, moves = self._run_boxes(dict(zip(LEVELS, maps, strict=True)), levels)
+        with watch("detection NMS"):
+            ordered = torch.cat(levels)
+            scores, moves = torch.from_numpy(logits), torch.from_numpy(moves)
+            chosen, self.candidates = select_regions(self.config, ordered, scores, moves)
+            boxes = (ordered[chosen] / torch.tensor([self.config.width, self.config.height] * 2)).numpy()
+            features = features[chosen.numpy()]
+        self.proposals = len(found)
+        return features, boxes
+
+    def _run_trunk(self, image: np.ndarray) -> list[Any]:
+        """Feature maps stay with onnxruntime (57 MB that need no copy); objectness and deltas come as arrays."""
+        import onnxruntime as ort
+
+        values = self.trunk.run_with_ort_values(None, {"image": ort.OrtValue.ortvalue_from_numpy(image)})
+        return [*values[:4], *(value.numpy() for value in values[4:])]
+
+    def _run_boxes(self, maps: dict[str, Any], levels: list[Any]) -> list[np.ndarray]:
+        import onnxruntime as ort
+
+        feed = dict(maps)
+        for name, boxes in zip(maps, levels, strict=True):
+            feed[f"boxes_{name}"] = ort.OrtValue.ortvalue_from_numpy(boxes.numpy())
+            feed[f"batch_{name}"] = ort.OrtValue.ortvalue_from_numpy(np.zeros(len(boxes), dtype=np.int64))
+        return [value.numpy() for value in self.boxes.run_with_ort_values(["features", "logits", "deltas"], feed)]
+
+    def answer(self, logits: np.ndarray) -> str:
+        return self.labels[int(logits[0].argmax())]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a result must say beside its number, with the counts of the last query."""
+        threshold = self.config.score_threshold
+        return [
+            note.format(
+                anchors=self.config.pre_nms, proposals=self.proposals, candidates=self.candidates, threshold=threshold
+            )
+            for note in NOTES
+        ]

@@ -1,0 +1,72 @@
+"""The parts of a region-feature pipeline that no graph holds: proposals, level assignment, suppression.
+
+They are torchvision's own steps (`RegionProposalNetwork.filter_proposals`, `LevelMapper` and
+`RoIHeads.postprocess_detections`) with its own kernels, reordered in the detector's favor where the result stays the
+same: boxes are decoded after the best were chosen, not before, so that 5 000 boxes are decoded and not 155 000.
+
+Shapes: N anchors, R proposals, C classes, K regions kept. Boxes are x0, y0, x1, y1 in pixels.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+
+from edgevl.models.region import RegionConfig
+
+LOG_CLIP = math.log(1000.0 / 16)  # torchvision's bound of a box's growth
+CLASS_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # torchvision's scaling of class-specific box deltas
+
+
+def decode_boxes(anchors: Tensor, deltas: Tensor, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Move and scale `anchors` [n, 4] by `deltas` [n, 4] (dx, dy, dw, dh). Returns boxes [n, 4]."""
+    size = anchors[:, 2:] - anchors[:, :2]
+    center = anchors[:, :2] + 0.5 * size
+    moved = deltas[:, :2] / torch.tensor(weights[:2]) * size + center
+    half = 0.5 * torch.exp((deltas[:, 2:] / torch.tensor(weights[2:])).clamp(max=LOG_CLIP)) * size
+    return torch.cat([moved - half, moved + half], dim=1)
+
+
+def propose(config: RegionConfig, objectness: Tensor, deltas: Tensor, anchors: Tensor, counts: list[int]) -> Tensor:
+    """Best anchors of each level, decoded, clipped and suppressed per level: proposals [R, 4], best first."""
+    starts = np.cumsum([0, *counts])
+    chosen, levels = [], []
+    for level, (start, stop) in enumerate(itertools.pairwise(starts)):
+        best = objectness[start:stop].topk(min(config.pre_nms, int(stop - start))).indices + int(start)
+        chosen.append(best)
+        levels.append(torch.full_like(best, level))
+    index, level = torch.cat(chosen), torch.cat(levels)
+    boxes = clip_boxes_to_image(decode_boxes(anchors[index], deltas[index]), (config.height, config.width))
+    keep = remove_small_boxes(boxes, min_size=1e-3)
+    boxes, scores, level = boxes[keep], torch.sigmoid(objectness[index[keep]]), level[keep]
+    return boxes[batched_nms(boxes, scores, level, config.proposal_iou)[: config.post_nms]]
+
+
+def split_by_level(proposals: Tensor) -> list[Tensor]:
+    """Proposals for p2..p5 by size (FPN, arXiv 1612.03144, equation 1). The order inside a level is kept."""
+    size = proposals[:, 2:] - proposals[:, :2]
+    level = torch.floor(4 + torch.log2((size[:, 0] * size[:, 1]).sqrt() / 224) + 1e-6).clamp(2, 5)
+    return [proposals[level == value] for value in (2, 3, 4, 5)]
+
+
+def select_regions(config: RegionConfig, proposals: Tensor, logits: Tensor, deltas: Tensor) -> tuple[Tensor, int]:
+    """Indices [K] of the proposals behind the best detections: class scores, threshold, per-class NMS, best K.
+
+    Also returns how many class scores passed the threshold, which is the work that the suppression had.
+
+    A proposal counts once. When fewer than K survive, the next-best proposals fill up, so that shapes stay fixed.
+
+    Args:
+        proposals: [R, 4]. logits: [R, C], class 0 is background. deltas: [R, C * 4].
+    """
+    scores = torch.softmax(logits, dim=1)[:, 1:]
+    row, column = torch.where(scores > config.score_threshold)
+    boxes = decode_boxes(proposals[row], deltas.reshape(len(deltas), -1, 4)[row, column + 1], CLASS_WEIGHTS)
+    boxes = clip_boxes_to_image(boxes, (config.height, config.width))
+    keep = batched_nms(boxes, scores[row, column], column, config.class_iou)
+    detected = dict.fromkeys(row[keep].tolist())
+    rest = torch.argsort(scores.amax(dim=1), descending=True).tolist() if len(detected) < config.regions else []
+    return torch.tensor(list(dict.fromkeys([*detected, *rest]))[: config.regions]), len(row)

@@ -1,0 +1,42 @@
+"""Percentiles, and a ratio with its interval. Everything takes plain sequences of numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgevl.errors import InputError
+
+RESAMPLES = 10_000
+
+
+def percentile(samples: Sequence[float], q: float) -> float:
+    """The q-th percentile (0..100), linear between the nearest samples (numpy's default)."""
+    if not len(samples):
+        raise InputError("a percentile needs at least one sample, got none: the run measured nothing")
+    return float(np.percentile(np.asarray(samples, dtype=np.float64), q))
+
+
+def variation(samples: Sequence[float]) -> float:
+    """Coefficient of variation: standard deviation (n - 1) / mean; 0 for fewer than two samples."""
+    values = np.asarray(samples, dtype=np.float64)
+    return float(values.std(ddof=1) / values.mean()) if len(values) > 1 else 0.0
+
+
+def pair_ratios(baseline: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> list[float]:
+    """One ratio per interleaved pair of blocks: median of the baseline's block / median of the candidate's."""
+    if len(baseline) != len(candidate):
+        raise InputError(f"{len(baseline)} blocks of the baseline against {len(candidate)} of the candidate: not pairs")
+    return [float(np.median(base) / np.median(cand)) for base, cand in zip(baseline, candidate, strict=True)]
+
+
+def bootstrap_interval(pairs: Sequence[float], seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+    """Percentile-bootstrap interval of the median of `pairs`: the pairs are resampled, not the single queries.
+
+    Queries inside a block share their moment (clocks, caches, neighbors); treating them as independent would make the
+    interval too narrow.
+    """
+    values = np.asarray(pairs, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    medians = np.median(values[rng.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
+    tail = 100 * (1 - level) / 2
+    return float(np.percentile(medians, tail)), float(np.percentile(medians, 100 - tail))
