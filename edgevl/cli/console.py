@@ -59,13 +59,18 @@ def result(renderable: Any) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Print one JSON object on stdout. NaN and infinity, which JSON does not have, become null."""
+    """Print one JSON object on stdout."""
     stream = result_stream()
     try:
-        stream.write(json.dumps(finite(data), indent=2, ensure_ascii=False) + "\n")
+        stream.write(to_json(data))
         stream.flush()
     except BrokenPipeError:
         silence(stream)
+
+
+def to_json(data: Any) -> str:
+    """JSON text of plain data. NaN and infinity, which JSON does not have, become null."""
+    return json.dumps(finite(data), indent=2, ensure_ascii=False) + "\n"
 
 
 def finite(value: Any) -> Any:

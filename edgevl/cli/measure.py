@@ -38,11 +38,9 @@ def bench(
         result = compare_with_region(
             model_argument(bundle), against=names, preset=preset, threads=threads, progress=progress
         )
-    data = result.model_dump()
+    data = result.to_json()
     if out:
-        import json as json_module
-
-        out.write_text(json_module.dumps(console.finite(data), indent=2) + "\n")
+        out.write_text(console.to_json(data), encoding="utf-8")
     if json:
         console.print_json(data)
     else:

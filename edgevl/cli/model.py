@@ -78,12 +78,14 @@ def predict(
     from edgevl.predict import predict as answer
 
     prediction = answer(model_argument(bundle), image, question, top=top)
+    for text in prediction.notes:
+        console.note(f"warning: {text}")
     if json:
         console.print_json({"answer": prediction.answer, "scores": prediction.scores, "ms": prediction.ms})
     else:
         rows = [[label, f"{100 * score:.1f} %"] for label, score in prediction.scores]
         console.result(console.table(prediction.answer, ["answer", "score"], rows))
-    console.next_commands(f"edgevl verify {bundle}")
+    console.next_commands(f"edgevl verify {bundle}" if str(bundle).endswith(".edgevl") else f"edgevl export {bundle}")
 
 
 def _problems(report) -> list[str]:

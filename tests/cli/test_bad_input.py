@@ -199,9 +199,7 @@ def test_an_opaque_rgba_or_lossless_webp_answers_as_the_rgb_one(photo, onnx_bund
     assert scores(edgevl, onnx_bundle, tmp_path / "same.webp") == wanted
 
 
-@pytest.mark.parametrize(
-    "question", ["¿de qué color es el coche?", "🚗 color?", "车是什么颜色", "WHAT COLOR?!"]
-)
+@pytest.mark.parametrize("question", ["¿de qué color es el coche?", "🚗 color?", "车是什么颜色", "WHAT COLOR?!"])
 def test_questions_in_any_script_are_answered(question, photo, onnx_bundle, edgevl):
     assert len(scores(edgevl, onnx_bundle, photo, question)) == 5
 
