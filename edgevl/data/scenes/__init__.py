@@ -1,6 +1,7 @@
 """Scenes, the embedded data set: compositions of real artwork with exact annotations, generated from (seed, index)."""
 
 from edgevl.data.scenes.captions import Referring, Statement
+from edgevl.data.scenes.materialize import materialize
 from edgevl.data.scenes.names import ANSWERS, CATEGORIES, COLORS, GROUP_OF, GROUPS, SIZES, SPLITS
 from edgevl.data.scenes.questions import QUESTION_KINDS, Question
 from edgevl.data.scenes.scene import Scene, SceneObject, Scenes
@@ -22,4 +23,5 @@ __all__ = [
     "SceneObject",
     "Scenes",
     "Statement",
+    "materialize",
 ]

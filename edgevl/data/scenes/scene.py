@@ -109,7 +109,7 @@ class Scene:
 
 def _majority(owner: np.ndarray, count: int, cells: int) -> np.ndarray:
     size = owner.shape[0]
-    edges = np.arange(cells) * size // cells
+    edges = np.array([i * size // cells for i in range(cells)])
     shown = (owner[None] == np.arange(count, dtype=np.int8)[:, None, None]).astype(np.int32)  # [N, S, S]
     if size % cells == 0:
         shown = shown.reshape(count, cells, size // cells, size).sum(2)
@@ -117,7 +117,7 @@ def _majority(owner: np.ndarray, count: int, cells: int) -> np.ndarray:
     else:
         pixels = np.add.reduceat(np.add.reduceat(shown, edges, axis=1), edges, axis=2)
     sides = np.diff(np.append(edges, size))
-    covered = 4 * pixels.sum(0) >= sides[:, None] * sides[None]
+    covered = 4 * pixels.sum(0) >= np.outer(sides, sides)
     return np.where(covered, pixels.argmax(0), -1).astype(np.int8)
 
 
