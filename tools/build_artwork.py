@@ -69,13 +69,13 @@ def open_member(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo], family:
 
 
 def fit(image: Image.Image, cell: int) -> Image.Image:
-    box = image.getchannel("A").point(lambda a: 255 if a >= 64 else 0).getbbox()
+    box = image.getchannel("A").point([255 if alpha >= 64 else 0 for alpha in range(256)]).getbbox()
     image = image.crop(box)
-    if max(image.size) <= cell:
-        return image
     longest = max(image.size)
-    size = tuple(max(1, (side * cell + longest // 2) // longest) for side in image.size)
-    return image.resize(size, Image.Resampling.BOX)
+    if longest <= cell:
+        return image
+    width, height = (max(1, (side * cell + longest // 2) // longest) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 def write_atlas(sprites: list[Image.Image], cell: int, path: Path) -> None:

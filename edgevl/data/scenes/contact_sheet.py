@@ -1,15 +1,14 @@
 """A picture of scenes with what is asked and said about them, for a person to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
 from edgevl.data.scenes.scene import Scene
 
 COLUMNS = 4
-SIDE, GAP, LINE = 256, 14, 15  # pixels
-LINES = 8
-WIDEST = 44  # characters a line
+SIDE, GAP, LINE = 256, 16, 16  # pixels
+LINES = 10
 
 
 def contact_sheet(scenes: Sequence[Scene], columns: int = COLUMNS) -> Image.Image:
@@ -26,13 +25,26 @@ def contact_sheet(scenes: Sequence[Scene], columns: int = COLUMNS) -> Image.Imag
 def _draw(sheet: Image.Image, scene: Scene, x: int, y: int) -> None:
     sheet.paste(Image.fromarray(scene.image).resize((SIDE, SIDE), Image.Resampling.NEAREST), (x, y))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for i, (text, ink) in enumerate(_texts(scene)[:LINES]):
-        draw.text((x, y + SIDE + 3 + i * LINE), text, fill=ink, font=font)
+    y += SIDE + 3
+    for text, ink in _texts(scene):
+        for line in _wrap(text, lambda text: draw.textlength(text, font) <= SIDE):
+            draw.text((x, y), line, fill=ink, font=font)
+            y += LINE
+
+
+def _wrap(text: str, fits: Callable[[str], bool]) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if fits(longer):
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _texts(scene: Scene) -> list[tuple[str, str]]:
-    lines = [(f"{question.text} {question.answer}", "black") for question in scene.questions(4)]
-    lines += [(f"+ {text}", "darkgreen") for text in scene.captions(1)]
-    lines += [(f"\u2013 {text}", "firebrick") for text in scene.negative_caption(1)]
-    lines += [(f"{r.phrase} = object {r.object_index + 1}", "navy") for r in scene.referring(1)]
-    return [(text if len(text) <= WIDEST else text[: WIDEST - 1] + "\u2026", ink) for text, ink in lines]
+    lines = [(f"{question.text} {question.answer}", "black") for question in scene.questions(3)]
+    lines += [(f"true: {text}", "darkgreen") for text in scene.captions(1)]
+    lines += [(f"false: {text}", "firebrick") for text in scene.negative_caption(1)]
+    return lines + [(f"{r.phrase}: the {scene.objects[r.object_index].category}", "navy") for r in scene.referring(1)]

@@ -110,7 +110,7 @@ class View:
         sign = 1 if word == "largest" else -1
         order = sorted(range(len(self.objects)), key=lambda i: -sign * self.sides[i])
         best, second = order[:2]
-        if sign * (self.sides[best] - self.sides[second]) < 0.6 * self.margin:
+        if sign * (self.sides[best] - self.sides[second]) < 0.8 * self.margin:
             return None
         areas = [(o.box[2] - o.box[0]) * (o.box[3] - o.box[1]) * sign for o in self.objects]
         return best if all(areas[best] > area for i, area in enumerate(areas) if i != best) else None

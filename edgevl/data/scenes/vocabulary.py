@@ -5,8 +5,8 @@ from edgevl.data.scenes.names import plural as plural_of
 
 _TEMPLATE_WORDS = """
 a an the is are there can you see does do picture show shows how many what number of color colors which have and or
-same different object objects thing kind type group in it name call largest smallest biggest tiniest more fewer than size
-left right above below exactly
+same different object objects thing kind type group in it name call largest smallest biggest tiniest more fewer than
+size left right above below exactly
 """
 
 VOCABULARY: tuple[str, ...] = tuple(
