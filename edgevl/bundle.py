@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgevl.errors import EdgeVLError, InputError, VerificationFailed
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
 
 SUFFIX = ".edgevl"
@@ -101,10 +101,12 @@ class Bundle:
         """Open the artifact in its target's runtime. Raises `VerificationFailed` if the runtime refuses the file."""
         from edgevl.runtime.session import open_session
 
+        if threads is not None and threads < 1:
+            raise InputError(f"threads {threads} is not a positive number")
         artifact = self.artifact
         try:
             return open_session(artifact, self.manifest.target, threads=threads)
-        except EdgeVLError:
+        except (MissingDependency, VerificationFailed):
             raise
         except Exception as error:  # each runtime has its own exception for a broken file
             raise VerificationFailed(f"{self.manifest.artifact} cannot be loaded: {_first_line(error)}") from None
@@ -190,13 +192,11 @@ def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
         InputError: the destination exists (and not `force`) or is not a bundle, cannot be written, or the disk is full.
     """
     check_destination(destination, force)
-    parent = destination.parent
-    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+    parent, mark = destination.parent, f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = parent / f".{destination.name}.tmp-{mark}"
+    _make(temporary)
+    _remove_stale(parent, destination.name)
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(parent, destination.name)
-        temporary.mkdir()
         yield temporary
         _fsync_tree(temporary)
         check_destination(destination, force)
@@ -209,6 +209,18 @@ def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
         raise explained from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # KeyboardInterrupt and SystemExit too
+
+
+def _make(temporary: Path) -> None:
+    parent = temporary.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    except OSError as error:
+        explained = _explain(error, parent)
+        if isinstance(explained, EdgeVLError):
+            raise explained from None
+        raise InputError(f'"{parent}" cannot be used ({error.strerror}): choose another path with --out') from None
 
 
 def check_destination(destination: Path, force: bool) -> None:
@@ -280,15 +292,17 @@ def _fsync(path: Path) -> None:
 def _explain(error: Exception, parent: Path) -> Exception:
     """The error to raise: one line for a full disk or a folder that cannot be written, else `error` itself."""
     if isinstance(error, EdgeVLError):
-        return error
+        cause = error.__cause__
+        if error.exit_code != 1 or not isinstance(cause, OSError):
+            return error
+        explained = _explain(cause, parent)  # an exporter wrapped it as an unexpected failure
+        return error if explained is cause else explained
     number = error.errno if isinstance(error, OSError) and _concerns(error, parent) else None
     # Exporters written in C++ report a full disk as a RuntimeError without its errno.
     if number in _NO_SPACE or _is_full(parent):
         return InputError(f'no space left to write in "{parent}": free some, or choose another path with --out')
     if number in _NO_PERMISSION:
         return InputError(f'"{parent}" cannot be written to: choose another path with --out')
-    if number in (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
-        return InputError(f'"{parent}" cannot be used ({os.strerror(number)}): choose another path with --out')
     return error
 
 

@@ -1,6 +1,7 @@
 """Readers of artifacts: every weight, operator, input and output of a file, without running it. One per target."""
 
 import dataclasses
+import json
 import math
 import struct
 from collections import Counter
@@ -134,6 +135,7 @@ def read_coreml(path: Path) -> Contents:
     import_coremltools("reading a Core ML package")
     from coremltools.proto import Model_pb2
 
+    _check_root(path)
     spec: Any = Model_pb2.Model()  # pyright: ignore[reportAttributeAccessIssue]
     spec.ParseFromString((path / _PACKAGE_MODEL).read_bytes())
     if spec.WhichOneof("Type") != "mlProgram":
@@ -148,6 +150,14 @@ def read_coreml(path: Path) -> Contents:
     return Contents(
         tuple(weights), dict(op_types.most_common()), _coreml_values(described.input), _coreml_values(described.output)
     )
+
+
+def _check_root(path: Path) -> None:
+    """The package's own manifest must name the model that is read here: a package may hold a second one."""
+    package = json.loads((path / "Manifest.json").read_text(encoding="utf-8"))
+    root = package["itemInfoEntries"][package["rootModelIdentifier"]]["path"]
+    if f"Data/{root}" != _PACKAGE_MODEL:
+        raise VerificationFailed(f"Manifest.json names the model {root!r}, not {_PACKAGE_MODEL!r}")
 
 
 def _mil_operations(program: Any) -> Iterator[Any]:

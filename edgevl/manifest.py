@@ -197,13 +197,12 @@ def parse_manifest(text: str) -> Manifest:
     """Validate the text of a manifest.
 
     Raises:
-        VerificationFailed: not JSON, a field is missing, unknown or out of its range.
-        InputError: the schema version is newer than this edgevl.
+        VerificationFailed: not JSON, a field is missing, unknown or out of its range, or a newer schema.
     """
     values = parse_json(text, MANIFEST)
     version = values.get("schema_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InputError(
+        raise VerificationFailed(
             f"{MANIFEST} has schema version {version}, this edgevl reads up to {SCHEMA_VERSION}: pip install -U edgevl"
         )
     return validate(Manifest, values, MANIFEST)

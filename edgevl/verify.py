@@ -5,6 +5,7 @@ not those of its manifest is not run.
 """
 
 import dataclasses
+import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,20 @@ from pydantic import BaseModel
 from edgevl.audit import claim_problems, read_contents
 from edgevl.bundle import Bundle, FileEntry, sha256_file, write_atomically
 from edgevl.card import README, render_card
+from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
 from edgevl.golden import replay
-from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity
+from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity, parse_json, read_text
 
 Progress = Callable[[int, int, str], None]
+_RUNTIMES = {
+    "onnx": "ONNX Runtime (CPU)",
+    "OnnxSession": "ONNX Runtime (CPU)",
+    "coreml": "Core ML",
+    "CoreMLSession": "Core ML",
+    "CoreMLReferenceSession": "Core ML reference executor (fp32 accumulation)",
+}
 MAX_PSNR = 300.0  # reported for logits that are equal, where the ratio is infinite
 
 
@@ -90,6 +99,9 @@ def verify_bundle(
         VerificationFailed: the manifest is missing, truncated or invalid, so there is nothing to verify against.
         MissingDependency: the target's runtime is not installed.
     """
+    if samples < 1:
+        raise InputError(f"at least 1 sample is needed, got {samples}")
+    open_dataset(data)  # a misspelled name fails before any work
     bundle = Bundle.open(path)
     reference = _find_checkpoint(bundle, checkpoint)
     check = _Check(bundle)
@@ -137,23 +149,24 @@ class _Check:
             session = self.bundle.session()
             self.runtime = runtime_name(self.manifest.target, session)
             replayed = replay(self.bundle, session)
-        except (MissingDependency, InputError):
+            self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
+            self.problems += replayed.problems
+            self.problems += _source_problems(self.bundle, reference)
+            if not self.problems:
+                self.measure(session, samples, data, reference, progress)
+        except MissingDependency:
             raise
-        except VerificationFailed as error:
+        except EdgeVLError as error:
             self.problems.append(str(error))
-            return
-        except Exception as error:  # a runtime that fails on an artifact that it loaded
+        except Exception as error:  # a runtime may fail in its own ways on an artifact that it has loaded
             self.problems.append(f"{self.manifest.artifact} fails when it runs: {_line(error)}")
-            return
-        self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
-        self.problems += replayed.problems
-        if not self.problems:
-            self.measure(session, samples, data, reference, progress)
 
     def measure(
         self, session: Any, samples: int, data: str, reference: "_Reference", progress: Progress | None
     ) -> None:
         labels, tokenizer, manifest = self.bundle.labels(), self.bundle.tokenizer(), self.manifest
+        if progress:
+            progress(0, samples, "drawing samples")
         drawn = draw_samples(data, samples, manifest.preprocessing.size)
         own = evaluate_session(session, drawn, tokenizer, manifest.tokenizer.length, labels, progress)
         if not np.isfinite(own.logits_NA).all():
@@ -257,6 +270,20 @@ def _find_checkpoint(bundle: Bundle, given: str | Path | None) -> _Reference:
     return _Reference(False, reason=f'the checkpoint "{provenance.checkpoint}" is not here (or has other weights)')
 
 
+def _source_problems(bundle: Bundle, reference: _Reference) -> list[str]:
+    """Labels and tokenizer must be those of the checkpoint: with others, right logits become wrong answers."""
+    from edgevl.checkpoint import EMBEDDED
+
+    if not reference.found:
+        return []
+    problems = []
+    for name in (bundle.manifest.labels.file, bundle.manifest.tokenizer.file):
+        source = (reference.path or EMBEDDED) / Path(name).name
+        if source.is_file() and json.loads(source.read_text("utf-8")) != parse_json(read_text(bundle.file(name)), name):
+            problems.append(f"{name} is not that of the checkpoint {bundle.manifest.provenance.checkpoint}")
+    return problems
+
+
 def _holds(folder: Path, sha256: str) -> bool:
     weights = folder / "model.safetensors"
     try:
@@ -297,11 +324,8 @@ def measure_parity(own_NA: np.ndarray, reference_NA: np.ndarray, data: str, runt
 
 def runtime_name(target: str, session: Any = None) -> str:
     """What ran the artifact, in words, for the report."""
-    named = getattr(session, "runtime", None)
-    if isinstance(named, str):
-        return f"{named}, {platform.system()}"
-    names = {"onnx": "ONNX Runtime, CPU", "coreml": "Core ML reference executor (fp32 accumulation)"}
-    return f"{names.get(target, target)}, {platform.system()}"
+    kind = type(session).__name__ if session is not None else target
+    return f"{_RUNTIMES.get(kind, kind)}, {platform.system()}"
 
 
 def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:
