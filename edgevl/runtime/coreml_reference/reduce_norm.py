@@ -1,0 +1,110 @@
+"""Reductions and normalizations. Sums run in float32 whatever the stored precision, as Apple's hardware does."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgevl.runtime.coreml_reference.ops import OPS, Kernel, Node, OpDef, UnsupportedOp, mil_op
+
+_REDUCTIONS = {
+    "reduce_l1_norm": lambda x, axes, keep: x.abs().sum(axes, keepdim=keep),
+    "reduce_l2_norm": lambda x, axes, keep: x.square().sum(axes, keepdim=keep).sqrt(),
+    "reduce_log_sum": lambda x, axes, keep: x.sum(axes, keepdim=keep).log(),
+    "reduce_log_sum_exp": lambda x, axes, keep: torch.logsumexp(x, axes, keepdim=keep),
+    "reduce_max": lambda x, axes, keep: torch.amax(x, axes, keepdim=keep),
+    "reduce_mean": lambda x, axes, keep: x.mean(axes, keepdim=keep),
+    "reduce_min": lambda x, axes, keep: torch.amin(x, axes, keepdim=keep),
+    "reduce_sum": lambda x, axes, keep: x.sum(axes, keepdim=keep, dtype=x.dtype),
+    "reduce_sum_square": lambda x, axes, keep: x.square().sum(axes, keepdim=keep, dtype=x.dtype),
+}
+
+
+def _build_reduction(node: Node) -> Kernel:
+    function = _REDUCTIONS[node.type]
+    axes, keep = node.axes(), node.param("keep_dims", False)
+    return lambda x: function(x, axes, keep)
+
+
+for _name in _REDUCTIONS:
+    OPS.register(_name)(OpDef(_build_reduction, ("x",), exact=_name in ("reduce_max", "reduce_min")))
+
+
+@mil_op("reduce_prod")
+def _reduce_prod(node: Node) -> Kernel:
+    axes, keep = sorted(node.axes(), reverse=True), node.param("keep_dims", False)
+
+    def reduce_prod(x: Tensor) -> Tensor:
+        for axis in axes:  # from the back, so that the axes in front keep their numbers
+            x = x.prod(axis, keepdim=keep, dtype=x.dtype)
+        return x
+
+    return reduce_prod
+
+
+@mil_op("reduce_argmax", "reduce_argmin", exact=True)
+def _reduce_arg(node: Node) -> Kernel:
+    axis, keep = node.axis(), node.param("keep_dims", False)
+    pick = torch.argmax if node.type == "reduce_argmax" else torch.argmin
+    return lambda x: pick(x, axis, keepdim=keep).to(torch.int32)
+
+
+@mil_op("cumsum")
+def _cumsum(node: Node) -> Kernel:
+    axis, exclusive, reverse = node.axis(), node.param("exclusive", False), node.param("reverse", False)
+
+    def cumsum(x: Tensor) -> Tensor:
+        x = x.flip(axis) if reverse else x
+        total = x.cumsum(axis, dtype=x.dtype)
+        total = total - x if exclusive else total
+        return total.flip(axis) if reverse else total
+
+    return cumsum
+
+
+@mil_op("batch_norm")
+def _batch_norm(node: Node) -> Kernel:
+    mean, variance = node.required("mean"), node.required("variance")
+    gamma, beta, epsilon = node.tensor("gamma"), node.tensor("beta"), node.param("epsilon", 1e-5)
+    scale = torch.rsqrt(variance + epsilon) * (1.0 if gamma is None else gamma)
+    shift = (0.0 if beta is None else beta) - mean * scale
+    channels = (1, -1) + (1,) * (node.rank() - 2)
+    scale, shift = scale.reshape(channels), shift.reshape(channels)
+    return lambda x: torch.addcmul(shift, x, scale)
+
+
+@mil_op("instance_norm")
+def _instance_norm(node: Node) -> Kernel:
+    gamma, beta, epsilon = node.tensor("gamma"), node.tensor("beta"), node.param("epsilon", 1e-5)
+    return lambda x: F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon)
+
+
+@mil_op("layer_norm")
+def _layer_norm(node: Node) -> Kernel:
+    axes, rank = sorted(node.axes()), node.rank()
+    gamma, beta, epsilon = node.tensor("gamma"), node.tensor("beta"), node.param("epsilon", 1e-5)
+    shape = [node.shape()[axis] for axis in axes]
+    if axes == list(range(rank - len(axes), rank)):
+        return lambda x: F.layer_norm(x, shape, gamma, beta, epsilon)
+    broadcast = [node.shape()[axis] if axis in axes else 1 for axis in range(rank)]
+    scale = torch.ones(broadcast) if gamma is None else gamma.reshape(broadcast)
+    shift = torch.zeros(broadcast) if beta is None else beta.reshape(broadcast)
+
+    def layer_norm(x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+        return (x - mean) * torch.rsqrt(variance + epsilon) * scale + shift
+
+    return layer_norm
+
+
+@mil_op("l2_norm")
+def _l2_norm(node: Node) -> Kernel:
+    epsilon = node.param("epsilon", 1e-6)
+    return lambda x: x * torch.rsqrt(x.square().sum((-3, -2, -1), keepdim=True) + epsilon)
+
+
+@mil_op("local_response_norm")
+def _local_response_norm(node: Node) -> Kernel:
+    size, alpha, beta, k = node.param("size"), node.param("alpha", 1e-4), node.param("beta", 0.75), node.param("k", 1.0)
+    if size % 2 == 0:
+        raise UnsupportedOp(f"{node}: an even size ({size}) is defined differently by every framework")
+    return lambda x: F.local_response_norm(x, size, alpha, beta, k)

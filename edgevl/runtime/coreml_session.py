@@ -1,0 +1,74 @@
+"""Run a Core ML package: with Core ML itself on macOS, with the reference executor everywhere else."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgevl.errors import EdgeVLError
+from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
+from edgevl.runtime.coreml_reference import MLProgram
+from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.torch_session import torch_threads
+
+
+class CoreMLReferenceSession:
+    """The reference executor behind the session interface. `image` is uint8 [1, S, S, 3]."""
+
+    def __init__(self, path: str | Path, threads: int | None = None, precision: str = "fp16"):
+        """Load `path`. `precision`: see `MLProgram.load`."""
+        self._program = MLProgram.load(path, precision)
+        self._threads = threads
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._program.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._program.outputs
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        with torch_threads(self._threads):
+            return self._program.predict(feeds)
+
+
+class CoreMLSession:
+    """Apple's own Core ML, on macOS. The operating system chooses the processor; it takes no number of threads."""
+
+    def __init__(self, path: str | Path):
+        """Load and compile `path`. Raises `EdgeVLError` for a package that Core ML refuses."""
+        ct = import_coremltools("running a Core ML package")
+        # The interface comes from the same reader as on Linux, so that both sessions accept exactly the same arrays.
+        program = MLProgram.load(path)
+        self._inputs, self._outputs = program.inputs, program.outputs
+        try:
+            with quiet_coremltools():
+                self._model = ct.models.MLModel(str(path))
+        except Exception as error:  # coremltools raises RuntimeError, ValueError and bare Exception here
+            raise EdgeVLError(f"Core ML cannot load {path}: {error}") from error
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        from PIL import Image
+
+        check_feeds(self._inputs, feeds)
+        prepared = {
+            spec.name: Image.fromarray(feeds[spec.name][0]) if spec.dtype == "uint8" else feeds[spec.name]
+            for spec in self._inputs
+        }
+        results = self._model.predict(prepared)
+        return {spec.name: np.asarray(results[spec.name], dtype=spec.dtype) for spec in self._outputs}
+
+
+@sessions.register("coreml")
+def open_coreml(path: Path, threads: int | None = None) -> Session:
+    return CoreMLSession(path) if platform.system() == "Darwin" else CoreMLReferenceSession(path, threads)

@@ -1,0 +1,79 @@
+"""Run an ONNX file with ONNX Runtime on the CPU."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevl.errors import EdgeVLError, MissingDependency
+from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+    **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
+
+
+class OnnxSession:
+    """An ONNX Runtime session on the CPU, nodes one after another: `threads` is all the parallelism there is."""
+
+    def __init__(self, path: str | Path, threads: int | None = None):
+        """Load `path`.
+
+        Raises:
+            MissingDependency: onnxruntime is not installed.
+            EdgeVLError: the file is not an ONNX model that this ONNX Runtime can run.
+        """
+        self.path = Path(path)
+        self._session = _load(self.path, threads)
+        self._inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self._outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        self._output_names = [spec.name for spec in self._outputs]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        check_feeds(self._inputs, feeds)
+        return dict(zip(self._output_names, self._session.run(self._output_names, dict(feeds)), strict=True))
+
+
+@sessions.register("onnx")
+def open_onnx(path: Path, threads: int | None = None) -> Session:
+    return OnnxSession(path, threads)
+
+
+def _load(path: Path, threads: int | None) -> Any:
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise MissingDependency("onnxruntime", "onnx", "running an ONNX file") from error
+    ort.disable_telemetry_events()  # on by default in Windows builds; a verifier has nothing to report to anyone
+    options = ort.SessionOptions()
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors only: warnings about the graph are the exporter's business, not the user's
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen types of its own, all derived from Exception only
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EdgeVLError(
+            f"{path} cannot be loaded by ONNX Runtime ({reason}). If it is truncated or was changed, export it again"
+        ) from error
+
+
+def _spec(value: Any) -> TensorSpec:
+    if value.type not in _DTYPES or not all(isinstance(side, int) for side in value.shape):
+        raise EdgeVLError(f"{value.name} is {value.type} {value.shape}: only tensors of static shape are supported")
+    return TensorSpec(value.name, _DTYPES[value.type], tuple(value.shape))

@@ -1,0 +1,101 @@
+"""A session runs one artifact: a dict of arrays in, a dict of arrays out, the same dict for every target.
+
+`image` uint8 [1, S, S, 3] (RGB) and `input_ids` int32 [1, T] go in, `logits` float32 [1, A] come out.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from edgevl.errors import InputError
+from edgevl.registry import Registry
+
+Arrays = dict[str, np.ndarray]
+
+_MODULES = {"torch": "torch_session", "onnx": "onnx_session", "coreml": "coreml_session"}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype (as NumPy names it) and static shape of one input or output."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {list(self.shape)}"
+
+
+@runtime_checkable
+class Session(Protocol):
+    """What every runtime offers."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, dtype and shape of each array that `run` takes."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Name, dtype and shape of each array that `run` returns."""
+        ...
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run once. Raises `InputError` for a missing or extra name, a wrong dtype or a wrong shape."""
+        ...
+
+
+Opener = Callable[[Path, int | None], Session]
+sessions: Registry[Opener] = Registry("runtime")
+
+
+def open_session(path: str | Path, target: str, threads: int | None = None) -> Session:
+    """Load an artifact and return a session ready to run.
+
+    Args:
+        path: the artifact: `model.onnx`, `model.mlpackage`, or for `torch` a model folder.
+        target: `torch`, `onnx` or `coreml`.
+        threads: CPU threads inside one operator; `None` leaves the runtime's default.
+    Raises:
+        InputError: an unknown target, a path that does not exist, or fewer than 1 thread.
+        EdgeVLError: a file that the runtime cannot load (corrupted, truncated, of another kind).
+        MissingDependency: the runtime is not installed.
+    """
+    if threads is not None and threads < 1:
+        raise InputError(f"threads {threads} is not a positive number")
+    if target in _MODULES:
+        importlib.import_module(f"edgevl.runtime.{_MODULES[target]}")
+    opener = sessions[target]
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; write it with: edgevl export --target {target}")
+    return opener(path, threads)
+
+
+def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> None:
+    """Raise `InputError`, naming what is expected, unless `feeds` holds exactly the arrays that `specs` describe."""
+    expected = "; expected " + ", ".join(map(str, specs))
+    for spec in specs:
+        if spec.name not in feeds:
+            raise InputError(f'input "{spec.name}" is missing{expected}')
+        problem = _mismatch(spec, feeds[spec.name])
+        if problem:
+            raise InputError(f'input "{spec.name}" {problem}{expected}')
+    extra = sorted(set(feeds) - {spec.name for spec in specs})
+    if extra:
+        raise InputError(f'unknown input "{extra[0]}"{expected}')
+
+
+def _mismatch(spec: TensorSpec, array: object) -> str | None:
+    if not isinstance(array, np.ndarray):
+        return f"is a {type(array).__name__}, not a NumPy array"
+    if array.dtype != np.dtype(spec.dtype):
+        return f"has dtype {array.dtype}"
+    if array.shape != spec.shape:
+        return f"has shape {list(array.shape)}"
+    return None

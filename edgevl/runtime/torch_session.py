@@ -1,0 +1,70 @@
+"""Run a model folder, or a model in memory, with PyTorch: the reference that every artifact is compared with."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from edgevl.models.adapters import RawPixels
+from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+
+if TYPE_CHECKING:
+    from edgevl.models.vqa import VqaModel
+
+
+class TorchSession:
+    """Eager PyTorch on the CPU in float32, behind the raw-pixel adapter."""
+
+    def __init__(self, model: "VqaModel", threads: int | None = None):
+        """`model`: see `edgevl.models.VqaModel`; it is put in eval mode."""
+        self._adapter = RawPixels(model.float().eval())
+        self._threads = threads
+        config = model.config
+        self._inputs = (
+            TensorSpec("image", "uint8", (1, config.image_size, config.image_size, 3)),
+            TensorSpec("input_ids", "int32", (1, config.text_length)),
+        )
+        self._outputs = (TensorSpec("logits", "float32", (1, config.num_answers)),)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        check_feeds(self._inputs, feeds)
+        with torch.inference_mode(), torch_threads(self._threads):
+            logits = self._adapter(*(as_tensor(feeds[spec.name]) for spec in self._inputs))
+        return {"logits": logits.numpy()}
+
+
+@sessions.register("torch")
+def open_torch(path: Path, threads: int | None = None) -> Session:
+    from edgevl.checkpoint import load_model
+
+    return TorchSession(load_model(path).model, threads)
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over `array`, copied where torch could not share it (read-only memory, negative strides)."""
+    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Run a block with that many torch threads; `None` changes nothing. The number is global, so it is put back."""
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,75 @@
+"""Write a program as ONNX: one file, opset 20, `image` uint8 [1, S, S, 3] and `input_ids` int32 [1, T] to `logits`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+
+import edgevl
+from edgevl.errors import EdgeVLError, MissingDependency
+from edgevl.export.program import INPUT_NAMES, OUTPUT_NAME
+from edgevl.export.registry import register_exporter
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 20  # the highest that ONNX Runtime's static int8 kernels take (docs/export.md)
+
+
+@register_exporter("onnx", artifact="model.onnx", adapter="raw", precisions=("fp32",), aliases=("ort", "onnxruntime"))
+def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
+    """Write `program` to `path`, optimized, checked and free of anything that names the machine that built it.
+
+    The same weights give the same bytes.
+
+    Raises:
+        MissingDependency: onnx or onnxscript is not installed.
+    """
+    model = to_onnx(program)
+    try:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise EdgeVLError(f"cannot write {path}: {error.strerror}") from error
+
+
+def to_onnx(program: ExportedProgram) -> "onnx.ModelProto":
+    """Convert, optimize (constants and batch norms folded), clean and check. Returns the model, weights inside."""
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  torch.onnx's converter needs it and would say so in twenty lines
+    except ImportError as error:
+        raise MissingDependency(str(error.name), "onnx", "export to ONNX") from error
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(INPUT_NAMES),
+        output_names=[OUTPUT_NAME],
+        optimize=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert exported is not None, "torch.onnx.export returns the program when no file is named"
+    model = exported.model_proto
+    strip_build_traces(model.graph)
+    model.ClearField("metadata_props")
+    model.ClearField("doc_string")
+    model.producer_name, model.producer_version = "edgevl", edgevl.__version__
+    onnx.helper.set_model_props(model, {"torch": torch.__version__.split("+")[0]})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def strip_build_traces(graph: Any) -> None:
+    """Remove doc strings and metadata from a graph, its nodes and values, in place.
+
+    torch.onnx writes a Python stack trace with file paths of the building machine into `pkg.torch.onnx.stack_trace`.
+    """
+    for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                strip_build_traces(attribute.g)
