@@ -171,5 +171,5 @@ class RegionAnswerer(nn.Module):
         regions = self.feature_norm(self.project(features)) + self.geometry_norm(self.geometry(geometry))
         keep_text = (input_ids != PAD_ID).to(features.dtype)
         keep = torch.cat([keep_text, torch.ones_like(boxes[..., 0])], dim=1)
-        states = self.fusion(torch.cat([self.text(input_ids), regions], dim=1), keep)
+        states = self.fusion(torch.cat([self.text(input_ids), regions], dim=1), keep, readout=1)
         return self.head(states[:, 0])
