@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edgevl.cli import console
+from edgevl.cli.failures import Interrupted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,8 +22,11 @@ def command(app: typer.Typer, name: str, example: str) -> Callable[[F], F]:
     def register(function: F) -> F:
         @functools.wraps(function)
         def run(*args: Any, **options: Any) -> Any:
-            with console.library_output_to_stderr():
-                return function(*args, **options)
+            try:
+                with console.library_output_to_stderr():
+                    return function(*args, **options)
+            except KeyboardInterrupt:
+                raise Interrupted("interrupted") from None
 
         app.command(name, epilog=f"Example: {example}")(run)
         return function

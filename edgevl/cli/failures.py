@@ -24,7 +24,12 @@ ADVICE = {
     errno.EACCES: "; choose a path that you may use",
     errno.EPERM: "; choose a path that you may use",
 }
-INTERRUPTED = 130  # what shells report for SIGINT
+
+
+class Interrupted(EdgeVLError):
+    """Ctrl-C, caught inside a command: the parser above would turn it into an exit without a word."""
+
+    exit_code = 130  # what shells report for SIGINT
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -34,7 +39,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, SystemExit):
         return (error.code if isinstance(error.code, int) else 1), ""
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return INTERRUPTED, "interrupted"
+        return Interrupted.exit_code, "interrupted"
     if isinstance(error, UsageError):
         return 2, _usage(error) if str(error) else ""  # "" after the help that a bare command shows
     if isinstance(error, EdgeVLError):
