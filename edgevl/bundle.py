@@ -230,7 +230,7 @@ def check_destination(destination: Path, force: bool) -> None:
     if destination.is_symlink() or not destination.is_dir():
         raise InputError(f'"{destination}" exists and is not a bundle: choose another path with --out')
     if not (destination / MANIFEST).exists() and any(destination.iterdir()):
-        raise InputError(f'"{destination}" is a folder that is not a bundle: choose another path with --out')
+        raise InputError(f'"{destination}" is a folder that is not a bundle: name the bundle itself, --out FOLDER/NAME{SUFFIX}')
     if not force:
         raise InputError(f'"{destination}" exists: add --force to replace it, or choose another path with --out')
 
@@ -316,6 +316,7 @@ def _concerns(error: OSError, parent: Path) -> bool:
 
 def _is_full(parent: Path) -> bool:
     try:
-        return shutil.disk_usage(parent).free < 64 * 1024
+        usage = shutil.disk_usage(parent)
+        return usage.total > 0 and usage.free < 64 * 1024  # /proc and its like have a total of 0
     except OSError:
         return False

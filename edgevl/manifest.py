@@ -3,6 +3,7 @@
 What was not measured is null, never a guess. The format is described in docs/bundle.md.
 """
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from edgevl.config import ModelConfig
-from edgevl.errors import InputError, VerificationFailed
+from edgevl.errors import InputError, VerificationFailed, unknown_name
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -34,11 +35,11 @@ def check_relative(path: str) -> str:
 
 
 def _known_model_fields(values: Any) -> Any:
-    if isinstance(values, dict):
-        try:
-            ModelConfig.from_dict(values)
-        except (InputError, TypeError, ArithmeticError) as error:
-            raise ValueError(str(error)) from None
+    """pydantic ignores unknown fields of a plain dataclass; a manifest may have none."""
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    for key in values if isinstance(values, dict) else ():
+        if key not in known:
+            raise ValueError(str(unknown_name("model field", str(key), known)))
     return values
 
 
@@ -213,7 +214,10 @@ def validate(kind: type[Any], values: Any, file: str) -> Any:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise VerificationFailed(f"{file} is not valid: {_first(error)}; export the bundle again") from None
+        reason = _first(error)
+    except (InputError, ArithmeticError) as error:  # what ModelConfig says of numbers that do not fit together
+        reason = f"model: {error}"
+    raise VerificationFailed(f"{file} is not valid: {reason}; export the bundle again")
 
 
 def _first(error: ValidationError) -> str:

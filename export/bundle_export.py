@@ -46,8 +46,7 @@ def export_bundle(
         model: a model folder; None is the embedded nano.
         target: "onnx" or "coreml", or an alias of one.
         precision: None is the target's default.
-        out: the bundle to write, if it ends in ".edgevl"; else the folder to write it into (default: the
-            current one).
+        out: the bundle to write; default: NAME-TARGET-PRECISION.edgevl in the current folder.
         force: replace an existing bundle; it is deleted only when the new one is in place.
         progress: called as progress(done, total, text).
 
@@ -63,7 +62,7 @@ def export_bundle(
     precision = exporter.check_precision(precision)
     tell(0, 4, "loading the model")
     loaded = load_model(model)
-    destination = _destination(out, f"{loaded.config.name}-{exporter.name}-{precision}{SUFFIX}")
+    destination = Path(out) if out is not None else Path(f"{loaded.config.name}-{exporter.name}-{precision}{SUFFIX}")
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
         tell(1, 4, f"converting to {exporter.name} {precision}")
@@ -76,13 +75,6 @@ def export_bundle(
         _finish(loaded, exporter, precision, folder)
     tell(4, 4, "done")
     return destination
-
-
-def _destination(out: str | Path | None, name: str) -> Path:
-    if out is None:
-        return Path(name)
-    path = Path(out)
-    return path if path.name.endswith(SUFFIX) else path / name
 
 
 def _finish(loaded: "LoadedModel", exporter: "Exporter", precision: str, folder: Path) -> None:

@@ -1,0 +1,79 @@
+"""A tiny random model and its two bundles, exported once; tests tamper with copies."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgevl.bundle import Bundle, list_files
+from edgevl.checkpoint import save_model
+from edgevl.config import ModelConfig
+from edgevl.data.scenes import ANSWERS
+from edgevl.data.scenes.vocabulary import VOCABULARY
+from edgevl.export.bundle_export import export_bundle
+from edgevl.models import build_model
+from edgevl.tokenizer import Tokenizer
+
+TARGETS = ("onnx", "coreml")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A model folder: 32 pixels, one block, random weights with a spread of logits, the labels of Scenes."""
+    torch.manual_seed(1)
+    tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)
+    config = ModelConfig(
+        name="tiny-test", backbone="test_resnet", image_size=32, width=32, depth=1, heads=2,
+        vocab_size=tokenizer.vocab_size, num_answers=len(labels),
+    )  # fmt: skip
+    model = build_model(config)
+    with torch.no_grad():
+        model.head[-1].weight.normal_(std=0.6)
+    return save_model(tmp_path_factory.mktemp("models") / "tiny-test", model, tokenizer, labels)
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_model) -> dict[str, Path]:
+    """The bundle of each target, beside the checkpoint, so that verify finds it."""
+    folder = tiny_model.parent
+    return {target: export_bundle(tiny_model, target, out=folder / f"{target}.edgevl") for target in TARGETS}
+
+
+@pytest.fixture
+def fresh(exported, tiny_model, tmp_path) -> Callable[[str], Path]:
+    """`fresh("onnx")` is a copy to tamper with; its checkpoint lies beside it."""
+    shutil.copytree(tiny_model, tmp_path / tiny_model.name)
+    return lambda target: Path(shutil.copytree(exported[target], tmp_path / exported[target].name))
+
+
+def edit_manifest(bundle: Path, change: Callable[[dict], object]) -> None:
+    """Change manifest.json as a forger would: `change` gets its parsed content."""
+    path = bundle / "manifest.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def forge_digests(bundle: Path) -> None:
+    """Make the manifest agree with whatever the files now are."""
+    files = {name: entry.model_dump() for name, entry in list_files(bundle).items()}
+    edit_manifest(bundle, lambda values: values.update(files=files))
+    Bundle.open(bundle)
+
+
+WEIGHTS = {"onnx": "model.onnx", "coreml": "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"}
+
+
+@pytest.fixture(scope="session")
+def tools():
+    """The forger's tools."""
+
+    class Tools:
+        edit = staticmethod(edit_manifest)
+        forge = staticmethod(forge_digests)
+        weights = WEIGHTS
+
+    return Tools

@@ -1,0 +1,101 @@
+"""export: what a bundle holds, and that the same model gives the same bytes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgevl.bundle import Bundle, list_files
+from edgevl.card import render_card
+from edgevl.checkpoint import load_model
+from edgevl.errors import InputError
+from edgevl.export.bundle_export import export_bundle
+from edgevl.golden import pixels_sha256, read_golden
+from edgevl.preprocess import load_image, to_pixels
+
+
+@pytest.mark.parametrize(
+    "target,precision,artifact", [("onnx", "fp32", "model.onnx"), ("coreml", "fp16", "model.mlpackage")]
+)
+def test_what_a_bundle_holds(exported, tiny_model, target, precision, artifact):
+    path = exported[target]
+    manifest = Bundle.open(path).manifest
+    assert (manifest.target, manifest.precision, manifest.artifact) == (target, precision, artifact)
+    assert {"tokenizer.json", "labels.json", "golden.json", "README.md"} <= manifest.files.keys()
+    assert manifest.parity is manifest.accuracy is manifest.audit is manifest.bench is None
+    loaded = load_model(tiny_model)
+    assert manifest.model == loaded.config and manifest.provenance.checkpoint_sha256 == loaded.sha256
+    assert manifest.provenance.checkpoint == "tiny-test"
+    assert Bundle.open(path).labels() == loaded.labels
+    assert {"edgevl", "torch", "python"} <= manifest.versions.keys()
+
+
+def test_nothing_names_the_machine(exported, tiny_model):
+    for path in exported.values():
+        for name in list_files(path):
+            data = (path / name).read_bytes()
+            assert str(tiny_model.parent).encode() not in data, name
+
+
+def test_the_same_model_gives_the_same_bundle(exported, tiny_model, tmp_path):
+    for target, path in exported.items():
+        again = export_bundle(tiny_model, target, out=tmp_path / f"{target}.edgevl")
+        assert list_files(again) == list_files(path)
+        assert (again / "manifest.json").read_bytes() == (path / "manifest.json").read_bytes()
+
+
+def test_golden_cases(exported, tiny_model):
+    loaded = load_model(tiny_model)
+    for path in exported.values():
+        golden = read_golden(Bundle.open(path))
+        assert 4 <= len(golden.cases) <= 8
+        shapes = {Image.open(path / case.image).size for case in golden.cases}
+        assert any(width > height for width, height in shapes) and any(height > width for width, height in shapes)
+        for case in golden.cases:
+            pixels = to_pixels(load_image(path / case.image), loaded.config.image_size)
+            assert pixels_sha256(pixels) == case.pixels_sha256
+            assert loaded.labels[int(np.argmax(case.logits))] == case.answer
+        assert len({case.question for case in golden.cases}) >= 4
+
+
+def test_default_name_and_progress(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    path = export_bundle(tiny_model, progress=lambda *step: seen.append(step))
+    assert str(path) == "tiny-test-onnx-fp32.edgevl" and path.is_dir()
+    assert [step[0] for step in seen] == [0, 1, 2, 3, 4] and {step[1] for step in seen} == {4}
+    with pytest.raises(InputError, match="--force"):
+        export_bundle(tiny_model)
+
+
+def test_bad_arguments(tiny_model, tmp_path):
+    for options, word in [
+        ({"target": "coremll"}, "coreml"),
+        ({"target": "onnx", "precision": "fp23"}, "fp32"),
+        ({"model": tmp_path / "none"}, "no model folder"),
+        ({"out": tmp_path}, "not a bundle"),
+    ]:
+        (tmp_path / "note.txt").write_text("x")
+        with pytest.raises(InputError, match=word):
+            export_bundle(**{"model": tiny_model, **options})
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_the_card_is_made_from_the_manifest(exported):
+    for path in exported.values():
+        manifest = Bundle.open(path).manifest
+        card = (path / "README.md").read_text()
+        assert card == render_card(manifest) or "README.md" in manifest.files
+        assert "not measured yet" in card and manifest.license in card and "\n\n\n" not in card
+        for line in card.splitlines():
+            assert "None" not in line and "{{" not in line
+
+
+def test_golden_json_is_readable_by_other_languages(exported):
+    for path in exported.values():
+        values = json.loads((path / "golden.json").read_text())
+        assert values["schema_version"] == 1 and values["tolerance"] > 0
+        for case in values["cases"]:
+            assert set(case) == {"image", "question", "pixels_sha256", "input_ids", "logits", "answer", "margin"}
+            assert all(abs(logit) < 1e4 for logit in case["logits"])

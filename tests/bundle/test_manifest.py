@@ -1,0 +1,160 @@
+"""The manifest: what it accepts, what it refuses, and in what words."""
+
+import json
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from edgevl.errors import VerificationFailed
+from edgevl.manifest import Manifest, RelativePath, check_relative, parse_json, parse_manifest, read_text
+
+DIGEST = "0" * 64
+
+
+def minimal() -> dict:
+    return {
+        "schema_version": 1,
+        "name": "nano",
+        "task": "vqa",
+        "target": "onnx",
+        "precision": "fp32",
+        "artifact": "model.onnx",
+        "model": {"name": "nano", "num_answers": 3},
+        "inputs": [{"name": "image", "dtype": "uint8", "shape": [1, 128, 128, 3], "layout": "NHWC", "range": [0, 255]}],
+        "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, 3], "layout": "NA"}],
+        "preprocessing": {"size": 128},
+        "tokenizer": {"file": "tokenizer.json", "length": 24, "vocab_size": 100},
+        "labels": {"file": "labels.json", "count": 3},
+        "golden": "golden.json",
+        "versions": {"edgevl": "0.1.0"},
+        "license": "Apache-2.0",
+        "provenance": {"checkpoint": "embedded:nano", "checkpoint_sha256": DIGEST},
+        "files": {
+            name: {"sha256": DIGEST, "bytes": 1}
+            for name in ("model.onnx", "tokenizer.json", "labels.json", "golden.json")
+        },
+    }
+
+
+def test_round_trip_and_nulls():
+    manifest = parse_manifest(json.dumps(minimal()))
+    assert parse_manifest(manifest.to_json()) == manifest
+    written = json.loads(manifest.to_json())
+    assert [written[name] for name in ("parity", "accuracy", "audit", "bench")] == [None] * 4
+    assert manifest.model.num_answers == 3 and manifest.model.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_manifest_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        parse_manifest(json.dumps(minimal())).name = "other"  # type: ignore[misc]
+
+
+ESCAPES = [
+    "/etc/passwd", "../x", "a/../../x", "a/..", "..", ".", "./a", "a//b", "a/", "", "\\\\server\\x", "a\\..\\x", "C:/x",
+    "c:x", "~/x", "a\0b", "a\nb", "x" * 256,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ESCAPES)
+def test_paths_that_leave_the_folder(path):
+    with pytest.raises(ValueError):
+        check_relative(path)
+    with pytest.raises(ValidationError):
+        TypeAdapter(RelativePath).validate_python(path)
+    for field in ("artifact", "golden"):
+        with pytest.raises(VerificationFailed, match=field):
+            parse_manifest(json.dumps({**minimal(), field: path}))
+    values = minimal()
+    values["files"][path] = {"sha256": DIGEST, "bytes": 1}
+    with pytest.raises(VerificationFailed, match="files"):
+        parse_manifest(json.dumps(values))
+
+
+@pytest.mark.parametrize("path", ["a", "a/b.c", "ü/ß.json", "...", "a..b", "golden/0-what color.png"])
+def test_plain_paths(path):
+    assert check_relative(path) == path
+
+
+def change(*keys, value):
+    values = minimal()
+    place = values
+    for key in keys[:-1]:
+        place = place[key]
+    if value is None:
+        del place[keys[-1]]
+    else:
+        place[keys[-1]] = value
+    return values
+
+
+BAD = {
+    "missing field": (change("labels", value=None), "labels"),
+    "unknown field": (change("surprise", value=1), "surprise"),
+    "unknown precision": (change("precision", value="fp8"), "precision"),
+    "negative size": (change("preprocessing", "size", value=-1), "size"),
+    "huge size": (change("preprocessing", "size", value=10**9), "size"),
+    "bool as schema": (change("schema_version", value="1"), "schema_version"),
+    "bad digest": (change("files", "model.onnx", "sha256", value="XYZ"), "sha256"),
+    "negative bytes": (change("files", "model.onnx", "bytes", value=-1), "bytes"),
+    "shape and layout": (change("inputs", 0, "layout", value="NT"), "layout"),
+    "huge shape": (change("inputs", 0, "shape", value=[1, 2**40, 1, 1]), "shape"),
+    "many dimensions": (change("inputs", 0, "shape", value=[1] * 9), "shape"),
+    "infinite range": (change("inputs", 0, "range", value=[0, 1e300]), "range"),
+    "unlisted artifact": (change("artifact", value="other.onnx"), "artifact"),
+    "unlisted labels": (change("labels", "file", value="other.json"), "other.json"),
+    "unknown model field": (change("model", "widht", value=3), "widht"),
+    "model of wrong type": (change("model", "width", value="wide"), "width"),
+    "stride of zero": (change("model", "stride", value=0), "model"),
+    "no files": (change("files", value={}), "files"),
+    "name with slash": (change("name", value="a/b"), "name"),
+    "array": ([], "valid"),
+    "number": (3, "valid"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_manifests_are_one_line(name):
+    values, word = BAD[name]
+    with pytest.raises(VerificationFailed, match=word) as caught:
+        parse_manifest(json.dumps(values))
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 4
+
+
+def test_case_collisions_are_refused():
+    values = minimal()
+    values["files"]["MODEL.onnx"] = {"sha256": DIGEST, "bytes": 1}
+    with pytest.raises(VerificationFailed, match="upper and lower"):
+        parse_manifest(json.dumps(values))
+
+
+def test_a_newer_schema_asks_for_an_update():
+    with pytest.raises(VerificationFailed, match="pip install -U edgevl"):
+        parse_manifest(json.dumps({**minimal(), "schema_version": 2, "new_thing": 1}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", '{"a": 1', "not json", '{"a": NaN}', '{"a": Infinity}', '{"a": 1, "a": 2}', "[" * 100_000, "9" * 5000],
+)
+def test_malformed_json(text):
+    with pytest.raises(VerificationFailed, match="some.json") as caught:
+        parse_json(text, "some.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_text(tmp_path):
+    path = tmp_path / "x.json"
+    with pytest.raises(VerificationFailed, match="cannot be read"):
+        read_text(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(VerificationFailed, match="UTF-8"):
+        read_text(path)
+    path.write_bytes(b" " * 101)
+    with pytest.raises(VerificationFailed, match="no bundle needs"):
+        read_text(path, limit=100)
+
+
+def test_the_schema_describes_every_field():
+    schema = Manifest.model_json_schema()
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) >= set(minimal())

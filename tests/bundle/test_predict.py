@@ -1,0 +1,52 @@
+"""predict: the same answer from every source; bad questions and damaged bundles are refused."""
+
+import pytest
+
+from edgevl.bundle import Bundle
+from edgevl.errors import InputError, VerificationFailed
+from edgevl.golden import read_golden
+from edgevl.predict import Answerer, predict
+
+
+def test_both_targets_and_the_checkpoint_give_the_golden_answers(exported, tiny_model):
+    golden = read_golden(Bundle.open(exported["onnx"]))
+    loaded = {source: Answerer.load(source) for source in (*exported.values(), tiny_model)}
+    for case in golden.cases:
+        picture = exported["onnx"] / case.image
+        answers = {source: answerer.answer(picture, case.question) for source, answerer in loaded.items()}
+        assert {prediction.answer for prediction in answers.values()} == {case.answer}
+
+
+def test_scores(exported):
+    bundle = exported["onnx"]
+    prediction = predict(bundle, bundle / "golden" / "wide.png", "what color is the car?", top=3)
+    probabilities = [p for _, p in prediction.scores]
+    assert len(probabilities) == 3 and probabilities == sorted(probabilities, reverse=True)
+    assert prediction.answer == prediction.scores[0][0] and prediction.ms > 0 and prediction.notes == []
+    everything = predict(bundle, bundle / "golden" / "wide.png", "what color is the car?", top=10**6)
+    assert sum(p for _, p in everything.scores) == pytest.approx(1)
+
+
+def test_questions(exported):
+    bundle = exported["onnx"]
+    picture = bundle / "golden" / "wide.png"
+    for empty in ("", "  \t\n"):
+        with pytest.raises(InputError, match="question|text is empty"):
+            predict(bundle, picture, empty)
+    long = predict(bundle, picture, "what color is the car " * 500)
+    assert "22 tokens" in long.notes[0]
+    with pytest.raises(InputError, match="at least 1"):
+        predict(bundle, picture, "what?", top=0)
+
+
+def test_sources(exported, tmp_path, fresh):
+    picture = exported["onnx"] / "golden" / "wide.png"
+    for missing in (tmp_path / "none", tmp_path / "none.edgevl", tmp_path):
+        with pytest.raises(InputError):
+            predict(missing, picture, "what?")
+    with pytest.raises(InputError, match="no file"):
+        predict(exported["onnx"], tmp_path / "none.png", "what?")
+    path = fresh("onnx")
+    (path / "labels.json").write_text("[]")
+    with pytest.raises(VerificationFailed, match=r"labels\.json is truncated"):
+        predict(path, picture, "what?")

@@ -1,0 +1,306 @@
+"""verify: what it measures on a good bundle, and that every kind of tampering is caught and named."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevl.bundle import Bundle
+from edgevl.errors import InputError, VerificationFailed
+from edgevl.evaluate import Samples, draw_samples, judge, wilson
+from edgevl.verify import MAX_PSNR, THRESHOLDS, measure_parity, verify_bundle
+
+TARGETS = ("onnx", "coreml")
+N = 16
+
+
+def problems(path: Path, **options) -> str:
+    """Verify a tampered bundle: it must fail. Returns its sentences."""
+    before = (path / "manifest.json").read_text()
+    report = verify_bundle(path, samples=N, **options)
+    assert not report.ok and not report.audit.ok and report.audit.problems
+    assert (path / "manifest.json").read_text() == before, "a failed bundle must stay as it is"
+    assert all("\n" not in problem for problem in report.audit.problems)
+    return " | ".join(report.audit.problems)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_good_bundle(fresh, target):
+    path = fresh(target)
+    seen = []
+    report = verify_bundle(path, samples=N, progress=lambda *step: seen.append(step))
+    assert report.ok, report.audit.problems
+    assert report.parity and report.accuracy and report.golden
+    limits = THRESHOLDS[report.precision]
+    assert report.parity.psnr_db >= limits.psnr_db and report.parity.cosine > 0.999
+    assert (report.golden.passed, report.golden.total) == (6, 6)
+    assert report.accuracy.samples == report.parity.samples == N
+    assert abs(report.accuracy.artifact - (report.accuracy.reference or 0)) <= 1 / N + 1e-9
+    assert sum(kind.samples for kind in report.accuracy.per_kind.values()) == N
+    assert report.notes == [] and report.runtime.split(",")[0] in report.accuracy.runtime
+    assert seen[-1][0] == seen[-1][1] == N
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_measurements_go_into_the_bundle(fresh, target):
+    path = fresh(target)
+    report = verify_bundle(path, samples=N)
+    bundle = Bundle.open(path)
+    assert bundle.check_digests() == []
+    assert bundle.manifest.parity == report.parity and bundle.manifest.accuracy == report.accuracy
+    card = (path / "README.md").read_text()
+    assert f"Accuracy on {N} samples of scenes:test" in card and "not measured" not in card
+    assert verify_bundle(path, samples=N).ok, "verifying again must find the bundle intact"
+
+
+def test_write_false_changes_nothing(fresh):
+    path = fresh("onnx")
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert verify_bundle(path, samples=N, write=False).ok
+    assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_json_has_the_shape_of_the_design(fresh):
+    values = json.loads(json.dumps(verify_bundle(fresh("onnx"), samples=N).model_dump()))
+    assert values.keys() >= {"ok", "bundle", "target", "precision", "parity", "accuracy", "audit", "golden"}
+    assert values["parity"].keys() >= {"max_abs", "psnr_db", "cosine", "top1_agreement", "samples"}
+    assert values["accuracy"].keys() >= {"artifact", "reference", "samples", "data"}
+    assert values["audit"].keys() >= {"ok", "weight_bytes", "problems"}
+    assert values["golden"] == {"passed": 6, "total": 6}
+
+
+def test_without_the_checkpoint_parity_is_null_with_a_reason(fresh, tiny_model):
+    path = fresh("onnx")
+    shutil.rmtree(path.parent / tiny_model.name)
+    report = verify_bundle(path, samples=N, write=False)
+    assert report.ok and report.parity is None and report.accuracy and report.accuracy.reference is None
+    assert "tiny-test" in report.notes[0] and "golden logits" in report.notes[0]
+    assert verify_bundle(path, samples=N, write=False, checkpoint=tiny_model).parity is not None
+    with pytest.raises(InputError, match="does not hold the weights"):
+        verify_bundle(path, samples=N, checkpoint=path)
+
+
+def test_a_checkpoint_with_other_weights_is_not_compared_with(fresh, tiny_model):
+    path = fresh("onnx")
+    weights = path.parent / tiny_model.name / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-2] + b"\0\0")
+    assert verify_bundle(path, samples=N, write=False).parity is None
+
+
+def flip(file: Path, share: float = 0.02) -> None:
+    data = np.frombuffer(file.read_bytes(), np.uint8).copy()
+    rng = np.random.default_rng(0)
+    middle = np.arange(len(data) // 4, 3 * len(data) // 4)  # weights, not headers
+    chosen = rng.choice(middle, max(1, int(share * len(middle))), replace=False)
+    data[chosen] ^= rng.integers(1, 256, len(chosen), dtype=np.uint8)
+    file.write_bytes(data.tobytes())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_one_flipped_bit_in_the_weights(fresh, tools, target):
+    path = fresh(target)
+    file = path / tools.weights[target]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    assert f"{tools.weights[target]} has changed" in problems(path)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_flipped_weights_with_forged_digests(fresh, tools, target):
+    path = fresh(target)
+    flip(path / tools.weights[target])
+    tools.forge(path)
+    assert "golden case" in problems(path)
+
+
+def test_flipped_weights_with_forged_digests_and_golden_cases(fresh, tools):
+    """A forger who also rewrites the golden logits is caught by the checkpoint, whose digest is not his to choose."""
+    path = fresh("onnx")
+    flip(path / "model.onnx", 0.0005)
+    golden = json.loads((path / "golden.json").read_text())
+    golden["tolerance"] = 1e5
+    for case in golden["cases"]:
+        case["margin"] = 0.0
+    (path / "golden.json").write_text(json.dumps(golden))
+    tools.forge(path)
+    found = problems(path)
+    assert "parity" in found or "not finite" in found
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_truncated_artifact(fresh, tools, target, forged):
+    path = fresh(target)
+    file = path / tools.weights[target]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    if forged:
+        tools.forge(path)
+    found = problems(path)
+    assert "model" in found and (forged or "truncated" in found)
+
+
+def test_missing_and_unexpected_files(fresh):
+    path = fresh("coreml")
+    (path / "labels.json").unlink()
+    (path / "model.mlpackage" / "payload.bin").write_bytes(b"x")
+    found = problems(path)
+    assert "labels.json is missing" in found and "model.mlpackage/payload.bin is not in the manifest" in found
+
+
+def test_a_bundle_without_its_artifact(fresh):
+    path = fresh("coreml")
+    shutil.rmtree(path / "model.mlpackage")
+    assert "model.mlpackage" in problems(path)
+
+
+@pytest.mark.parametrize("target,lie", [("onnx", "fp16"), ("coreml", "fp32")])
+def test_a_false_precision(fresh, tools, target, lie):
+    path = fresh(target)
+    tools.edit(path, lambda values: values.update(precision=lie))
+    assert f"claims {lie}" in problems(path)
+
+
+@pytest.mark.parametrize("golden_answer", [True, False])
+def test_swapped_labels(fresh, tools, golden_answer):
+    path = fresh("onnx")
+    labels = json.loads((path / "labels.json").read_text())
+    answers = {case["answer"] for case in json.loads((path / "golden.json").read_text())["cases"]}
+    first, second = [i for i, label in enumerate(labels) if label not in answers][:2]
+    if golden_answer:
+        first = labels.index(min(answers))
+    labels[first], labels[second] = labels[second], labels[first]
+    (path / "labels.json").write_text(json.dumps(labels))
+    tools.forge(path)
+    assert "labels.json" in problems(path)
+
+
+def test_a_changed_vocabulary(fresh, tools):
+    path = fresh("onnx")
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["what"], vocabulary["the"] = vocabulary["the"], vocabulary["what"]
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    tools.forge(path)
+    assert "tokenizer.json" in problems(path)
+
+
+def test_a_changed_golden_picture(fresh, tools):
+    from PIL import Image
+
+    path = fresh("onnx")
+    file = path / "golden" / "wide.png"
+    Image.open(file).convert("L").save(file)
+    tools.forge(path)
+    assert "golden case golden/wide.png: the preprocessed picture" in problems(path)
+
+
+def test_numbers_that_contradict_each_other(fresh, tools):
+    path = fresh("onnx")
+    tools.edit(path, lambda values: values["preprocessing"].update(size=64))
+    assert "preprocessing.size is 64, but model.image_size is 32" in problems(path)
+
+
+@pytest.mark.parametrize(
+    "change,word",
+    [
+        (lambda values: values.update(golden="../golden.json"), "golden"),
+        (lambda values: values["files"].update({"../../etc/passwd": values["files"]["labels.json"]}), "leaves"),
+        (lambda values: values.update(schema_version=99), "update|pip install"),
+        (lambda values: values.pop("files"), "files"),
+    ],
+)
+def test_manifests_that_cannot_be_trusted(fresh, tools, change, word):
+    path = fresh("onnx")
+    tools.edit(path, change)
+    with pytest.raises(VerificationFailed, match=word):
+        verify_bundle(path, samples=N)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 200])
+def test_a_truncated_manifest(fresh, keep):
+    path = fresh("onnx")
+    file = path / "manifest.json"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(VerificationFailed, match=r"manifest\.json"):
+        verify_bundle(path, samples=N)
+
+
+def test_a_link_out_of_the_bundle(fresh):
+    path = fresh("onnx")
+    outside = path.parent / "model.onnx"
+    shutil.move(path / "model.onnx", outside)
+    (path / "model.onnx").symlink_to(outside)
+    assert "model.onnx is a link" in problems(path)
+
+
+def test_bad_options(exported):
+    for options, word in [
+        ({"samples": 0}, "at least 1"),
+        ({"data": "scense:test"}, "scenes"),
+        ({"data": "scenes:tset"}, "test"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            verify_bundle(exported["onnx"], **options)
+
+
+def test_a_bundle_on_a_read_only_disk_is_still_verified(fresh):
+    path = fresh("onnx")
+    mounted = shutil.which("mount") and [
+        subprocess.run(["mount", "--bind", path, path], capture_output=True).returncode,
+        subprocess.run(["mount", "-o", "remount,ro,bind", path], capture_output=True).returncode,
+    ]
+    if mounted != [0, 0]:
+        pytest.skip("needs the right to mount")
+    try:
+        report = verify_bundle(path, samples=N)
+        assert report.ok and "could not be written" in report.notes[0]
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def test_parity_by_hand():
+    reference = np.array([[1.0, 2.0], [0.0, 10.0]])
+    parity = measure_parity(reference + [[0.5, -0.6], [0.0, 0.0]], reference, "d", "r")
+    assert parity.max_abs == pytest.approx(0.6) and parity.top1_agreement == 0.5
+    assert parity.psnr_db == pytest.approx(20 * np.log10(10 / np.sqrt((0.25 + 0.36) / 4)))
+    equal = measure_parity(reference, reference, "d", "r")
+    assert (equal.psnr_db, equal.max_abs, equal.top1_agreement) == (MAX_PSNR, 0, 1)
+    assert equal.cosine == pytest.approx(1)
+
+
+def test_wilson():
+    assert wilson(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson(10, 10)[1] == 1 and wilson(0, 0) == (0, 1)
+
+
+def test_samples_are_the_same_every_time():
+    code = (
+        "import hashlib; from edgevl.evaluate import draw_samples; s = draw_samples('scenes:test', 5, 32); "
+        "print(hashlib.sha256(s.pixels_NSS3.tobytes() + repr((s.questions, s.answers, s.kinds)).encode()).hexdigest())"
+    )
+    root = Path(__file__).parents[2]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1] and len(runs[0]) == 65
+    more = draw_samples("scenes:test", 8, 32)
+    assert more.questions[:5] == draw_samples("scenes:test", 5, 32).questions
+
+
+def test_small_models_get_squashed_scenes():
+    assert draw_samples("scenes:test", 2, 16).pixels_NSS3.shape == (2, 16, 16, 3)
+
+
+def test_judging():
+    samples = Samples("d", np.zeros((4, 1, 1, 3), np.uint8), ("q",) * 4, ("a", "b", "a", "z"), ("x", "x", "y", "y"))
+    logits = np.array([[1, 0], [0, 1], [np.nan, 1], [1, 0]], np.float32)
+    result = judge(logits, samples, ["a", "b"])
+    assert result.correct_N.tolist() == [True, True, False, False]
+    assert result.unknown == 1 and result.per_kind == {"x": (1.0, 2), "y": (0.0, 2)}
