@@ -70,6 +70,7 @@ def save_model(folder: Path, model: VqaModel, tokenizer: Tokenizer, labels: list
     state = {key: value.half().contiguous() if value.is_floating_point() else value for key, value in model.state_dict().items()}
     temporary = folder / ".model.safetensors.tmp"
     save_file(state, temporary)
+    temporary.chmod(0o644)  # safetensors makes it readable by its owner only
     temporary.replace(folder / "model.safetensors")
     tokenizer.save(folder / "tokenizer.json")
     write_json(folder / "labels.json", labels)

@@ -16,6 +16,7 @@ class ModelConfig:
     name: str = "nano"
     task: str = "vqa"
     backbone: str = "resnet10t"  # any timm model that offers features_only
+    backbone_options: dict[str, Any] = dataclasses.field(default_factory=lambda: {"stem_width": 16})  # for timm
     out_index: int = 3  # which of the backbone's feature maps becomes the visual grid
     stride: int = 16  # pixels per visual token along one side, of that feature map
     image_size: int = 128  # S: side of the square input picture in pixels
@@ -23,7 +24,7 @@ class ModelConfig:
     vocab_size: int = 768
     num_answers: int = 160  # A
     width: int = 128  # D: channels of a token
-    depth: int = 6  # transformer blocks
+    depth: int = 5  # transformer blocks
     heads: int = 4
     mlp_ratio: int = 4
     dropout: float = 0.0
@@ -64,10 +65,18 @@ class ModelConfig:
 
 CONFIGS: dict[str, ModelConfig] = {
     "nano": ModelConfig(),
-    "tiny": ModelConfig(name="tiny", backbone="resnet14t", image_size=160, width=256, depth=6, heads=8),
-    "small": ModelConfig(name="small", backbone="resnet18", image_size=224, width=384, depth=10, heads=12),
+    "tiny": ModelConfig(name="tiny", backbone="resnet14t", backbone_options={}, image_size=160, width=256, depth=6, heads=8),
+    "small": ModelConfig(name="small", backbone="resnet18", backbone_options={}, image_size=224, width=384, depth=10, heads=12),
     "base": ModelConfig(
-        name="base", backbone="resnet50", out_index=4, stride=32, image_size=384, width=768, depth=9, heads=12
+        name="base",
+        backbone="resnet50",
+        backbone_options={},
+        out_index=4,
+        stride=32,
+        image_size=384,
+        width=768,
+        depth=9,
+        heads=12,
     ),
 }
 

@@ -22,7 +22,11 @@ class VisionEncoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.backbone = timm.create_model(
-            config.backbone, pretrained=False, features_only=True, out_indices=(config.out_index,)
+            config.backbone,
+            pretrained=False,
+            features_only=True,
+            out_indices=(config.out_index,),
+            **config.backbone_options,
         )
         channels = self.backbone.feature_info.channels()[-1]  # pyright: ignore
         self.project = nn.Conv2d(channels, config.width, kernel_size=1)
@@ -65,12 +69,15 @@ class VisionLanguageCore(nn.Module):
         """Float pixels 0..255 [B, 3, S, S] to visual tokens [B, V, D] (no position: the visual losses read these)."""
         return self.vision(image_B3SS)
 
-    def fuse(self, input_ids_BT: Tensor, visual_BVD: Tensor) -> Tensor:
-        """Fuse text and visual tokens. Returns states [B, T + V, D]; state 0 is that of [CLS]."""
+    def fuse(self, input_ids_BT: Tensor, visual_BVD: Tensor, readout: int | None = None) -> Tensor:
+        """Fuse text and visual tokens. Returns the states of the first `readout` text tokens (default: all T of them).
+
+        State 0 is that of [CLS].
+        """
         tokens_BLD = torch.cat([self.text(input_ids_BT), visual_BVD + self.vision.position], dim=1)
         keep_BT = (input_ids_BT != PAD_ID).to(tokens_BLD.dtype)
         keep_BL = torch.cat([keep_BT, torch.ones_like(visual_BVD[:, :, 0])], dim=1)
-        return self.fusion(tokens_BLD, keep_BL)
+        return self.fusion(tokens_BLD, keep_BL, readout or input_ids_BT.shape[1])
 
     def encode_text(self, input_ids_BT: Tensor) -> Tensor:
         """Text alone through the same transformer. Returns states [B, T, D]."""

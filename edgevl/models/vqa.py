@@ -34,4 +34,4 @@ class VqaModel(nn.Module):
 
     def answer(self, visual_BVD: Tensor, input_ids: Tensor) -> Tensor:
         """Logits [B, A] from visual tokens that are there already: many questions about one picture."""
-        return self.head(self.core.fuse(input_ids, visual_BVD)[:, 0])
+        return self.head(self.core.fuse(input_ids, visual_BVD, readout=1)[:, 0])

@@ -1,0 +1,105 @@
+"""Scenes as training samples: fixed shapes, a pure function of the index, so that a data position is one number.
+
+Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects a picture at most.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from edgevl.config import ModelConfig
+from edgevl.data.scenes import Scene, Scenes
+from edgevl.tokenizer import Tokenizer
+
+MAX_OBJECTS = 8
+Sample = dict[str, np.ndarray]
+
+
+class PretrainSamples(Dataset[Sample]):
+    """`samples[i]`: image uint8 [3, S, S]; captions and negatives int64 [K, T]; grids int64 [V]; boxes [N, 4] in 0..1."""
+
+    def __init__(self, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, texts: int = 2):
+        self.scenes, self.tokenizer, self.config, self.texts = scenes, tokenizer, config, texts
+
+    def __getitem__(self, index: int) -> Sample:
+        scene = self.scenes[index]
+        grid = scene.grid(self.config.grid)
+        captions, negatives = zip(*scene.caption_pairs(self.texts), strict=True)
+        return {
+            "image": channels_first(scene),
+            "captions": self._encode(captions),
+            "negatives": self._encode(negatives),
+            "class_grid": grid["class_ids"].reshape(-1).astype(np.int64),
+            "color_grid": grid["color_ids"].reshape(-1).astype(np.int64),
+            "size_grid": grid["size_ids"].reshape(-1).astype(np.int64),
+            "object_grid": grid["objects"].reshape(-1).astype(np.int64),
+            **padded_boxes(scene),
+        }
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        filled = list(itertools.islice(itertools.cycle(texts), self.texts))
+        return self.tokenizer.encode_batch(filled, self.config.text_length).astype(np.int64)
+
+
+class VqaSamples(Dataset[Sample]):
+    """`samples[i]`: image uint8 [3, S, S]; questions int64 [K, T]; answers int64 [K] (an index into the labels)."""
+
+    def __init__(
+        self, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, labels: Sequence[str], texts: int = 4
+    ):
+        self.scenes, self.tokenizer, self.config, self.texts = scenes, tokenizer, config, texts
+        self.label_ids = {label: index for index, label in enumerate(labels)}
+
+    def __getitem__(self, index: int) -> Sample:
+        scene = self.scenes[index]
+        questions = list(itertools.islice(itertools.cycle(scene.questions(self.texts)), self.texts))
+        ids = self.tokenizer.encode_batch([q.text for q in questions], self.config.text_length)
+        return {
+            "image": channels_first(scene),
+            "questions": ids.astype(np.int64),
+            "answers": np.array([self.label_ids[q.answer] for q in questions], np.int64),
+        }
+
+
+class Positions:
+    """Batches of consecutive indices from a step on: what makes training resume at exactly the next sample."""
+
+    def __init__(self, batch_size: int, first_step: int, last_step: int):
+        self.batch_size, self.first_step, self.last_step = batch_size, first_step, last_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first_step, self.last_step):
+            yield list(range(step * self.batch_size, (step + 1) * self.batch_size))
+
+    def __len__(self) -> int:
+        return self.last_step - self.first_step
+
+
+def batches(samples: Dataset[Sample], positions: Positions, workers: int) -> DataLoader[Sample]:
+    """A loader over the batches of `positions`, in order, whatever the number of workers."""
+    return DataLoader(
+        samples,
+        batch_sampler=positions,  # pyright: ignore[reportArgumentType]
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_single_thread if workers else None,
+    )
+
+
+def channels_first(scene: Scene) -> np.ndarray:
+    return np.ascontiguousarray(scene.image.transpose(2, 0, 1))
+
+
+def padded_boxes(scene: Scene) -> Sample:
+    """Boxes as fractions of the side, (x0, y0, x1, y1), padded with zeros, and how many are real."""
+    boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
+    boxes[: len(scene.objects)] = [[side / scene.image.shape[0] for side in o.box] for o in scene.objects]
+    return {"boxes": boxes, "box_count": np.array(len(scene.objects), np.int64)}
+
+
+def _single_thread(_worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,113 @@
+"""Fine-tuning for visual question answering: the pretrained core, an answer head, cross entropy."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from edgevl.checkpoint import save_model, write_json
+from edgevl.config import ModelConfig
+from edgevl.data import open_dataset
+from edgevl.data.scenes import ANSWERS, VOCABULARY
+from edgevl.errors import InputError
+from edgevl.models import VqaModel, build_model
+from edgevl.tokenizer import Tokenizer
+from edgevl.training.data import Positions, VqaSamples, batches
+from edgevl.training.loop import Progress, Run, fit
+from edgevl.training.losses import Criterion
+from edgevl.training.pretrain import build_config, open_run, require_stage, trim
+from edgevl.training.recipe import Recipe, load_recipe
+
+
+class VqaTask(nn.Module):
+    """Cross entropy over the answers of K questions a picture; the picture is encoded once."""
+
+    def __init__(self, model: VqaModel, validation: VqaSamples, eval_samples: int):
+        super().__init__()
+        self.model = model
+        self._validation, self._eval_samples = validation, eval_samples
+
+    def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits [B * K, A]."""
+        image = batch["image"].float().contiguous(memory_format=torch.channels_last)
+        questions = trim(batch, "questions")["questions"]
+        visual_NVD = self.model.core.encode_image(image).repeat_interleave(questions.shape[1], 0)
+        return self.model.answer(visual_NVD, questions.flatten(0, 1))
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"vqa": F.cross_entropy(self.logits(batch).float(), batch["answers"].flatten())}
+
+    def evaluate(self) -> dict[str, float]:
+        right = total = 0
+        device = next(self.parameters()).device
+        for batch in batches(self._validation, Positions(64, 0, self._eval_samples // 64), workers=0):
+            batch = {key: value.to(device) for key, value in batch.items()}
+            right += int((self.logits(batch).argmax(-1) == batch["answers"].flatten()).sum())
+            total += batch["answers"].numel()
+        return {"val_accuracy": right / total} if total else {}
+
+
+def run(
+    recipe: str | Path | Recipe,
+    overrides: list[str] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Fine-tune by a recipe; return the run folder. The model is `RUN/model`, a folder that every command takes.
+
+    Raises `InputError` when `init` is not a pretrained model, or the recipe is wrong.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    require_stage(recipe, "finetune")
+    tokenizer, config = load_tokenizer_and_config(recipe)
+    folder = open_run(recipe, out, resume)
+    torch.manual_seed(recipe.seed)
+    model = build_model(config).train()
+    if recipe.init:
+        load_core(model, Path(recipe.init))
+    start_head_from_names(model, tokenizer, ANSWERS)
+    train, val = (
+        VqaSamples(open_dataset(spec, seed=recipe.data.seed, size=config.image_size), tokenizer, config, ANSWERS, recipe.data.texts)
+        for spec in (recipe.data.train, recipe.data.val)
+    )
+    rows = fit(Run(recipe, VqaTask(model, val, recipe.eval_samples), train, Criterion(), folder, progress), resume)
+    save_model(folder / "model", model, tokenizer, list(ANSWERS))
+    write_json(folder / "model" / "training.json", training_record(recipe, rows))
+    return folder
+
+
+def load_tokenizer_and_config(recipe: Recipe) -> tuple[Tokenizer, ModelConfig]:
+    """Those of the pretrained model, or fresh ones when the recipe starts from nothing."""
+    if recipe.init is None:
+        tokenizer = Tokenizer.from_words(VOCABULARY)
+        return tokenizer, build_config(recipe, tokenizer, len(ANSWERS))
+    folder = Path(recipe.init)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"no pretrained model at {folder}; run `edgevl pretrain` first, or set init= to its model folder")
+    return Tokenizer.from_file(folder / "tokenizer.json"), ModelConfig.from_file(folder / "config.json")
+
+
+def load_core(model: VqaModel, folder: Path) -> None:
+    """Copy the pretrained core; the answer head starts fresh."""
+    state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(folder / "model.safetensors").items()}
+    model.core.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("core.")})
+
+
+def start_head_from_names(model: VqaModel, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
+    """Start each answer's weights as the mean embedding of its words, which pretraining has tied to what is seen."""
+    text, last = model.core.text, model.head[-1]
+    with torch.no_grad():
+        for index, label in enumerate(labels):
+            vectors = text.norm(text.words(torch.tensor(tokenizer.pieces(label))))
+            last.weight[index] = vectors.mean(0) * model.config.width**-0.5  # pyright: ignore
+        nn.init.zeros_(last.bias)  # pyright: ignore
+
+
+def training_record(recipe: Recipe, rows: list[dict[str, float]]) -> dict[str, object]:
+    curve = [{key: row[key] for key in ("step", "vqa", "val_accuracy") if key in row} for row in rows]
+    return {"recipe": json.loads(recipe.model_dump_json()), "curve": curve}

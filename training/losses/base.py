@@ -1,0 +1,75 @@
+"""What all pretraining losses share: their call, their registry, and the classifier over names."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from edgevl.config import ModelConfig
+from edgevl.models.core import TextEmbedding, VisionLanguageCore
+from edgevl.registry import Registry
+from edgevl.tokenizer import Tokenizer
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class LossContext:
+    """What a loss may need to build its heads."""
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    classes: Sequence[str]  # names of the object categories, in the order of their ids
+    attributes: Mapping[str, Sequence[str]]  # attribute -> its values in the order of their ids
+
+
+class PretrainingLoss(nn.Module):
+    """Base of the losses. `forward` takes the core, the batch and the visual tokens before fusion [B, V, D]."""
+
+    def __init__(self, context: LossContext):
+        super().__init__()
+
+    def forward(self, core: VisionLanguageCore, batch: Batch, visual_BVD: Tensor) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+
+LOSSES: Registry[type[PretrainingLoss]] = Registry("loss")
+
+
+class NameClassifier(nn.Module):
+    """Scores vectors against the word embeddings of names: one space for what is seen and what is said.
+
+    A class is its name's mean word embedding, so a visual token that is recognized as a cat lies near the word "cat",
+    and the transformer that follows can match the two at its first layer. A plain linear classifier here leaves that
+    binding to be learned later, which was the slowest part of training (docs/log.md).
+
+    Args:
+        names: the C names. background: adds a first class without a name (id 0).
+    """
+
+    names_CW: Tensor
+    words_CW: Tensor
+
+    def __init__(self, tokenizer: Tokenizer, names: Sequence[str], width: int, background: bool = False):
+        super().__init__()
+        pieces = [tokenizer.pieces(name) for name in names]
+        longest = max(map(len, pieces))
+        padded = torch.tensor([piece + [0] * (longest - len(piece)) for piece in pieces])
+        self.register_buffer("names_CW", padded, persistent=False)
+        self.register_buffer("words_CW", (padded > 0).float(), persistent=False)
+        self.background = nn.Parameter(torch.zeros(1, width)) if background else None
+        self.bias = nn.Parameter(torch.zeros(len(names) + background))
+        self.scale = nn.Parameter(torch.tensor(width**-0.5 * 2.0))
+
+    def name_vectors(self, text: TextEmbedding) -> Tensor:
+        """Mean embedding of each name's words, [C, D]."""
+        vectors_CWD = text.norm(text.words(self.names_CW)) * self.words_CW[..., None]
+        return vectors_CWD.sum(1) / self.words_CW.sum(1, keepdim=True)
+
+    def forward(self, text: TextEmbedding, vectors: Tensor) -> Tensor:
+        """Logits [..., C] (or [..., 1 + C]) of vectors [..., D]."""
+        names_CD = self.name_vectors(text)
+        if self.background is not None:
+            names_CD = torch.cat([self.background, names_CD])
+        return vectors @ (self.scale * names_CD).T + self.bias

@@ -1,0 +1,45 @@
+"""Image-text matching: does this sentence describe this picture?
+
+Shapes: B pictures, K captions a picture, N = B * K, T text tokens.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgevl.models.core import VisionLanguageCore
+from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingLoss
+
+
+@LOSSES.register("itm")
+class MatchingLoss(PretrainingLoss):
+    """Binary loss on [CLS] over true captions and negatives: another picture's caption, or the same with one fact changed.
+
+    A negative with one changed fact (`batch["negatives"]`) is what forces words and pixels to be bound; another
+    picture's caption is mostly told apart by its nouns.
+
+    Args:
+        hard: share of the negatives that have one fact changed.
+    """
+
+    def __init__(self, context: LossContext, hard: float = 0.75):
+        super().__init__(context)
+        self.hard = hard
+        self.head = nn.Linear(context.config.width, 1)
+
+    def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return texts [N, T], half of them false, and labels [N] (1.0 = true)."""
+        captions_BKT, negatives_BKT = batch["captions"], batch["negatives"]
+        shape = captions_BKT.shape[:2]
+        others_BKT = captions_BKT.roll(1, dims=0)
+        hard_BK = torch.rand(shape, device=captions_BKT.device) < self.hard
+        false_BKT = torch.where(hard_BK[..., None], negatives_BKT, others_BKT)
+        label_BK = torch.rand(shape, device=captions_BKT.device) < 0.5
+        texts_BKT = torch.where(label_BK[..., None], captions_BKT, false_BKT)
+        return texts_BKT.flatten(0, 1), label_BK.flatten().float()
+
+    def forward(self, core: VisionLanguageCore, batch: Batch, visual_BVD: Tensor) -> dict[str, Tensor]:
+        texts_NT, labels_N = self.pairs(batch)
+        visual_NVD = visual_BVD.repeat_interleave(batch["captions"].shape[1], 0)
+        logits_N = self.head(core.fuse(texts_NT, visual_NVD, readout=1)[:, 0]).squeeze(-1)
+        return {"itm": F.binary_cross_entropy_with_logits(logits_N.float(), labels_N)}

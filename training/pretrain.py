@@ -1,0 +1,124 @@
+"""Pretraining: language losses (MLM, ITM, ITC) and the three visual losses over captioned, annotated pictures."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from edgevl.checkpoint import save_model
+from edgevl.config import ModelConfig, named_config
+from edgevl.data import open_dataset
+from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, VOCABULARY
+from edgevl.errors import InputError
+from edgevl.models import build_model
+from edgevl.models.core import VisionLanguageCore
+from edgevl.tokenizer import Tokenizer
+from edgevl.training.data import PretrainSamples
+from edgevl.training.loop import Progress, Run, fit
+from edgevl.training.losses import LOSSES, Criterion, LossContext
+from edgevl.training.recipe import Recipe, load_recipe
+
+
+class PretrainTask(nn.Module):
+    """The core and the losses with their heads. `task(batch) -> named losses`."""
+
+    def __init__(self, core: VisionLanguageCore, losses: dict[str, nn.Module]):
+        super().__init__()
+        self.core = core
+        self.losses = nn.ModuleDict(losses)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        image = batch["image"].float().contiguous(memory_format=torch.channels_last)
+        batch = trim(batch, "captions", "negatives")
+        visual_BVD = self.core.encode_image(image)
+        named: dict[str, Tensor] = {}
+        for loss in self.losses.values():
+            named |= loss(self.core, batch, visual_BVD)
+        return named
+
+    def evaluate(self) -> dict[str, float]:
+        return {}
+
+
+def trim(batch: Mapping[str, Tensor], *keys: str) -> dict[str, Tensor]:
+    """Drop the last columns of the texts under `keys` that are padding in all of them: they only cost time."""
+    longest = max(int((batch[key] != 0).sum(-1).max()) for key in keys)
+    return {**batch, **{key: batch[key][..., :longest] for key in keys}}
+
+
+def run(
+    recipe: str | Path | Recipe,
+    overrides: list[str] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Pretrain by a recipe; return the run folder. The pretrained weights are `RUN/model`, which fine-tuning starts from.
+
+    Raises `InputError` when the folder holds another run and `resume` is not set, or the recipe is wrong.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    require_stage(recipe, "pretrain")
+    folder = open_run(recipe, out, resume)
+    tokenizer = Tokenizer.from_words(VOCABULARY)
+    config = build_config(recipe, tokenizer, len(ANSWERS))
+    torch.manual_seed(recipe.seed)
+    model = build_model(config).train()
+    task = PretrainTask(model.core, build_losses(recipe, config, tokenizer))
+    scenes = open_dataset(recipe.data.train, seed=recipe.data.seed, size=config.image_size)
+    samples = PretrainSamples(scenes, tokenizer, config, recipe.data.texts)
+    criterion = Criterion({name: options.get("weight", 1.0) for name, options in recipe.losses.items()} | recipe.weights)
+    fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
+    save_model(folder / "model", model, tokenizer, list(ANSWERS))
+    return folder
+
+
+def build_losses(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, nn.Module]:
+    """The recipe's losses by name. Raises `InputError` for an unknown loss or option."""
+    context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": ("small", "large")})
+    built: dict[str, nn.Module] = {}
+    for name, options in recipe.losses.items():
+        kind = LOSSES[name]
+        try:
+            built[name] = kind(context, **{key: value for key, value in options.items() if key != "weight"})
+        except TypeError as error:
+            raise InputError(f"loss {name}: {error}") from None
+    if not built:
+        raise InputError("the recipe has no losses; add at least one of: " + ", ".join(LOSSES))
+    return built
+
+
+def build_config(recipe: Recipe, tokenizer: Tokenizer, num_answers: int) -> ModelConfig:
+    changes = {key: value for key, value in recipe.model.items() if key != "config"}
+    base = named_config(recipe.model.get("config", "nano"))
+    sizes = {"vocab_size": -(-tokenizer.vocab_size // 32) * 32, "num_answers": num_answers}
+    return ModelConfig.from_dict(base.to_dict() | sizes | changes)
+
+
+def require_stage(recipe: Recipe, stage: str) -> None:
+    if recipe.stage != stage:
+        raise InputError(f'the recipe "{recipe.name}" is for {recipe.stage}; run `edgevl {recipe.stage}` with it')
+
+
+def open_run(recipe: Recipe, out: Path | None, resume: bool) -> Path:
+    """Make the run folder and save the resolved recipe in it; a folder in use is refused unless `resume` is set."""
+    folder = Path(out) if out else Path("runs") / recipe.name
+    saved = folder / "recipe.yaml"
+    if saved.is_file() and not resume:
+        raise InputError(f"{folder} holds a run already; go on with --resume, or choose another --out")
+    resolved: dict[str, Any] = json.loads(recipe.model_dump_json())
+    if saved.is_file() and resume and yaml.safe_load(saved.read_text()) != resolved:
+        raise InputError(f"{saved} differs from this recipe; a run resumes with the recipe it began with")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        saved.write_text(yaml.safe_dump(resolved, sort_keys=False))
+    except OSError as error:
+        raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from None
+    for half in folder.glob(".checkpoint-*.tmp"):
+        shutil.rmtree(half)
+    return folder

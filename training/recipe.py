@@ -1,0 +1,120 @@
+"""Recipes: YAML files checked field by field, with `key=value` overrides; an unknown key names the nearest known one."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgevl.errors import InputError, unknown_name
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(Section):
+    train: str = "scenes:train"
+    val: str = "scenes:val"
+    seed: int = 0
+    texts: int = Field(4, ge=1, le=32, description="captions or questions used of each picture")
+    workers: int = Field(1, ge=0, le=64)
+
+
+class OptimizerSection(Section):
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    beta2: float = Field(0.98, gt=0, lt=1)
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up; then a cosine down to final_lr")
+    final_lr: float = Field(0.01, ge=0, le=1, description="as a share of lr")
+    clip_norm: float = Field(1.0, gt=0)
+
+
+class Recipe(Section):
+    stage: Literal["pretrain", "finetune"]
+    name: str
+    model: dict[str, Any] = Field(default_factory=lambda: {"config": "nano"})
+    init: str | None = Field(None, description="finetune: a pretrained run's model folder")
+    data: DataSection = DataSection()  # pyright: ignore[reportCallIssue]
+    losses: dict[str, dict[str, Any]] = Field(default_factory=dict, description="loss -> {weight: …, its options}")
+    weights: dict[str, float] = Field(default_factory=dict, description="weights of single parts, as object.box_l1")
+    optimizer: OptimizerSection = OptimizerSection()  # pyright: ignore[reportCallIssue]
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(64, ge=1)
+    seed: int = 0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    log_every: int = Field(20, ge=1)
+    eval_every: int = Field(1000, ge=1)
+    eval_samples: int = Field(1000, ge=0)
+    checkpoint_every: int = Field(200, ge=1)
+
+
+def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by path, or by the name of one in `training/recipes`, and apply overrides such as `optimizer.lr=3e-4`.
+
+    Raises `InputError` for a missing file, bad YAML, an unknown key or a value out of range.
+    """
+    path = find_recipe(source)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a mapping of keys to values")
+    for override in overrides or []:
+        _apply(values, override)
+    return parse_recipe(values, str(path))
+
+
+def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
+    """Check a mapping. Raises `InputError`, with `origin` in the message."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _clear(error, origin) from None
+
+
+def find_recipe(source: str | Path) -> Path:
+    """A path that exists, or the name of a recipe in the repository, with or without .yaml."""
+    if (path := Path(source)).is_file():
+        return path
+    known = {recipe.stem: recipe for recipe in RECIPES.glob("*.yaml")}
+    if path.stem in known and path.parent == Path():
+        return known[path.stem]
+    raise unknown_name("recipe", str(source), known)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f'override "{override}" is not of the form key=value, for example optimizer.lr=3e-4')
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise InputError(f'override "{override}": "{parent}" is a value, not a section')
+    values[last] = _scalar(text)
+
+
+def _scalar(text: str) -> Any:
+    """A YAML scalar; YAML 1.1 reads `3e-4` as a string, so numbers are tried first."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return yaml.safe_load(text)
+
+
+def _clear(error: ValidationError, origin: str) -> InputError:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        return InputError(f"{origin}: {'.'.join(place)}: {first['msg']} (given: {first['input']!r})")
+    section: Any = Recipe
+    for part in place[:-1]:
+        section = section.model_fields[part].annotation
+    prefix = ".".join(place[:-1])
+    return InputError(f"{origin}: {unknown_name(f'key in {prefix}' if prefix else 'key', place[-1], section.model_fields)}")
