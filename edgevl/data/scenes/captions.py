@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from edgevl.data.scenes.facts import OPPOSITE, RELATIONS, Spec, View
 from edgevl.data.scenes.layout import pick, shuffled
-from edgevl.data.scenes.names import CATEGORIES, COLORS, NUMBERS, with_article
+from edgevl.data.scenes.names import CATEGORIES, COLORS, GROUPS, NUMBERS, SIZES, with_article
 from edgevl.data.scenes.questions import choose, everyone, refer
 
 TRIES = 8
@@ -112,6 +112,9 @@ class Number:
         return f"exactly {NUMBERS[self.number]} {self.spec.one if self.number == 1 else self.spec.many}"
 
     def change(self, view: View, rng: random.Random) -> "Number":
+        """Mostly the same number of something else: "exactly four cats" would be known to be false unseen."""
+        if self.spec != Spec() and rng.random() < 0.75:
+            return replace(self, spec=change_spec(self.spec, rng))
         lowest = 1 if self.spec != Spec() else 2
         return Number(self.spec, pick(rng, range(lowest, max(4, len(view.objects) + 1))))
 
@@ -121,8 +124,8 @@ Fact = Has | Relation | Everything | Number
 
 def change_spec(spec: Spec, rng: random.Random) -> Spec:
     """The same description with one property changed."""
-    what = pick(rng, [name for name in ("category", "color", "size") if getattr(spec, name)])
-    known = {"category": CATEGORIES, "color": COLORS, "size": ("small", "large")}[what]
+    what = pick(rng, [name for name in ("category", "color", "size", "group") if getattr(spec, name)])
+    known = {"category": CATEGORIES, "color": COLORS, "size": SIZES, "group": GROUPS}[what]
     return replace(spec, **{what: pick(rng, [name for name in known if name != getattr(spec, what)])})
 
 
