@@ -94,9 +94,9 @@ def quiet_export() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def box_layers(detector: nn.Module) -> dict[str, np.ndarray]:
+def box_layers(detector: Any) -> dict[str, np.ndarray]:
     """Weights and biases of the box head and its predictors, as float32 arrays that `write_boxes` takes."""
-    heads: Any = detector.roi_heads
+    heads = detector.roi_heads
     parts = {
         "fc6": heads.box_head.fc6,
         "fc7": heads.box_head.fc7,

@@ -13,6 +13,7 @@ stated targets.
 """
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class RegionConfig:
         return -(-self.height // 32) * 32, -(-self.width // 32) * 32
 
 
-def build_detector(config: RegionConfig) -> nn.Module:
+def build_detector(config: RegionConfig) -> Any:
     """torchvision's Faster R-CNN with FPN, fresh weights from `config.seed`, in eval mode."""
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -89,10 +90,10 @@ class RegionTrunk(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, detector: nn.Module, config: RegionConfig):
+    def __init__(self, detector: Any, config: RegionConfig):
         super().__init__()
         self.backbone = detector.backbone
-        self.rpn_head = detector.rpn.head  # pyright: ignore
+        self.rpn_head = detector.rpn.head
         height, width = config.padded
         self.padding = (0, width - config.width, 0, height - config.height)
         self.register_buffer("mean", 255.0 * torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1))
@@ -100,8 +101,8 @@ class RegionTrunk(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = (image.float().permute(0, 3, 1, 2) - self.mean) / self.std
-        levels = list(self.backbone(nn.functional.pad(pixels, self.padding)).values())  # pyright: ignore
-        objectness, deltas = self.rpn_head(levels)  # pyright: ignore
+        levels = list(self.backbone(nn.functional.pad(pixels, self.padding)).values())
+        objectness, deltas = self.rpn_head(levels)
         flat = torch.cat([level.permute(0, 2, 3, 1).reshape(-1) for level in objectness])
         return (*levels[:4], flat, torch.cat([per_anchor(level) for level in deltas]))
 
@@ -112,7 +113,7 @@ def per_anchor(deltas: Tensor) -> Tensor:
     return deltas.reshape(channels // 4, 4, height, width).permute(2, 3, 0, 1).reshape(-1, 4)
 
 
-def settle(detector: nn.Module, config: RegionConfig, image: Tensor) -> None:
+def settle(detector: Any, config: RegionConfig, image: Tensor) -> None:
     """Give untrained weights sane magnitudes, once, from one picture (uint8 [1, H, W, 3]), in place.
 
     Batch norm takes the picture's own statistics, so that features have unit scale in every layer; the last layer of
@@ -125,14 +126,14 @@ def settle(detector: nn.Module, config: RegionConfig, image: Tensor) -> None:
         norm.train()
     with torch.no_grad():
         *_, deltas = trunk(image)
-        head = detector.rpn.head.bbox_pred  # pyright: ignore
-        head.weight.mul_(0.2 / deltas.std().clamp(min=1e-6))  # pyright: ignore
-        head.bias.zero_()  # pyright: ignore
+        head = detector.rpn.head.bbox_pred
+        head.weight.mul_(0.2 / deltas.std().clamp(min=1e-6))
+        head.bias.zero_()
     for norm in norms:
         norm.eval()
 
 
-def make_anchors(detector: nn.Module, config: RegionConfig) -> tuple[Tensor, list[int]]:
+def make_anchors(detector: Any, config: RegionConfig) -> tuple[Tensor, list[int]]:
     """All anchors float [N, 4] (x0, y0, x1, y1 pixels) and how many there are per pyramid level."""
     from torchvision.models.detection.image_list import ImageList
 
@@ -140,8 +141,8 @@ def make_anchors(detector: nn.Module, config: RegionConfig) -> tuple[Tensor, lis
     strides = (4, 8, 16, 32, 64)
     maps = [torch.empty(1, 1, -(-height // stride), -(-width // stride)) for stride in strides]
     images = ImageList(torch.empty(1, 3, height, width), [(height, width)])
-    anchors = detector.rpn.anchor_generator(images, maps)[0]  # pyright: ignore
-    per_cell = detector.rpn.anchor_generator.num_anchors_per_location()  # pyright: ignore
+    anchors = detector.rpn.anchor_generator(images, maps)[0]
+    per_cell = detector.rpn.anchor_generator.num_anchors_per_location()
     counts = [count * level.shape[2] * level.shape[3] for count, level in zip(per_cell, maps, strict=True)]
     return anchors, counts
 

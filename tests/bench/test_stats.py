@@ -41,5 +41,7 @@ def test_bootstrap_is_seeded_and_ordered():
 
 def test_bootstrap_covers_the_true_median_about_as_often_as_it_says():
     rng = np.random.default_rng(4)
-    inside = [low <= 1.0 <= high for low, high in (bootstrap_interval(rng.normal(1, 0.2, 25)) for _ in range(100))]
+    inside = [
+        low <= 1.0 <= high for low, high in (bootstrap_interval(rng.normal(1, 0.2, 25).tolist()) for _ in range(100))
+    ]
     assert 88 <= sum(inside) <= 100
