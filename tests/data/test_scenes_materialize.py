@@ -43,7 +43,7 @@ def test_shards_hold_image_and_annotation_side_by_side(tmp_path):
 
 def test_an_existing_folder_is_refused_and_kept(tmp_path):
     out = materialize("test", 1, tmp_path / "data")
-    with pytest.raises(InputError, match="exists and is not empty.*--force"):
+    with pytest.raises(InputError, match=r"exists and is not empty.*--force"):
         materialize("test", 2, out)
     assert len((out / "annotations.jsonl").read_text().splitlines()) == 1
     materialize("test", 2, out, force=True)

@@ -75,7 +75,8 @@ def test_every_word_is_in_the_vocabulary():
 def test_one_text_does_not_change_another():
     data = Scenes("train")
     fresh, used = data[5], data[5]
-    used.captions(6), used.statements(2), used.referring(3)
+    for other in (used.captions(6), used.statements(2), used.referring(3)):
+        assert other
     assert used.questions(4) == fresh.questions(4)
     assert used.captions(2) == fresh.captions(2)
     assert used.questions(4)[:2] == fresh.questions(2)
