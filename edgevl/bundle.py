@@ -230,7 +230,9 @@ def check_destination(destination: Path, force: bool) -> None:
     if destination.is_symlink() or not destination.is_dir():
         raise InputError(f'"{destination}" exists and is not a bundle: choose another path with --out')
     if not (destination / MANIFEST).exists() and any(destination.iterdir()):
-        raise InputError(f'"{destination}" is a folder that is not a bundle: name the bundle itself, --out FOLDER/NAME{SUFFIX}')
+        raise InputError(
+            f'"{destination}" is a folder that is not a bundle: name the bundle itself, --out FOLDER/NAME{SUFFIX}'
+        )
     if not force:
         raise InputError(f'"{destination}" exists: add --force to replace it, or choose another path with --out')
 
@@ -247,7 +249,8 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         raise _explain(error, path.parent) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk answers EROFS even for a file that is not there
+            temporary.unlink()
 
 
 def _replace(temporary: Path, destination: Path, aside: Path) -> None:

@@ -61,6 +61,8 @@ class Answerer:
         """See `predict`."""
         if top < 1:
             raise InputError(f"at least 1 answer must be asked for, got {top}")
+        if not question.strip():
+            raise InputError('the question is empty: ask something, for example "what color is the car?"')
         start = time.perf_counter()
         ids = self.tokenizer.encode(question, self.length)
         notes = self._notes(question)

@@ -225,7 +225,7 @@ class _Check:
         self.problems.append(f"{what} {value}, at least {wanted} is needed for {self.manifest.precision}")
 
     def report(self) -> VerifyReport:
-        manifest, problems = self.manifest, tuple(problem[:2000] for problem in self.problems)
+        manifest, problems = self.manifest, tuple(" ".join(problem.split())[:2000] for problem in self.problems)
         ok = not problems
         audit = Audit(ok=ok, weight_bytes=self.weight_bytes, op_types=self.op_types, problems=problems)
         return VerifyReport(

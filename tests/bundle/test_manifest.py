@@ -137,7 +137,7 @@ def test_a_newer_schema_asks_for_an_update():
     ["", "{", '{"a": 1', "not json", '{"a": NaN}', '{"a": Infinity}', '{"a": 1, "a": 2}', "[" * 100_000, "9" * 5000],
 )
 def test_malformed_json(text):
-    with pytest.raises(VerificationFailed, match="some.json") as caught:
+    with pytest.raises(VerificationFailed, match=r"some\.json") as caught:
         parse_json(text, "some.json")
     assert "\n" not in str(caught.value)
 

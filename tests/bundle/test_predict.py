@@ -11,7 +11,9 @@ from edgevl.predict import Answerer, predict
 def test_both_targets_and_the_checkpoint_give_the_golden_answers(exported, tiny_model):
     golden = read_golden(Bundle.open(exported["onnx"]))
     loaded = {source: Answerer.load(source) for source in (*exported.values(), tiny_model)}
-    for case in golden.cases:
+    sure = [case for case in golden.cases if case.margin > 0.05]  # random weights: a tie may fall either way in fp16
+    assert len(sure) >= 4
+    for case in sure:
         picture = exported["onnx"] / case.image
         answers = {source: answerer.answer(picture, case.question) for source, answerer in loaded.items()}
         assert {prediction.answer for prediction in answers.values()} == {case.answer}
@@ -31,7 +33,7 @@ def test_questions(exported):
     bundle = exported["onnx"]
     picture = bundle / "golden" / "wide.png"
     for empty in ("", "  \t\n"):
-        with pytest.raises(InputError, match="question|text is empty"):
+        with pytest.raises(InputError, match="the question is empty"):
             predict(bundle, picture, empty)
     long = predict(bundle, picture, "what color is the car " * 500)
     assert "22 tokens" in long.notes[0]
