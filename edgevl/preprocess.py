@@ -53,8 +53,8 @@ def to_pixels(image: Image.Image, size: int) -> np.ndarray:
     """Squash an RGB picture to uint8 [S, S, 3]: triangle filter with antialias, the aspect ratio is not kept.
 
     docs/bundle.md writes out the arithmetic to the last rounding: it is that of `PIL.Image.resize(BILINEAR)`, always
-    horizontal pass first. One call would leave the order to Pillow, and Pillow 13 goes vertical first on tall pictures
-    where earlier versions did not: the last bit of a pixel would depend on the version installed.
+    horizontal pass first. One call would leave the order to Pillow, and Pillow 13 goes vertical first on some tall
+    pictures: the last bit of a pixel would depend on how the installed version weighs the cost of the two orders.
     """
     if image.mode != "RGB":
         raise InputError(f"to_pixels takes an RGB picture, got mode {image.mode}: pass it through load_image first")
