@@ -1,0 +1,127 @@
+"""One self-contained HTML page of what was measured: verdict first, every figure beside the artifact it belongs to.
+
+Fill the sections (`edgevl.report.sections`), or let `artifact_from_bundle` and `accuracy_from_bundle` do it, and call
+`write_report`. The page makes no request, runs no script, and reads in light, in dark and on a phone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgevl.bench.machine import describe_machine
+from edgevl.bench.schema import BenchReport, Machine
+from edgevl.bundle import write_atomically
+from edgevl.errors import InputError
+from edgevl.report.figures import format_ms, latency_plot, thumbnail_uri
+from edgevl.report.fill import accuracy_from_bundle, artifact_from_bundle, derive_verdict, format_factor
+from edgevl.report.sections import Accuracy, Artifact, Example, KindAccuracy, Point, Verdict
+
+__all__ = [
+    "Accuracy",
+    "Artifact",
+    "Example",
+    "KindAccuracy",
+    "Point",
+    "Verdict",
+    "accuracy_from_bundle",
+    "artifact_from_bundle",
+    "derive_verdict",
+    "render_report",
+    "write_report",
+]
+
+TEMPLATE = "template.html"
+
+
+def write_report(path: str | Path, **sections: Any) -> Path:
+    """Write the page of `render_report(**sections)` to `path`, atomically. Returns the path.
+
+    Raises:
+        InputError: the path is a folder, its folder cannot be written, the disk is full, or a picture cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f'"{path}" is a folder: name the HTML file to write, for example "{path / "report.html"}"')
+    html = render_report(**sections)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'"{path.parent}" cannot be made ({error.strerror}): choose another path') from error
+    write_atomically(path, html)
+    return path
+
+
+def render_report(
+    *,
+    title: str = "EdgeVL report",
+    verdict: Verdict | None = None,
+    examples: Sequence[Example] = (),
+    artifacts: Sequence[Artifact] = (),
+    accuracy: Accuracy | None = None,
+    bench: BenchReport | None = None,
+    machine: Machine | None = None,
+    notes: Sequence[str] = (),
+    commands: Sequence[str] = (),
+) -> str:
+    """The page as text.
+
+    Args:
+        title: of the page.
+        verdict: None derives one from the sections that follow.
+        examples: questions answered on pictures.
+        artifacts: exported artifacts and what `verify` measured on them.
+        accuracy: by kind of question.
+        bench: what `edgevl.bench.compare_with_region` returned.
+        machine: None takes that of `bench`, else describes this machine.
+        notes: sentences for the end, for example where the model came from.
+        commands: what to run next.
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    return _environment().get_template(TEMPLATE).render(
+        title=title,
+        verdict=verdict or derive_verdict(artifacts, accuracy, bench),
+        examples=[(example, thumbnail_uri(example.image)) for example in examples],
+        artifacts=artifacts,
+        accuracy=accuracy,
+        bench=bench,
+        plot=_plot(bench),
+        machine=machine or (bench.machine if bench else describe_machine()),
+        on_scenes=_is_on_scenes(artifacts, accuracy),
+        notes=notes,
+        commands=commands,
+    )
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(ms=format_ms, factor=format_factor, percent=_percent, size=_size)
+    return environment
+
+
+def _plot(bench: BenchReport | None) -> Any:
+    from markupsafe import Markup
+
+    if bench is None or not bench.results:
+        return None
+    # matplotlib escapes the names that it writes into the SVG; the label is ours.
+    candidate = bench.ratios[0].candidate if bench.ratios else bench.results[0].name
+    return Markup(latency_plot(bench.results, candidate))
+
+
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{100 * share:.1f} %"
+
+
+def _size(count: int | None) -> str:
+    return "not measured" if count is None else f"{count / 1e6:.2f} MB"
+
+
+def _is_on_scenes(artifacts: Sequence[Artifact], accuracy: Accuracy | None) -> bool:
+    specs = [artifact.data for artifact in artifacts] + [accuracy.data if accuracy else None]
+    return any(spec is not None and spec.startswith("scenes") for spec in specs)
