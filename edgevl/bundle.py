@@ -16,6 +16,7 @@ from edgevl.errors import EdgeVLError, InputError, MissingDependency, Verificati
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
 
 SUFFIX = ".edgevl"
+MEASURED = {"parity", "accuracy", "audit", "bench"}
 IGNORED = {".DS_Store"}  # macOS puts it into every folder that is looked at
 _STALE_SECONDS = 24 * 3600
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -120,6 +121,26 @@ class Bundle:
             if name not in self.manifest.files:
                 problems.append(FileProblem(name, "is a link" if kind == "link" else "is not in the manifest"))
         return sorted((problem for problem in problems if problem), key=lambda problem: problem.path)
+
+    def record(self, **sections: Any) -> "Bundle":
+        """Write measured sections (`parity`, `accuracy`, `audit`, `bench`) into manifest.json and the card.
+
+        Returns the bundle with the new manifest. Raises `InputError` or `OSError` if the folder cannot be written to.
+        """
+        from edgevl.card import README, render_card
+
+        values = self.manifest.model_dump()
+        unknown = sections.keys() - MEASURED
+        assert not unknown, f"not a measured section: {unknown}"
+        values.update({name: getattr(part, "model_dump", lambda part=part: part)() for name, part in sections.items()})
+        manifest = Manifest.model_validate(values)
+        if README in manifest.files:
+            write_atomically(self.path / README, render_card(manifest))
+            data = (self.path / README).read_bytes()
+            entry = FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+            manifest = manifest.model_copy(update={"files": {**manifest.files, README: entry}})
+        write_atomically(self.path / MANIFEST, manifest.to_json())
+        return Bundle(self.path, manifest)
 
     def require_intact(self) -> None:
         """Raises `VerificationFailed` naming the first file that is not what the manifest says."""

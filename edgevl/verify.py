@@ -15,8 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from edgevl.audit import claim_problems, read_contents
-from edgevl.bundle import Bundle, FileEntry, sha256_file, write_atomically
-from edgevl.card import README, render_card
+from edgevl.bundle import Bundle, sha256_file
 from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
@@ -329,16 +328,9 @@ def runtime_name(target: str, session: Any = None) -> str:
 
 
 def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:
-    """Put the measurements into manifest.json and README.md; a bundle that cannot be written to stays as it is."""
-    measured = {"parity": report.parity, "accuracy": report.accuracy, "audit": report.audit}
-    manifest = bundle.manifest.model_copy(update=measured)
+    """Put the measurements into the bundle; one that cannot be written to stays as it is, and the report says so."""
     try:
-        if README in manifest.files:
-            write_atomically(bundle.path / README, render_card(manifest))
-            size = (bundle.path / README).stat().st_size
-            entry = FileEntry(sha256=sha256_file(bundle.path / README), bytes=size)
-            manifest = manifest.model_copy(update={"files": {**manifest.files, README: entry}})
-        write_atomically(bundle.path / MANIFEST, manifest.to_json())
+        bundle.record(parity=report.parity, accuracy=report.accuracy, audit=report.audit)
     except (EdgeVLError, OSError) as error:
         note = f"the measurements could not be written into the bundle: {_line(error)}"
         return report.model_copy(update={"notes": [*report.notes, note]})

@@ -6,16 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from edgevl.bundle import Bundle, list_files
-from edgevl.checkpoint import save_model
 from edgevl.config import ModelConfig
 from edgevl.data.scenes import ANSWERS
 from edgevl.data.scenes.vocabulary import VOCABULARY
-from edgevl.export.bundle_export import export_bundle
-from edgevl.models import build_model
-from edgevl.tokenizer import Tokenizer
 
 TARGETS = ("onnx", "coreml")
 
@@ -23,6 +18,12 @@ TARGETS = ("onnx", "coreml")
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A model folder: 32 pixels, one block, random weights with a spread of logits, the labels of Scenes."""
+    import torch  # here, because half of the tests in this folder need no torch and take no time without it
+
+    from edgevl.checkpoint import save_model
+    from edgevl.models import build_model
+    from edgevl.tokenizer import Tokenizer
+
     torch.manual_seed(1)
     tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)
     config = ModelConfig(
@@ -38,6 +39,8 @@ def tiny_model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def exported(tiny_model) -> dict[str, Path]:
     """The bundle of each target, beside the checkpoint, so that verify finds it."""
+    from edgevl.export.bundle_export import export_bundle
+
     folder = tiny_model.parent
     return {target: export_bundle(tiny_model, target, out=folder / f"{target}.edgevl") for target in TARGETS}
 

@@ -102,6 +102,14 @@ def test_bad_tokenizers(fresh, content):
         Bundle.open(path).tokenizer()
 
 
+def test_recording_a_measurement(fresh):
+    path = fresh("onnx")
+    bundle = Bundle.open(path).record(bench={"p50_ms": 1.5})
+    assert bundle == Bundle.open(path) and bundle.manifest.bench == {"p50_ms": 1.5}
+    assert bundle.check_digests() == []
+    assert bundle.record(bench=None).manifest.bench is None
+
+
 def test_threads_must_be_positive(exported):
     with pytest.raises(InputError, match="threads"):
         Bundle.open(exported["onnx"]).session(threads=0)
