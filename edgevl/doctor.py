@@ -168,7 +168,7 @@ def _machine() -> Machine:
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_cpu_name(),
-        cores=_usable_cores(),
+        cores=usable_cores(),
         memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
         accelerator=_accelerator(),
     )
@@ -182,7 +182,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

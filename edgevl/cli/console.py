@@ -58,6 +58,11 @@ def result(renderable: Any) -> None:
     out().print(renderable, markup=False)
 
 
+def markup(text: str) -> None:
+    """Print a line with rich markup on stdout; escape what is not ours."""
+    out().print(text)
+
+
 def print_json(data: Any) -> None:
     """Print one JSON object on stdout."""
     stream = result_stream()

@@ -20,6 +20,8 @@ def scenes(
     count: Annotated[int, typer.Option(min=1, help="Scenes to write.")] = 100,
     out: Annotated[Path | None, typer.Option(help="Folder to write. Default: scenes-SPLIT.")] = None,
     seed: Annotated[int, typer.Option(help="The same (split, seed, index) gives the same bytes everywhere.")] = 0,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the pictures in pixels.")] = 128,
+    shards: Annotated[bool, typer.Option("--shards", help="Write WebDataset shards (.tar), not single files.")] = False,
     force: Force = False,
 ) -> None:
     """Write Scenes: images, annotations, and a contact sheet."""
@@ -27,6 +29,6 @@ def scenes(
 
     target = out or Path(f"scenes-{split}")
     with console.progress_bar("scenes") as progress:
-        folder = materialize(split, count, target, seed=seed, force=force, progress=progress)
+        folder = materialize(split, count, target, seed, size, force, progress, shards)
     console.result(str(folder))
-    console.next_commands(f"open the contact sheet in {folder}", "edgevl pretrain --help")
+    console.next_commands(f"open {folder / 'contact_sheet.png'}", "edgevl pretrain --help")

@@ -7,6 +7,7 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import command
+from edgevl.errors import VerificationFailed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,13 +22,13 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer samples and timed runs: a look, not a result.")] = False,
 ) -> None:
     """Do the main job on the embedded model: answer, export, verify, benchmark, and write one report."""
-    from edgevl.demo import run_demo
+    from edgevl.demo import next_commands, run_demo
 
     with console.progress_bar("demo") as progress:
-        result = run_demo(out, samples=samples, quick=quick, progress=progress, say=console.note)
+        result = run_demo(out, samples, quick, progress, console.note)
     console.result(str(result.report))
-    console.next_commands(
-        f"open {result.report} in a browser",
-        f'edgevl predict {result.bundles[0]} photo.png "what color is the car?"',
-        "edgevl pretrain --help",
-    )
+    if not result.ok:
+        failed = "; ".join(problem for report in result.verified for problem in report.audit.problems)
+        raise VerificationFailed(f"an artifact is not what it claims: {failed}; see {result.report}")
+    console.note(f"done in {result.seconds:.0f} s; open {result.report} in a browser")
+    console.next_commands(*next_commands(result.bundles))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgevl.cli import console
+from edgevl.cli import console, show
 from edgevl.cli.command import Force, Json, command, model_argument
 from edgevl.errors import VerificationFailed
 
@@ -39,19 +39,21 @@ def verify(
     bundle: Bundle,
     samples: Annotated[int, typer.Option(min=1, help="Samples to run through the artifact.")] = 1000,
     data: Annotated[str, typer.Option(help="Data to judge on, e.g. scenes:test or scenes:test_style.")] = "scenes:test",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The model folder it was made from. Default: the embedded one, or beside the bundle."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run the artifact and prove it: parity, accuracy, what is inside, digests, golden cases. Exit code 4 if not."""
     from edgevl.verify import verify_bundle
 
     with console.progress_bar("verify") as progress:
-        report = verify_bundle(bundle, samples=samples, data=data, progress=progress)
-    if json:
-        console.print_json(report.model_dump())
-    else:
-        _show_verify(report)
+        report = verify_bundle(bundle, samples, data, progress, checkpoint=checkpoint)
+    data_out = report.model_dump(mode="json")
+    console.print_json(data_out) if json else show.verify(data_out)
     if not report.ok:
-        raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(_problems(report))}")
+        raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(report.audit.problems)}")
     console.next_commands(f"edgevl bench {bundle}", f'edgevl predict {bundle} photo.png "what color is the car?"')
 
 
@@ -60,10 +62,8 @@ def inspect(bundle: Bundle, json: Json = False) -> None:
     from edgevl.audit import inspect_bundle
 
     report = inspect_bundle(bundle)
-    if json:
-        console.print_json(report.model_dump())
-    else:
-        _show_fields(report.model_dump())
+    data = report.model_dump(mode="json")
+    console.print_json(data) if json else show.inspect(data)
     console.next_commands(f"edgevl verify {bundle}")
 
 
@@ -83,23 +83,5 @@ def predict(
     if json:
         console.print_json({"answer": prediction.answer, "scores": prediction.scores, "ms": prediction.ms})
     else:
-        rows = [[label, f"{100 * score:.1f} %"] for label, score in prediction.scores]
-        console.result(console.table(prediction.answer, ["answer", "score"], rows))
+        show.prediction(prediction.answer, prediction.scores)
     console.next_commands(f"edgevl verify {bundle}" if str(bundle).endswith(".edgevl") else f"edgevl export {bundle}")
-
-
-def _problems(report) -> list[str]:
-    return list(report.audit.problems)
-
-
-def _show_verify(report) -> None:
-    _show_fields(report.model_dump())
-
-
-def _show_fields(data: dict, indent: str = "") -> None:
-    for key, value in data.items():
-        if isinstance(value, dict) and value:
-            console.result(f"{indent}{key}")
-            _show_fields(value, indent + "  ")
-        else:
-            console.result(f"{indent}{key}: {value}")

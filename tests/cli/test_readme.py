@@ -34,9 +34,9 @@ DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README
 def parse(words: list[str]) -> None:
     """Parse a command line without running it. Raises what the parser raises."""
     command, context = typer.main.get_command(app), None
-    while words and hasattr(command, "get_command"):
+    while hasattr(command, "get_command"):
         context = command.make_context(words[0], [], parent=context, resilient_parsing=True)
-        child = command.get_command(context, words[1])
+        child = command.get_command(context, words[1])  # type: ignore[attr-defined]
         assert child is not None, f"no command {words[1]}"
         command, words = child, words[1:]
     command.make_context(words[0], words[1:], parent=context)

@@ -1,0 +1,164 @@
+"""Reports as text for a terminal. Each function takes the plain data that `--json` prints."""
+
+from typing import Any
+
+from rich.markup import escape
+
+from edgevl.cli import console
+
+Data = dict[str, Any]
+
+
+def verify(data: Data) -> None:
+    verdict = "[bold green]verified[/bold green]" if data["ok"] else "[bold red]FAILED[/bold red]"
+    console.markup(f"[bold]{escape(data['bundle'])}[/bold]  {data['target']} {data['precision']}  {verdict}")
+    lines = {
+        "runtime": data["runtime"],
+        "parity": _parity(data["parity"]),
+        "accuracy": _accuracy(data["accuracy"]),
+        "weights": _bytes_by_type(data["audit"]["weight_bytes"]),
+        "golden": _golden(data["golden"]),
+    }
+    _lines(lines)
+    kinds = (data["accuracy"] or {}).get("per_kind") or {}
+    if kinds:
+        rows = [
+            [kind, _percent(k["artifact"]), _percent(k["reference"]), str(k["samples"])] for kind, k in kinds.items()
+        ]
+        console.result("")
+        console.result(console.table("Accuracy by kind of question", ["kind", "artifact", "PyTorch", "samples"], rows))
+    for problem in data["audit"]["problems"]:
+        console.markup(f"[red]problem[/red]  {escape(problem)}")
+    for text in data["notes"]:
+        console.result(f"note  {text}")
+
+
+def inspect(data: Data) -> None:
+    console.markup(f"[bold]{escape(data['bundle'])}[/bold]  {data['name']}, {data['task']}, {data['license']}")
+    lines = {
+        "target": f"{data['target']} {data['precision']}",
+        "size": f"{_size(data['bytes'])} in {len(data['files'])} files",
+        "weights": _bytes_by_type(data["weight_bytes"]),
+        "inputs": ", ".join(_tensor(spec) for spec in data["inputs"]),
+        "outputs": ", ".join(_tensor(spec) for spec in data["outputs"]),
+        "operators": ", ".join(f"{name} {count}" for name, count in _by_count(data["op_types"])[:12]),
+        "checkpoint": data["checkpoint"],
+        "versions": ", ".join(f"{name} {version}" for name, version in data["versions"].items()),
+        "parity": _parity(data["parity"]),
+        "accuracy": _accuracy(data["accuracy"]),
+    }
+    _lines(lines)
+    rows = [[w["name"], w["dtype"], "x".join(map(str, w["shape"])), f"{w['bytes']:,}"] for w in data["largest"]]
+    console.result("")
+    console.result(console.table("Largest weights", ["name", "type", "shape", "bytes"], rows))
+    for problem in data["problems"]:
+        console.markup(f"[red]problem[/red]  {escape(problem)}")
+
+
+def bench(data: Data) -> None:
+    machine = data["machine"]
+    console.result(f"{machine['cpu']}, {machine['cores']} cores, preset {data['preset']}")
+    columns = ["name", "scope", "runtime", "n", "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms"]
+    console.result(console.table("Time to an answer", columns, [_bench_row(result) for result in data["results"]]))
+    for result in data["results"]:
+        if result["stages"]:
+            stages = ", ".join(f"{name} {ms:.2f}" for name, ms in result["stages"].items())
+            console.result(f"{result['name']}, p50 by stage in ms: {stages}")
+    for ratio in data["ratios"]:
+        low, high = ratio["ci95"]
+        console.markup(f"[bold]{escape(faster(ratio))}[/bold] (95 %: {low:.1f} to {high:.1f})")
+    for text in dict.fromkeys(remark for result in data["results"] for remark in _remarks(result)):
+        console.result(f"note  {text}")
+
+
+def faster(ratio: Data) -> str:
+    """One sentence for one ratio of a benchmark."""
+    return f"{ratio['scope']}: {ratio['candidate']} is {ratio['ratio']:.1f}x faster than {ratio['baseline']}"
+
+
+def doctor(data: Data) -> None:
+    machine = data["machine"]
+    console.result(f"EdgeVL {data['edgevl']}, Python {machine['python']}, {machine['os']}")
+    memory = f"{machine['memory_gb']:.1f} GiB of memory, accelerator: {machine['accelerator'] or 'none'}"
+    console.result(f"{machine['cpu']}, {machine['cores']} cores, {memory}\n")
+    rows = [[t["name"], *(_yes(t[key]) for key in ("export", "run", "verify")), t["note"]] for t in data["targets"]]
+    console.result(console.table("Targets", ["target", "export", "run", "verify", "how, or what is missing"], rows))
+    rows = [[p["name"], p["version"] or "missing", p["fix"]] for p in data["packages"]]
+    console.result("")
+    console.result(console.table("Packages", ["package", "version", "to install it"], rows))
+    console.result("")
+    for check in data["checks"]:
+        mark = "[green]ok [/green]" if check["ok"] else "[bold red]BAD[/bold red]"
+        console.markup(f"{mark} {escape(check['name'])}: {escape(check['detail'])}")
+
+
+def prediction(answer: str, scores: list[tuple[str, float]]) -> None:
+    rows = [[label, f"{100 * score:.1f} %"] for label, score in scores]
+    console.result(console.table(answer, ["answer", "score"], rows))
+
+
+def _lines(lines: dict[str, str]) -> None:
+    width = max(map(len, lines)) + 2
+    for name, text in lines.items():
+        console.markup(f"[dim]{name:<{width}}[/dim]{escape(text)}")
+
+
+def _parity(parity: Data | None) -> str:
+    if parity is None:
+        return "not measured"
+    return (
+        f"max abs {parity['max_abs']:.2g}, PSNR {parity['psnr_db']:.1f} dB, cosine {parity['cosine']:.6f}, "
+        f"same answer {_percent(parity['top1_agreement'])}, {parity['samples']} samples of {parity['data']}"
+    )
+
+
+def _accuracy(accuracy: Data | None) -> str:
+    if accuracy is None:
+        return "not measured"
+    low, high = accuracy["ci95"]
+    return (
+        f"{_percent(accuracy['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
+        f"{_percent(accuracy['reference'])}, {accuracy['samples']} samples of {accuracy['data']}"
+    )
+
+
+def _golden(golden: Data | None) -> str:
+    return "not run" if golden is None else f"{golden['passed']} of {golden['total']} cases"
+
+
+def _bench_row(result: Data) -> list[str]:
+    times = [result[key] for key in ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_ms")]
+    numbers = ["-" if time is None else f"{time:.2f}" for time in times]
+    return [result["name"], result["scope"], result["runtime"], str(result["n"]), *numbers]
+
+
+def _remarks(result: Data) -> list[str]:
+    flags = [f"{flag['text']}{' (NOT VALID)' if flag['invalidates'] else ''}" for flag in result["flags"]]
+    return [f"{result['name']}: {text}" for text in [*result["notes"], *flags]]
+
+
+def _tensor(spec: Data) -> str:
+    return f"{spec['name']} {spec['dtype']} [{', '.join(map(str, spec['shape']))}]"
+
+
+def _bytes_by_type(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {_size(count)}" for name, count in _by_count(sizes)) or "none"
+
+
+def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: -item[1])
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,224 @@
+"""The main job on the embedded model, from pictures to a report: what `edgevl demo` runs. Steps are library calls."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevl.errors import InputError
+
+if TYPE_CHECKING:
+    from edgevl.bench.schema import BenchReport
+    from edgevl.report import Example
+    from edgevl.verify import VerifyReport
+
+Progress = Callable[[int, int, str], None]
+Say = Callable[[str], None]
+
+DATA = "scenes:test"
+TARGETS = ("onnx", "coreml")
+OPPONENTS = ("region-r50",)
+QUICK_SAMPLES = 100
+PICTURES = 12
+BLIND_SCENES = 5000  # training scenes that the blind baseline learns from
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoResult:
+    report: Path
+    bundles: list[Path]
+    verified: list["VerifyReport"]
+    bench: "BenchReport"
+    examples: list["Example"]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return all(report.ok for report in self.verified)
+
+
+def run_demo(
+    out: str | Path = "edgevl-demo",
+    samples: int = 1000,
+    quick: bool = False,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> DemoResult:
+    """Answer questions, export, verify each artifact, time it against a detector pipeline, and write one report.
+
+    Args:
+        out: folder for the bundles, the measurements and `report.html`; bundles of an earlier demo are replaced.
+        samples: scenes that each artifact is verified on, 1 or more.
+        quick: verify on 100 at most: a look, not a result.
+        progress: called as progress(done, total, text) within a step.
+        say: called with one line after each step.
+
+    Raises:
+        InputError: the folder cannot be written. A failed verification does not raise: see `DemoResult.ok`.
+    """
+    from edgevl.bench import compare_with_region
+    from edgevl.doctor import usable_cores
+    from edgevl.export.bundle_export import export_bundle
+    from edgevl.verify import verify_bundle
+
+    folder, samples = _folder(Path(out)), min(samples, QUICK_SAMPLES) if quick else samples
+    steps = Steps(2 * len(TARGETS) + 4, progress, say)
+    with steps("answering questions") as step:
+        examples = answer_pictures(samples)
+        step.line = f"answered {len(examples)} questions on pictures, {sum(bool(e.right) for e in examples)} right"
+    bundles, verified = [], []
+    for target in TARGETS:
+        with steps(f"exporting to {target}") as step:
+            bundle = folder / f"nano-{target}.edgevl"
+            bundles.append(export_bundle(None, target, out=bundle, force=True, progress=step.progress))
+            step.line = f"exported {bundle}"
+    for bundle in bundles:
+        with steps(f"verifying {bundle.name}") as step:
+            verified.append(verify_bundle(bundle, samples, DATA, step.progress))
+            step.line = _verdict(verified[-1])
+    with steps("answering without the pictures") as step:
+        blind = blind_answers(samples)
+        step.line = f"blind, from the words alone: {100 * blind['overall']:.1f} % right"
+    with steps(f"timing against {', '.join(OPPONENTS)}") as step:
+        bench = compare_with_region(bundles[0], OPPONENTS, "rapid", min(2, usable_cores()), step.progress)
+        step.line = _race(bench)
+    with steps("writing the report") as step:
+        page = _write(folder, examples, bundles, verified, blind, bench)
+        step.line = f"wrote {page}"
+    return DemoResult(page, bundles, verified, bench, examples, steps.seconds)
+
+
+def answer_pictures(samples: int, pictures: int = PICTURES) -> list["Example"]:
+    """Ask the embedded model about test pictures: a question of each kind first, then whatever comes."""
+    from edgevl.evaluate import draw_samples
+    from edgevl.predict import Answerer
+    from edgevl.report import Example
+
+    model = Answerer.load(None)
+    drawn = draw_samples(DATA, samples, model.size)  # the same samples are verified on: drawn once
+    first = {kind: index for index, kind in reversed(list(enumerate(drawn.kinds)))}
+    chosen = dict.fromkeys([*sorted(first.values()), *range(len(drawn))])
+    examples = []
+    for index in list(chosen)[:pictures]:
+        image, question = drawn.pixels_NSS3[index], drawn.questions[index]
+        examples.append(Example(image, question, model.answer(image, question).scores, drawn.answers[index]))
+    return examples
+
+
+def blind_answers(samples: int) -> dict[str, float]:
+    """Share of right answers from the words alone, on the samples that the artifacts are verified on.
+
+    Returns: kind of question -> share, and "overall".
+    """
+    from edgevl.checkpoint import load_model
+    from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
+    from edgevl.data.scenes.questions import Question
+    from edgevl.evaluate import draw_samples
+
+    drawn = draw_samples(DATA, samples, load_model(None).config.image_size)
+    asked = [Question(*each) for each in zip(drawn.kinds, drawn.questions, drawn.answers)]
+    shares = blind_accuracy(BlindBaseline(questions_of("train", BLIND_SCENES)), asked)
+    return {"overall" if kind == "all" else kind: share for kind, share in shares.items()}
+
+
+class Steps:
+    """Counts the steps, times them, and says one line after each."""
+
+    def __init__(self, total: int, progress: Progress | None, say: Say | None):
+        self._total, self._done = total, 0
+        self._progress, self._say = progress, say
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def __call__(self, text: str) -> "Step":
+        self._done += 1
+        return Step(f"[{self._done}/{self._total}]", text, self._progress, self._say)
+
+
+class Step:
+    """One step: `progress` is passed on to the library, `line` is said when it ends without an error."""
+
+    def __init__(self, number: str, text: str, progress: Progress | None, say: Say | None):
+        self._number, self._text = number, text
+        self._progress, self._say = progress, say
+        self.line = ""
+
+    def __enter__(self) -> "Step":
+        self._started = time.monotonic()
+        self.progress(0, 0, "")
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._say:
+            self._say(f"{self._number} {self.line} ({time.monotonic() - self._started:.1f} s)")
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        if self._progress:
+            self._progress(done, total, f"{self._number} {self._text}{': ' if text else ''}{text}")
+
+
+def _folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'"{folder}" cannot be used ({error.strerror}): choose another folder with --out') from None
+    return folder
+
+
+def _save(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _verdict(report: "VerifyReport") -> str:
+    accuracy, parity = report.accuracy, report.parity
+    if not report.ok or accuracy is None or parity is None:
+        return f"{report.target}: NOT verified: {'; '.join(report.audit.problems) or 'see the report'}"
+    return (
+        f"{report.target}: verified on {accuracy.samples} samples, {100 * accuracy.artifact:.1f} % right "
+        f"(PyTorch {100 * (accuracy.reference or 0):.1f} %), same answer {100 * parity.top1_agreement:.1f} %"
+    )
+
+
+def _race(bench: "BenchReport") -> str:
+    ratios = [ratio for ratio in bench.ratios if ratio.scope == "pipeline"]
+    return ", ".join(f"{ratio.ratio:.0f}x faster than {ratio.baseline}" for ratio in ratios)
+
+
+def _write(
+    folder: Path,
+    examples: list["Example"],
+    bundles: list[Path],
+    verified: list["VerifyReport"],
+    blind: dict[str, float],
+    bench: "BenchReport",
+) -> Path:
+    from edgevl.report import accuracy_from_bundle, artifact_from_bundle, write_report
+
+    for report in verified:
+        _save(folder / f"verify-{report.target}.json", report.model_dump(mode="json"))
+    _save(folder / "bench.json", bench.to_json())
+    return write_report(
+        folder / "report.html",
+        title="EdgeVL demo: the embedded model, exported, verified, timed",
+        examples=examples,
+        artifacts=[artifact_from_bundle(bundle, report) for bundle, report in zip(bundles, verified)],
+        accuracy=accuracy_from_bundle(bundles[0], verified[0], blind),
+        bench=bench,
+        notes=[f"Blind: the most frequent answer to the same words in {BLIND_SCENES:,} training scenes."],
+        commands=next_commands(bundles),
+    )
+
+
+def next_commands(bundles: list[Path]) -> list[str]:
+    """What to run after the demo."""
+    return [
+        f'edgevl predict {bundles[0]} photo.png "what color is the car?"',
+        f"edgevl verify {bundles[0]} --data scenes:test_style",
+        f"edgevl bench {bundles[0]} --preset quick",
+        "edgevl pretrain --help",
+    ]
