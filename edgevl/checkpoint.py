@@ -67,7 +67,10 @@ def save_model(folder: Path, model: VqaModel, tokenizer: Tokenizer, labels: list
     """Write a model folder (weights as fp16). Files of the same name are replaced one by one, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config.replace(num_answers=len(labels))
-    state = {key: value.half().contiguous() if value.is_floating_point() else value for key, value in model.state_dict().items()}
+    state = {
+        key: value.half().contiguous() if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
     temporary = folder / ".model.safetensors.tmp"
     save_file(state, temporary)
     temporary.chmod(0o644)  # safetensors makes it readable by its owner only
@@ -106,6 +109,8 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
     try:
-        model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+        model.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        )
     except RuntimeError as error:
         raise InputError(f"{path} does not fit config.json: {str(error).splitlines()[-1].strip()}") from None

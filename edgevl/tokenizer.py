@@ -25,7 +25,9 @@ class Tokenizer:
         self.backend = backend
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (self._special_id(name) for name in SPECIAL)
         if self.pad_id != 0:
-            raise InputError(f"the tokenizer's {PAD} has id {self.pad_id}; it must be 0 (the model derives its mask from it)")
+            raise InputError(
+                f"the tokenizer's {PAD} has id {self.pad_id}; it must be 0 (the model derives its mask from it)"
+            )
 
     def _special_id(self, token: str) -> int:
         index = self.backend.token_to_id(token)

@@ -23,14 +23,18 @@ def save(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Opti
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        save_file({name: value.contiguous() for name, value in module.state_dict().items()}, temporary / "model.safetensors")
+        save_file(
+            {name: value.contiguous() for name, value in module.state_dict().items()}, temporary / "model.safetensors"
+        )
         save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
         (temporary / "state.json").write_text(json.dumps({"step": step}))
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise InputError(f"cannot write the checkpoint {target}: {error}. Free some space, then go on with --resume") from None
+        raise InputError(
+            f"cannot write the checkpoint {target}: {error}. Free some space, then go on with --resume"
+        ) from None
     for old in list_checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
@@ -54,7 +58,9 @@ def restore(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -
         _load_optimizer(optimizer, load_file(found[-1] / "optimizer.safetensors"))
     except (SafetensorError, RuntimeError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{found[-1]} does not fit this recipe: {reason}. Choose another --out or drop --resume") from None
+        raise InputError(
+            f"{found[-1]} does not fit this recipe: {reason}. Choose another --out or drop --resume"
+        ) from None
     return int(json.loads((found[-1] / "state.json").read_text())["step"])
 
 

@@ -19,7 +19,7 @@ Sample = dict[str, np.ndarray]
 
 
 class PretrainSamples(Dataset[Sample]):
-    """`samples[i]`: image uint8 [3, S, S]; captions and negatives int64 [K, T]; grids int64 [V]; boxes [N, 4] in 0..1."""
+    """`samples[i]`: image uint8 [3, S, S]; captions, negatives int64 [K, T]; grids int64 [V]; boxes [N, 4] in 0..1."""
 
     def __init__(self, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, texts: int = 2):
         self.scenes, self.tokenizer, self.config, self.texts = scenes, tokenizer, config, texts

@@ -72,7 +72,13 @@ def run(
         load_core(model, Path(recipe.init))
     start_head_from_names(model, tokenizer, ANSWERS)
     train, val = (
-        VqaSamples(open_dataset(spec, seed=recipe.data.seed, size=config.image_size), tokenizer, config, ANSWERS, recipe.data.texts)
+        VqaSamples(
+            open_dataset(spec, seed=recipe.data.seed, size=config.image_size),
+            tokenizer,
+            config,
+            ANSWERS,
+            recipe.data.texts,
+        )
         for spec in (recipe.data.train, recipe.data.val)
     )
     rows = fit(Run(recipe, VqaTask(model, val, recipe.eval_samples), train, Criterion(), folder, progress), resume)
@@ -88,13 +94,18 @@ def load_tokenizer_and_config(recipe: Recipe) -> tuple[Tokenizer, ModelConfig]:
         return tokenizer, build_config(recipe, tokenizer, len(ANSWERS))
     folder = Path(recipe.init)
     if not (folder / "config.json").is_file():
-        raise InputError(f"no pretrained model at {folder}; run `edgevl pretrain` first, or set init= to its model folder")
+        raise InputError(
+            f"no pretrained model at {folder}; run `edgevl pretrain` first, or set init= to its model folder"
+        )
     return Tokenizer.from_file(folder / "tokenizer.json"), ModelConfig.from_file(folder / "config.json")
 
 
 def load_core(model: VqaModel, folder: Path) -> None:
     """Copy the pretrained core; the answer head starts fresh."""
-    state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(folder / "model.safetensors").items()}
+    state = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in load_file(folder / "model.safetensors").items()
+    }
     model.core.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("core.")})
 
 

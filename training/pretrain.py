@@ -58,7 +58,7 @@ def run(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Pretrain by a recipe; return the run folder. The pretrained weights are `RUN/model`, which fine-tuning starts from.
+    """Pretrain by a recipe; return the run folder, whose `model` is what fine-tuning starts from.
 
     Raises `InputError` when the folder holds another run and `resume` is not set, or the recipe is wrong.
     """
@@ -72,7 +72,9 @@ def run(
     task = PretrainTask(model.core, build_losses(recipe, config, tokenizer))
     scenes = open_dataset(recipe.data.train, seed=recipe.data.seed, size=config.image_size)
     samples = PretrainSamples(scenes, tokenizer, config, recipe.data.texts)
-    criterion = Criterion({name: options.get("weight", 1.0) for name, options in recipe.losses.items()} | recipe.weights)
+    criterion = Criterion(
+        {name: options.get("weight", 1.0) for name, options in recipe.losses.items()} | recipe.weights
+    )
     fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
     save_model(folder / "model", model, tokenizer, list(ANSWERS))
     return folder

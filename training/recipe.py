@@ -1,4 +1,4 @@
-"""Recipes: YAML files checked field by field, with `key=value` overrides; an unknown key names the nearest known one."""
+"""Recipes: YAML files checked field by field, with `key=value` overrides; an unknown key names the nearest one."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -52,9 +52,10 @@ class Recipe(Section):
 
 
 def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe by path, or by the name of one in `training/recipes`, and apply overrides such as `optimizer.lr=3e-4`.
+    """Read a recipe, by path or by the name of one in `training/recipes`, and apply overrides.
 
-    Raises `InputError` for a missing file, bad YAML, an unknown key or a value out of range.
+    An override is `key=value`, for example `optimizer.lr=3e-4`. Raises `InputError` for a missing file, bad YAML,
+    an unknown key or a value out of range.
     """
     path = find_recipe(source)
     try:
@@ -117,4 +118,6 @@ def _clear(error: ValidationError, origin: str) -> InputError:
     for part in place[:-1]:
         section = section.model_fields[part].annotation
     prefix = ".".join(place[:-1])
-    return InputError(f"{origin}: {unknown_name(f'key in {prefix}' if prefix else 'key', place[-1], section.model_fields)}")
+    return InputError(
+        f"{origin}: {unknown_name(f'key in {prefix}' if prefix else 'key', place[-1], section.model_fields)}"
+    )

@@ -33,7 +33,9 @@ class VisionEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.position = nn.Parameter(0.5 * sine_grid(config.grid, config.width))
         self.register_buffer("mean", 255.0 * torch.tensor(config.mean).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("inverse_std", 1 / (255.0 * torch.tensor(config.std).reshape(1, 3, 1, 1)), persistent=False)
+        self.register_buffer(
+            "inverse_std", 1 / (255.0 * torch.tensor(config.std).reshape(1, 3, 1, 1)), persistent=False
+        )
 
     def forward(self, image_B3SS: Tensor) -> Tensor:
         """`image_B3SS`: float in 0..255, RGB. Returns visual tokens [B, V, D] in row-major order, without position."""

@@ -1,7 +1,7 @@
 """The single-stream transformer that fuses words and visual tokens.
 
-Shapes: B batch, L sequence (text then visual tokens), R tokens that are read out, D width, H heads, E = D / H channels of
-a head.
+Shapes: B batch, L sequence (text then visual tokens), R tokens that are read out, D width, H heads,
+E = D / H channels of a head.
 
 Export-friendly on purpose: explicit matmul and softmax (every quantizer and converter knows them), rank 4 at most, an
 additive mask of -1e4, which is finite in fp16.

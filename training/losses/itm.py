@@ -13,7 +13,7 @@ from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingL
 
 @LOSSES.register("itm")
 class MatchingLoss(PretrainingLoss):
-    """Binary loss on [CLS] over true captions and negatives: another picture's caption, or the same with one fact changed.
+    """Binary loss on [CLS]. A negative is another picture's caption, or the true one with one fact changed.
 
     A negative with one changed fact (`batch["negatives"]`) is what forces words and pixels to be bound; another
     picture's caption is mostly told apart by its nouns.

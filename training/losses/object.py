@@ -76,7 +76,7 @@ class ObjectLoss(PretrainingLoss):
 
 
 def center_ness(sides_P4: Tensor) -> Tensor:
-    """FCOS's center-ness of the distances (left, top, right, bottom): 1 in the middle of the box, toward 0 at its edge."""
+    """FCOS's center-ness of (left, top, right, bottom): 1 in the middle of the box, toward 0 at its edge."""
     left, top, right, bottom = sides_P4.unbind(-1)
     horizontal = torch.minimum(left, right) / torch.maximum(left, right)
     vertical = torch.minimum(top, bottom) / torch.maximum(top, bottom)

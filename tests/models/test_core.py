@@ -1,0 +1,82 @@
+"""The detector-free model: shapes, padding, readout, and that it learns to look."""
+
+import pytest
+import torch
+
+from edgevl.config import CONFIGS, ModelConfig, named_config
+from edgevl.errors import InputError
+from edgevl.models import FloatImage, RawPixels, build_model
+from edgevl.models.fusion import Fusion
+
+TINY = CONFIGS["nano"].replace(image_size=64, width=32, depth=2, heads=2, num_answers=7, vocab_size=40)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return build_model(TINY)
+
+
+@pytest.fixture
+def inputs():
+    torch.manual_seed(1)
+    return torch.rand(2, 3, 64, 64) * 255, torch.tensor([[2, 9, 8, 3] + [0] * 20, [2, 9, 3, 0] + [0] * 20])
+
+
+def test_logits_and_tokens_have_the_documented_shapes(model, inputs):
+    image, ids = inputs
+    assert model(image, ids).shape == (2, 7)
+    visual = model.core.encode_image(image)
+    assert visual.shape == (2, 16, 32)
+    assert model.core.fuse(ids, visual).shape == (2, 24, 32)
+    assert model.core.encode_text(ids).shape == (2, 24, 32)
+
+
+def test_padding_changes_nothing(model, inputs):
+    image, ids = inputs
+    torch.testing.assert_close(model(image, ids[:, :6]), model(image, ids), atol=1e-5, rtol=1e-4)
+
+
+def test_words_and_pixels_change_the_answer(model, inputs):
+    image, ids = inputs
+    other_words = ids.clone()
+    other_words[:, 1] = 11
+    assert not torch.allclose(model(image, ids), model(image, other_words), atol=1e-4)
+    assert not torch.allclose(model(image, ids), model(255 - image, ids), atol=1e-4)
+
+
+def test_readout_gives_the_same_states_as_the_whole_sequence():
+    torch.manual_seed(0)
+    fusion = Fusion(width=16, depth=3, heads=2).eval()
+    tokens, keep = torch.randn(2, 9, 16), torch.ones(2, 9)
+    torch.testing.assert_close(fusion(tokens, keep, readout=2), fusion(tokens, keep)[:, :2])
+
+
+def test_adapters_agree(model, inputs):
+    image, ids = inputs
+    pixels = image.to(torch.uint8)
+    raw = RawPixels(model)(pixels.permute(0, 2, 3, 1), ids.int())
+    torch.testing.assert_close(raw, FloatImage(model)(pixels.float(), ids.int()))
+
+
+def test_the_first_attention_matches_tokens_that_look_alike(model):
+    attention = model.core.fusion.blocks[0].attention
+    assert torch.equal(attention.query.weight, attention.key.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("nano", (2, 3)), ("tiny", (6, 10)), ("small", (18, 30)), ("base", (75, 100))]
+)
+def test_named_sizes(name, millions):
+    count = sum(p.numel() for p in build_model(CONFIGS[name]).parameters()) / 1e6
+    assert millions[0] <= count <= millions[1]
+
+
+def test_config_mistakes():
+    with pytest.raises(InputError, match='did you mean "nano"'):
+        named_config("nanno")
+    with pytest.raises(InputError, match='did you mean "width"'):
+        ModelConfig.from_dict({"widht": 3})
+    with pytest.raises(InputError, match="multiple of the stride"):
+        TINY.replace(image_size=100)
+    assert ModelConfig.from_dict(TINY.to_dict()) == TINY

@@ -1,0 +1,124 @@
+"""Whole runs: they write what they say, they resume exactly after a kill, and they refuse what would lose work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from edgevl.checkpoint import load_model
+from edgevl.errors import InputError
+from edgevl.training import checkpoints, finetune, pretrain
+from edgevl.training.data import Positions
+from edgevl.training.loop import learning_rate, parameter_groups
+from edgevl.training.recipe import OptimizerSection, parse_recipe
+
+
+def rows(folder, key):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return {row["step"]: row[key] for row in map(json.loads, lines) if key in row}
+
+
+@pytest.fixture
+def pretrained(tmp_path, pretrain_values):
+    return pretrain.run(parse_recipe(pretrain_values, "test"), out=tmp_path / "pre")
+
+
+def test_pretraining_then_finetuning_gives_a_model_that_loads(tmp_path, pretrained, finetune_values):
+    values = finetune_values | {"init": str(pretrained / "model")}
+    folder = finetune.run(parse_recipe(values, "test"), out=tmp_path / "ft")
+    loaded = load_model(folder / "model")
+    assert loaded.training["recipe"]["name"] == "tiny_finetune"
+    assert list(rows(folder, "val_accuracy")) == [6]
+    assert any((folder / "tensorboard").iterdir())
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["steps"] == 6
+
+
+def test_the_losses_exist_in_pretraining_only(pretrained):
+    names = load_file(pretrained / "model" / "model.safetensors")
+    assert all(name.startswith(("core.", "head.")) for name in names)
+
+
+def test_a_killed_run_goes_on_as_one_never_killed(tmp_path, finetune_values):
+    values = finetune_values | {"steps": 12}
+    whole = finetune.run(parse_recipe(values, "test"), out=tmp_path / "whole")
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(yaml.safe_dump(values))
+    code = f"from edgevl.training import finetune; finetune.run({str(recipe_file)!r}, out={str(tmp_path / 'cut')!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not checkpoints.list_checkpoints(tmp_path / "cut"):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    cut_at = json.loads((checkpoints.list_checkpoints(tmp_path / "cut")[-1] / "state.json").read_text())["step"]
+    assert cut_at < 12, "the run ended before the kill: make it longer"
+    resumed = finetune.run(parse_recipe(values, "test"), out=tmp_path / "cut", resume=True)
+    assert rows(resumed, "vqa") == rows(whole, "vqa")
+    final = [load_file(checkpoints.list_checkpoints(folder)[-1] / "model.safetensors") for folder in (whole, resumed)]
+    assert all(torch.equal(final[0][name], final[1][name]) for name in final[0])
+
+
+def test_workers_do_not_change_the_samples(tmp_path, finetune_values):
+    runs = []
+    for workers in (0, 1):
+        values = finetune_values | {
+            "steps": 2,
+            "eval_samples": 0,
+            "data": finetune_values["data"] | {"workers": workers},
+        }
+        runs.append(rows(finetune.run(parse_recipe(values, "test"), out=tmp_path / str(workers)), "vqa"))
+    assert runs[0] == runs[1]
+
+
+def test_a_folder_in_use_is_refused_and_a_changed_recipe_does_not_resume(tmp_path, pretrained, pretrain_values):
+    with pytest.raises(InputError, match="--resume"):
+        pretrain.run(parse_recipe(pretrain_values, "test"), out=pretrained)
+    changed = pretrain_values | {"batch_size": 5}
+    with pytest.raises(InputError, match="differs from this recipe"):
+        pretrain.run(parse_recipe(changed, "test"), out=pretrained, resume=True)
+
+
+def test_the_wrong_stage_names_the_right_command(finetune_values, tmp_path):
+    with pytest.raises(InputError, match="edgevl finetune"):
+        pretrain.run(parse_recipe(finetune_values, "test"), out=tmp_path / "x")
+
+
+def test_a_missing_pretrained_model_says_what_to_run(finetune_values, tmp_path):
+    values = finetune_values | {"init": str(tmp_path / "nowhere")}
+    with pytest.raises(InputError, match="edgevl pretrain"):
+        finetune.run(parse_recipe(values, "test"), out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_half_written_checkpoint_is_not_one(pretrained):
+    (newest := checkpoints.list_checkpoints(pretrained)[-1] / "state.json").unlink()
+    assert newest.parent not in checkpoints.list_checkpoints(pretrained)
+
+
+def test_positions_continue_where_they_stopped():
+    assert [*Positions(2, 0, 4)][2:] == [*Positions(2, 2, 4)] == [[4, 5], [6, 7]]
+
+
+def test_learning_rate_warms_up_and_ends_low():
+    section = OptimizerSection(lr=1.0, warmup=4, final_lr=0.1)  # pyright: ignore
+    rates = [learning_rate(step, 20, section) for step in range(20)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert (
+        rates[4] == 1.0 and rates[-1] == pytest.approx(0.1, abs=0.01) and rates[4:] == sorted(rates[4:], reverse=True)
+    )
+
+
+def test_norms_biases_and_positions_are_not_decayed(pretrained):
+    model = load_model(pretrained / "model").model
+    decayed, kept = parameter_groups(model, 0.1)
+    shapes = {id(p): name for name, p in model.named_parameters()}
+    assert all("norm" not in shapes[id(p)] and "position" not in shapes[id(p)] for p in decayed["params"])
+    assert len(decayed["params"]) + len(kept["params"]) == len(shapes)
