@@ -1,7 +1,7 @@
 """The training loop. It knows no loss and no data set by name: a task turns a batch into named losses.
 
-Everything that varies is a function of (seed, step): the samples, the masks and the learning rate. So the state of a run
-is the weights, the optimizer's moments and one number, and a killed run goes on as if nothing had happened.
+Everything that varies is a function of (seed, step): the samples, the masks and the learning rate. So the state of a
+run is the weights, the optimizer's moments and one number, and a killed run goes on as if nothing had happened.
 """
 
 import dataclasses

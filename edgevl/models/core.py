@@ -19,6 +19,9 @@ class VisionEncoder(nn.Module):
     The position starts as the sine code of the coordinates (half of the channels per axis) and is then trained.
     """
 
+    mean: Tensor
+    inverse_std: Tensor
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.backbone = timm.create_model(

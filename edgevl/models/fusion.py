@@ -77,10 +77,9 @@ class Fusion(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        for block in self.blocks:  # GPT-2's scaled init: the residual stream keeps its size at any depth
-            for layer in (block.attention.out, block.mlp[2]):  # pyright: ignore
-                nn.init.normal_(layer.weight, std=(2 * depth * width) ** -0.5)
-                nn.init.zeros_(layer.bias)
+        for name, parameter in self.named_parameters():  # GPT-2's: the residual stream keeps its size at any depth
+            if name.endswith(("attention.out.weight", "mlp.2.weight")):
+                nn.init.normal_(parameter, std=(2 * depth * width) ** -0.5)
 
     def forward(self, x_BLD: Tensor, keep_BL: Tensor, readout: int | None = None) -> Tensor:
         """Fuse tokens `x_BLD`; `keep_BL` is 1.0 for a real token and 0.0 for padding.
