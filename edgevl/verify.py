@@ -4,10 +4,10 @@ Digests, audit, golden cases, then parity and accuracy on real samples, from che
 not those of its manifest is not run.
 """
 
+import contextlib
 import dataclasses
-import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import numpy as np
 from pydantic import BaseModel
 
 from edgevl.audit import claim_problems, read_contents
-from edgevl.bundle import Bundle, sha256_file
+from edgevl.bundle import Bundle
 from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
 from edgevl.golden import replay
-from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity, parse_json, read_text
+from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity
+from edgevl.parity import Reference, find_reference, measure_parity, source_problems
 
 Progress = Callable[[int, int, str], None]
 _RUNTIMES = {
@@ -30,7 +31,6 @@ _RUNTIMES = {
     "CoreMLSession": "Core ML",
     "CoreMLReferenceSession": "Core ML reference executor (fp32 accumulation)",
 }
-MAX_PSNR = 300.0  # reported for logits that are equal, where the ratio is infinite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def verify_bundle(
         raise InputError(f"at least 1 sample is needed, got {samples}")
     open_dataset(data)  # a misspelled name fails before any work
     bundle = Bundle.open(path)
-    reference = _find_checkpoint(bundle, checkpoint)
+    reference = find_reference(bundle, checkpoint)
     check = _Check(bundle)
     check.files()
     check.audit()
@@ -142,34 +142,40 @@ class _Check:
         self.problems += claim_problems(self.manifest, contents)
         self.problems += _shape_problems(self.manifest)
 
-    def run(self, samples: int, data: str, reference: "_Reference", progress: Progress | None) -> None:
+    def run(self, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
         """Golden cases first: if they fail, a thousand samples would only say it again."""
-        try:
+        with self._guarded():
             session = self.bundle.session()
             self.runtime = runtime_name(self.manifest.target, session)
             replayed = replay(self.bundle, session)
             self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
             self.problems += replayed.problems
-            self.problems += _source_problems(self.bundle, reference)
-            if not self.problems:
-                self.measure(session, samples, data, reference, progress)
+            self.problems += source_problems(self.bundle, reference)
+        if not self.problems:
+            self.measure(session, samples, data, reference, progress)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Whatever the artifact does when it is loaded or run is a finding about it, not a crash of verify."""
+        try:
+            yield
         except MissingDependency:
             raise
         except EdgeVLError as error:
             self.problems.append(str(error))
-        except Exception as error:  # a runtime may fail in its own ways on an artifact that it has loaded
+        except Exception as error:  # each runtime fails in its own ways
             self.problems.append(f"{self.manifest.artifact} fails when it runs: {_line(error)}")
 
-    def measure(
-        self, session: Any, samples: int, data: str, reference: "_Reference", progress: Progress | None
-    ) -> None:
+    def measure(self, session: Any, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
         labels, tokenizer, manifest = self.bundle.labels(), self.bundle.tokenizer(), self.manifest
         if progress:
             progress(0, samples, "drawing samples")
         drawn = draw_samples(data, samples, manifest.preprocessing.size)
-        own = evaluate_session(session, drawn, tokenizer, manifest.tokenizer.length, labels, progress)
-        if not np.isfinite(own.logits_NA).all():
-            self.problems.append(f"{manifest.artifact} gives logits that are not finite (overflow?)")
+        with self._guarded():
+            own = evaluate_session(session, drawn, tokenizer, manifest.tokenizer.length, labels, progress)
+            if not np.isfinite(own.logits_NA).all():
+                self.problems.append(f"{manifest.artifact} gives logits that are not finite (overflow?)")
+        if self.problems:
             return
         theirs = None
         if reference.found:
@@ -241,56 +247,6 @@ class _Check:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reference:
-    """The checkpoint to compare with: `path` None is the embedded one. `reason` says why there is none."""
-
-    found: bool
-    path: Path | None = None
-    reason: str = ""
-
-
-def _find_checkpoint(bundle: Bundle, given: str | Path | None) -> _Reference:
-    from edgevl.checkpoint import EMBEDDED
-
-    provenance = bundle.manifest.provenance
-    if provenance.checkpoint_sha256 is None:
-        return _Reference(False, reason="the manifest names no checkpoint")
-    if given is not None:
-        if not _holds(Path(given), provenance.checkpoint_sha256):
-            raise InputError(f'"{given}" does not hold the weights that "{bundle.path.name}" was made from')
-        return _Reference(True, Path(given))
-    if _holds(EMBEDDED, provenance.checkpoint_sha256):
-        return _Reference(True, None)
-    name = Path(provenance.checkpoint).name  # a name, never a path: a bundle cannot make us read elsewhere
-    for folder in (bundle.path.parent / name, Path(name)):
-        if _holds(folder, provenance.checkpoint_sha256):
-            return _Reference(True, folder)
-    return _Reference(False, reason=f'the checkpoint "{provenance.checkpoint}" is not here (or has other weights)')
-
-
-def _source_problems(bundle: Bundle, reference: _Reference) -> list[str]:
-    """Labels and tokenizer must be those of the checkpoint: with others, right logits become wrong answers."""
-    from edgevl.checkpoint import EMBEDDED
-
-    if not reference.found:
-        return []
-    problems = []
-    for name in (bundle.manifest.labels.file, bundle.manifest.tokenizer.file):
-        source = (reference.path or EMBEDDED) / Path(name).name
-        if source.is_file() and json.loads(source.read_text("utf-8")) != parse_json(read_text(bundle.file(name)), name):
-            problems.append(f"{name} is not that of the checkpoint {bundle.manifest.provenance.checkpoint}")
-    return problems
-
-
-def _holds(folder: Path, sha256: str) -> bool:
-    weights = folder / "model.safetensors"
-    try:
-        return weights.is_file() and sha256_file(weights) == sha256
-    except OSError:
-        return False
-
-
 def _shape_problems(manifest: Manifest) -> list[str]:
     """The numbers of the manifest must agree with each other."""
     model = manifest.model
@@ -300,25 +256,6 @@ def _shape_problems(manifest: Manifest) -> list[str]:
         ("labels.count", manifest.labels.count, "model.num_answers", model.num_answers),
     ]
     return [f"{MANIFEST}: {a} is {x}, but {b} is {y}" for a, x, b, y in pairs if x != y]
-
-
-def measure_parity(own_NA: np.ndarray, reference_NA: np.ndarray, data: str, runtime: str) -> Parity:
-    """Compare logits [N, A]. PSNR = 20 log10(max |reference| / rms difference); cosine is the mean over samples."""
-    own, reference = own_NA.astype(np.float64), reference_NA.astype(np.float64)
-    difference = own - reference
-    rms, peak = float(np.sqrt(np.mean(difference**2))), float(np.abs(reference).max())
-    psnr = MAX_PSNR if rms == 0 else min(MAX_PSNR, 20 * np.log10(max(peak, 1e-12) / rms))
-    norms = np.linalg.norm(own, axis=1) * np.linalg.norm(reference, axis=1)
-    cosine = (own * reference).sum(axis=1) / np.maximum(norms, 1e-12)
-    return Parity(
-        max_abs=float(np.abs(difference).max()),
-        psnr_db=float(psnr),
-        cosine=float(cosine.mean()),
-        top1_agreement=float((own.argmax(axis=1) == reference.argmax(axis=1)).mean()),
-        samples=len(own),
-        data=data,
-        runtime=runtime,
-    )
 
 
 def runtime_name(target: str, session: Any = None) -> str:
