@@ -35,7 +35,7 @@ def compare_with_region(
     bundle_or_model: str | Path | None = None,
     against: Sequence[str] = ("region-r50",),
     preset: str = "rapid",
-    threads: int = 2,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> BenchReport:
     """Time our model and detector pipelines, interleaved, from encoded picture and text to the answer.
@@ -45,7 +45,8 @@ def compare_with_region(
             to ONNX first.
         against: names of opponents (`edgevl.bench.OPPONENTS`).
         preset: `rapid` (about a minute), `quick`, or `normal` (close to an hour against a detector).
-        threads: for every runtime, at least 1 and at most the cores that this process may use.
+        threads: for every runtime, at least 1 and at most the cores that this process may use. None is 2, or 1 where
+            there is one core.
         progress: called with (done, total, text).
     Raises:
         InputError: an unknown name, an impossible number of threads, or a bundle whose times would mean nothing here.
@@ -53,7 +54,7 @@ def compare_with_region(
     """
     began = time.perf_counter()
     plan, opponents = PRESETS[preset], {name: OPPONENTS[name] for name in against}
-    _check_threads(threads)
+    threads = _check_threads(threads)
     steps = _Steps(progress, setup=2 + 2 * len(opponents), rounds=plan.rounds)
     query = Query(encode(make_photo()), QUESTION)
     with tempfile.TemporaryDirectory(prefix="edgevl-bench-") as scratch, pinned_threads(threads):
@@ -83,10 +84,12 @@ class _Steps:
             self.progress(self.setup + done, self.setup + total, text)
 
 
-def _check_threads(threads: int) -> None:
+def _check_threads(threads: int | None) -> int:
     cores = usable_cores()
+    threads = min(2, cores) if threads is None else threads
     if not 1 <= threads <= cores:
         raise InputError(f"threads is {threads}; this process may use 1 to {cores}: pass --threads {cores} or fewer")
+    return threads
 
 
 def _as_bundle(source: str | Path | None, scratch: Path, steps: _Steps) -> Bundle:

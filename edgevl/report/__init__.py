@@ -78,18 +78,22 @@ def render_report(
     Raises:
         InputError: a picture cannot be read.
     """
-    return _environment().get_template(TEMPLATE).render(
-        title=title,
-        verdict=verdict or derive_verdict(artifacts, accuracy, bench),
-        examples=[(example, thumbnail_uri(example.image)) for example in examples],
-        artifacts=artifacts,
-        accuracy=accuracy,
-        bench=bench,
-        plot=_plot(bench),
-        machine=machine or (bench.machine if bench else describe_machine()),
-        on_scenes=_is_on_scenes(artifacts, accuracy),
-        notes=notes,
-        commands=commands,
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            title=title,
+            verdict=verdict or derive_verdict(artifacts, accuracy, bench),
+            examples=[(example, thumbnail_uri(example.image)) for example in examples],
+            artifacts=artifacts,
+            accuracy=accuracy,
+            bench=bench,
+            plot=_plot(bench),
+            machine=machine or (bench.machine if bench else describe_machine()),
+            on_scenes=_is_on_scenes(artifacts, accuracy),
+            notes=notes,
+            commands=commands,
+        )
     )
 
 
@@ -115,7 +119,7 @@ def _plot(bench: BenchReport | None) -> Any:
 
 
 def _percent(share: float | None) -> str:
-    return "not measured" if share is None else f"{100 * share:.1f} %"
+    return "not measured" if share is None else f"{100 * share:.1f}%"
 
 
 def _size(count: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Pictures inside the page: thumbnails as data URIs, plots as inline SVG that follows the page's light or dark colors."""
+"""Pictures inside the page: thumbnails as data URIs, plots as inline SVG in the page's light or dark colors."""
 
 import base64
 import io
@@ -57,12 +57,12 @@ def _style_axes(axes, results: Sequence[BenchResult]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     names = [f"{result.name}\n{result.scope}" for result in reversed(results)]
-    axes.set_yticks(range(len(results)), names, color=INK, fontsize=9)
+    axes.set_yticks(range(len(results)), names, color=INK, fontsize=9, parse_math=False)
     axes.set_ylim(-0.6, len(results) - 0.4)
     axes.set_xscale("log")
     low = min(min(result.samples_ms) for result in results)
     high = max(max(result.samples_ms) for result in results)
-    axes.set_xlim(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
+    axes.set_xlim(10 ** np.floor(np.log10(low)), 10 ** (np.floor(np.log10(high)) + 1))
     axes.xaxis.set_major_locator(LogLocator(base=10))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_ms(value)))
@@ -74,7 +74,7 @@ def _style_axes(axes, results: Sequence[BenchResult]) -> None:
 
 
 def format_ms(value: float) -> str:
-    """0.05 -> "0.05 ms", 7.3 -> "7.3 ms", 153 -> "153 ms", 1520 -> "1.52 s": three digits are what a timing supports."""
+    """0.05 -> "0.05 ms", 153 -> "153 ms", 1520 -> "1.52 s": three digits are what a timing supports."""
     return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
 
 
@@ -84,6 +84,7 @@ def follow_page_colors(svg: str, label: str) -> str:
     for marker, variable in _VARIABLES.items():
         svg = svg.replace(marker, f"var({variable})")
     svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

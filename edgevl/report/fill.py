@@ -49,7 +49,7 @@ def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = Non
 def accuracy_from_bundle(
     path: str | Path, verified: "VerifyReport | None" = None, blind: dict[str, float] | None = None
 ) -> Accuracy | None:
-    """Accuracy by kind of question, with the blind baseline (kind or "overall" -> share) where given; None if unmeasured."""
+    """Accuracy by kind of question; None if unmeasured. `blind`: kind or "overall" -> share of the blind baseline."""
     from edgevl.bundle import Bundle
 
     bundle = Bundle.open(path)
@@ -85,9 +85,10 @@ def derive_verdict(artifacts: Sequence[Artifact], accuracy: Accuracy | None, ben
         parts.append(f"{format_factor(ratio.ratio)} faster than {ratio.baseline}, from picture and words to answer")
     failed = [artifact.name for artifact in artifacts if artifact.ok is False]
     if failed:
-        parts.append(f"{', '.join(failed)} failed verification")
+        parts.append(f"verification failed for {', '.join(failed)}")
     elif artifacts and all(artifact.ok for artifact in artifacts):
-        parts.append("the exported artifact is verified" if len(artifacts) == 1 else "every exported artifact is verified")
+        which = "the exported artifact" if len(artifacts) == 1 else "every exported artifact"
+        parts.append(f"{which} is verified")
     sentence = "; ".join(parts) or "Nothing was measured"
     return Verdict(sentence[0].upper() + sentence[1:] + ".", points)
 
@@ -125,8 +126,8 @@ def _bench_points(bench: BenchReport | None) -> list[Point]:
         if ratio.scope == "pipeline":
             ours, theirs = bench.result(ratio.candidate, ratio.scope), bench.result(ratio.baseline, ratio.scope)
             low, high = (format_factor(value) for value in ratio.ci95)
-            text = f"{format_ms(ours.p50_ms)} against {format_ms(theirs.p50_ms)} for {ratio.baseline} (95 %: {low} to {high})"
-            points.append(Point(text, ratio.ci95[0] > 1))
+            times = f"{format_ms(ours.p50_ms)} against {format_ms(theirs.p50_ms)} for {ratio.baseline}"
+            points.append(Point(f"{times} (95%: {low} to {high})", ratio.ci95[0] > 1))
     if not bench.valid:
         points.append(Point("the timing is not valid under its preset; the reasons are below", False))
     return points

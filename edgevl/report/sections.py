@@ -1,4 +1,4 @@
-"""What a report can hold. Every section is optional, and None inside a section means "not measured" and is printed so."""
+"""What a report can hold. Every section is optional; None inside one means "not measured" and is printed so."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -59,11 +59,12 @@ class Page(HTMLParser):
 
 def result(name: str, scope: str, milliseconds: float, **changes) -> BenchResult:
     samples = (milliseconds * np.random.default_rng(0).lognormal(0, 0.05, 50)).tolist()
-    values = dict(
-        name=name, artifact_sha256="ab" * 32, runtime="onnxruntime", scope=scope, threads=2, n=50, p50_ms=milliseconds,
-        p90_ms=1.1 * milliseconds, p99_ms=1.2 * milliseconds, load_ms=12.0, first_ms=None, peak_mb=None,
-        stages={"decode": milliseconds / 4, "model": milliseconds * 3 / 4}, samples_ms=samples, valid=True, flags=[],
-    )  # fmt: skip
+    values = {
+        "name": name, "artifact_sha256": "ab" * 32, "runtime": "onnxruntime", "scope": scope, "threads": 2, "n": 50,
+        "p50_ms": milliseconds, "p90_ms": 1.1 * milliseconds, "p99_ms": 1.2 * milliseconds, "load_ms": 12.0,
+        "first_ms": None, "peak_mb": None, "stages": {"decode": milliseconds / 4, "model": milliseconds * 3 / 4},
+        "samples_ms": samples, "valid": True, "flags": [],
+    }  # fmt: skip
     return BenchResult.model_validate(values | changes)
 
 
@@ -104,7 +105,7 @@ def test_a_full_page_parses_and_says_what_was_measured():
     page = Page(render_report(**everything()))
     for words in (
         "150× faster than region-r50", "Questions answered", "✓ right", "wrong, the answer is blue", "not known",
-        "91.3 %", "89.4 to 92.9 %", "cdcdcdcdcdcd", "9.40 MB", "121 dB", "left of", "31.0 %", "140× to 160×", "1.5 s",
+        "91.3%", "89.4 to 92.9%", "cdcdcdcdcdcd", "9.40 MB", "121 dB", "left of", "31.0%", "140× to 160×", "1.5 s",
         "Some CPU", "torch 2.14.1", "edgevl doctor", "a note",
     ):  # fmt: skip
         assert words in page.text, words
@@ -112,9 +113,7 @@ def test_a_full_page_parses_and_says_what_was_measured():
 
 def test_verdict_comes_first():
     text = Page(render_report(**everything())).text
-    assert text.index("every exported artifact" if "every exported" in text else "exported artifact is verified") < (
-        text.index("Questions answered")
-    )
+    assert text.index("exported artifact is verified") < text.index("Questions answered")
 
 
 def test_numbers_on_scenes_are_labeled():
@@ -193,7 +192,7 @@ def test_an_invalid_timing_is_not_passed_over():
 def test_a_failed_artifact_is_in_the_headline():
     failed = Artifact("bad.edgevl", "onnx", "fp32", ok=False, problems=["holds fp32 weights"])
     verdict = derive_verdict([failed], None, None)
-    assert "bad.edgevl failed verification" in verdict.headline.lower() and not verdict.ok
+    assert verdict.headline == "Verification failed for bad.edgevl." and not verdict.ok
 
 
 def test_written_atomically(tmp_path):
