@@ -1,0 +1,129 @@
+"""Make a fine-tuned run the embedded nano: weights, scores on every split, the curves, and the model card.
+
+    python tools/embed_checkpoint.py --pretrained runs/pretrain_scenes_nano --finetuned runs/finetune_scenes_nano
+
+The card holds only what is measured here: accuracy per kind of question on every split, with Wilson intervals, beside
+a baseline that never sees the picture.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from edgevl.checkpoint import EMBEDDED, FILES, LoadedModel, load_model, write_json
+from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
+from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
+from edgevl.evaluate import draw_samples, evaluate_model
+
+EVALUATED = [split for split in SPLITS if split != "train"]
+CARD = Path(__file__).with_name("model_card.md.jinja")
+VISUAL = ["semantic_map", "object.class", "object.color", "object.box_giou", "region_distillation"]
+BLIND_SCENES = 20000  # training scenes that the blind baseline learns from
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pretrained", type=Path, required=True)
+    parser.add_argument("--finetuned", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--out", type=Path, default=EMBEDDED)
+    args = parser.parse_args(argv)
+    loaded = load_model(args.finetuned / "model")
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(loaded.path / name, args.out / name)
+    runs = [args.pretrained, args.finetuned]
+    scores = measure(loaded, args.samples)
+    write_json(args.out / "training.json", loaded.training | {"scores": scores})
+    draw_curves(*runs, args.out / "curves.png")
+    card = render_card(loaded, scores, [stage(run) for run in runs], args)
+    (args.out / "README.md").write_text(card)
+    print(json.dumps({split: row["accuracy"] for split, row in scores.items()}, indent=1))
+
+
+def measure(loaded: LoadedModel, samples: int) -> dict[str, Any]:
+    """Accuracy of the model and of the blind baseline per split; per kind as [accuracy, number of questions]."""
+    baseline = BlindBaseline(questions_of("train", BLIND_SCENES))
+    scores = {}
+    for split in EVALUATED:
+        drawn = draw_samples(f"scenes:{split}", samples, loaded.config.image_size)
+        found = evaluate_model(loaded, drawn)
+        scores[split] = {
+            "accuracy": found.accuracy,
+            "ci95": found.ci95,
+            "per_kind": found.per_kind,
+            "samples": samples,
+            "blind": blind_accuracy(baseline, questions_of(split, samples)),
+        }
+    return scores
+
+
+def stage(run: Path) -> dict[str, Any]:
+    """The recipe of a run and its hours, from the rates in its log."""
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    rate = [row["samples_per_second"] for row in rows(run) if "samples_per_second" in row][-1]
+    return recipe | {"hours": recipe["steps"] * recipe["batch_size"] / rate / 3600}
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def draw_curves(pretrained: Path, finetuned: Path, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
+    panels = [
+        (pretrained, "pretraining: language losses", ["mlm", "itm", "itc"]),
+        (
+            pretrained,
+            "pretraining: visual losses",
+            ["semantic_map", "object.class", "object.color", "object.box_giou", "region_distillation"],
+        ),
+        (finetuned, "fine-tuning", ["vqa", "val_accuracy"]),
+    ]
+    for axis, (run, title, names) in zip(axes, panels, strict=True):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows(run) if name in row]
+            if points:
+                axis.plot(
+                    *zip(*points, strict=True), label=name, linewidth=1.2, marker="o" if len(points) < 20 else None
+                )
+        axis.set(title=title, xlabel="step", ylim=(0, None))
+        axis.legend(frameon=False, fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=80, metadata={"Software": None})
+
+
+def render_card(
+    loaded: LoadedModel, scores: dict[str, Any], stages: list[dict[str, Any]], args: argparse.Namespace
+) -> str:
+    return jinja2.Template(CARD.read_text()).render(
+        parameters=sum(p.numel() for p in loaded.model.parameters()),
+        config=loaded.config,
+        sha256=loaded.sha256,
+        classes=len(CATEGORIES),
+        samples=args.samples,
+        blind_scenes=BLIND_SCENES,
+        scores=scores,
+        kinds=QUESTION_KINDS,
+        stages=stages,
+        cores=os.cpu_count(),
+        losses=", ".join(stages[0]["losses"]),
+        pretrained=args.pretrained,
+        finetuned=args.finetuned,
+        percent=lambda share: f"{100 * share:.1f}",
+    )
+
+
+if __name__ == "__main__":
+    main()
