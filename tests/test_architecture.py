@@ -18,8 +18,9 @@ LAZY = {
 }  # fmt: skip
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")
-# What orchestrates everything stands with the command line, wherever its file lies.
-TOP_MODULES = {"edgevl.demo", "edgevl.doctor", "edgevl.cli", "edgevl.__main__"}
+# What orchestrates stands with the command line, wherever its file lies. The benchmark is there because it exports what
+# it times (a model folder, the region-feature baseline), the report because it shows benchmarks.
+TOP_MODULES = {"edgevl.__main__", "edgevl.bench", "edgevl.cli", "edgevl.demo", "edgevl.doctor", "edgevl.report"}
 
 
 def python_files(folder: str) -> list[Path]:
