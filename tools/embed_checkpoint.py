@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = [args.pretrained, args.finetuned]
     scores = measure(loaded, args.samples)
     write_json(args.out / "training.json", loaded.training | {"scores": scores})
-    draw_curves(*runs, args.out / "curves.png")
+    draw_curves(args.pretrained, args.finetuned, args.out / "curves.png")
     card = render_card(loaded, scores, [stage(run) for run in runs], args)
     (args.out / "README.md").write_text(card)
     print(json.dumps({split: row["accuracy"] for split, row in scores.items()}, indent=1))
