@@ -3,8 +3,8 @@
     from edgevl.runtime.coreml_reference import MLProgram
     logits = MLProgram.load("model.mlpackage").predict({"image": pixels, "input_ids": ids})["logits"]
 
-It needs coremltools (to read the file) and PyTorch (to compute); of EdgeVL only its errors, its registry and the check of
-a session's inputs.
+It needs coremltools (to read the file) and PyTorch (to compute); of EdgeVL only its errors, its registry and the check
+of a session's inputs.
 """
 
 from edgevl.runtime.coreml_reference.program import MLProgram

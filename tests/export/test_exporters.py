@@ -1,0 +1,79 @@
+"""The registry of exporters: names, precisions, and what a user reads when a name is wrong."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgevl.config import ModelConfig
+from edgevl.errors import EdgeVLError, InputError
+from edgevl.export.registry import get_exporter, target_names
+from edgevl.models import build_model
+
+CONFIG = ModelConfig(
+    name="toy", image_size=32, text_length=6, vocab_size=50, num_answers=10, width=32, depth=1, heads=2
+)
+
+
+def test_the_targets() -> None:
+    assert target_names() == ["onnx", "coreml"]
+    assert get_exporter("onnx").default_precision == "fp32"
+    assert get_exporter("coreml").default_precision == "fp16"
+    assert get_exporter("coreml").precisions == ("fp16", "fp32")
+
+
+@pytest.mark.parametrize("alias", ["ONNX", "onnxruntime", "ort", "onnx"])
+def test_aliases(alias: str) -> None:
+    assert get_exporter(alias) is get_exporter("onnx")
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "executorch", "litert"])
+def test_a_planned_target_says_what_there_is(target: str) -> None:
+    with pytest.raises(InputError, match=f'target "{target}" is planned.*Available now: onnx, coreml'):
+        get_exporter(target)
+
+
+def test_a_misspelt_target_is_recognized() -> None:
+    with pytest.raises(InputError, match='did you mean "coreml".*Known: coreml, onnx'):
+        get_exporter("coerml")
+
+
+def test_a_precision_that_a_target_cannot_write() -> None:
+    with pytest.raises(InputError, match='unknown precision for target onnx "w8".*Known: fp32'):
+        get_exporter("onnx").check_precision("w8")
+
+
+@pytest.mark.parametrize("target", ["onnx", "coreml"])
+def test_a_folder_that_cannot_be_written_is_one_line(target: str, tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(EdgeVLError, match="cannot write"):
+        get_exporter(target).export(build_model(CONFIG), blocker / "folder")
+
+
+@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("coreml", "fp16")])
+def test_the_same_weights_give_the_same_bytes(target: str, precision: str, tmp_path: Path) -> None:
+    """Twice in one process, with the artifact of the first run in the way of the second."""
+    torch.manual_seed(0)
+    model = build_model(CONFIG)
+    first = file_bytes(get_exporter(target).export(model, tmp_path, precision))
+    second = file_bytes(get_exporter(target).export(model, tmp_path, precision))
+    assert first.keys() == second.keys()
+    for name, content in first.items():
+        assert content == second[name], name
+
+
+@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("coreml", "fp16"), ("coreml", "fp32")])
+def test_no_path_of_this_machine_is_inside(target: str, precision: str, tmp_path: Path) -> None:
+    import timm
+
+    path = get_exporter(target).export(build_model(CONFIG), tmp_path, precision)
+    folders = {str(Path(__file__).parents[2]), str(Path(timm.__file__).parents[1]), str(Path.home()), str(tmp_path)}
+    for name, content in file_bytes(path).items():
+        for trace in (*folders, ".py", "stack_trace"):
+            assert trace.encode() not in content, f"{trace} in {name}"
+
+
+def file_bytes(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path.parent)): file.read_bytes() for file in files}
