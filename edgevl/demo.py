@@ -175,13 +175,14 @@ def _save(path: Path, data: Any) -> None:
 
 
 def _verdict(report: "VerifyReport") -> str:
-    accuracy, parity = report.accuracy, report.parity
-    if not report.ok or accuracy is None or parity is None:
-        return f"{report.target}: NOT verified: {'; '.join(report.audit.problems) or 'see the report'}"
-    return (
-        f"{report.target}: verified on {accuracy.samples} samples, {100 * accuracy.artifact:.1f} % right "
-        f"(PyTorch {100 * (accuracy.reference or 0):.1f} %), same answer {100 * parity.top1_agreement:.1f} %"
-    )
+    if not report.ok:
+        return f"{report.target}: NOT verified: {'; '.join(report.audit.problems)}"
+    line = f"{report.target}: verified"
+    if report.accuracy:
+        line += f" on {report.accuracy.samples} samples, {100 * report.accuracy.artifact:.1f} % right"
+        if report.accuracy.reference is not None:
+            line += f" (PyTorch {100 * report.accuracy.reference:.1f} %)"
+    return line + (f", same answer {100 * report.parity.top1_agreement:.1f} %" if report.parity else "")
 
 
 def _race(bench: "BenchReport") -> str:

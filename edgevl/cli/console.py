@@ -29,13 +29,14 @@ def out() -> Console:
 
 
 def err() -> Console:
-    """The console for progress, notes and errors."""
-    return SafeConsole(file=sys.stderr, soft_wrap=True, highlight=False)
+    """The console for progress, notes and errors. While a bar is drawn it is the bar's, which prints above the bar."""
+    return _live[-1] if _live else SafeConsole(file=sys.stderr, soft_wrap=True, highlight=False)
 
 
 # While a command runs, `sys.stdout` is stderr (see `library_output_to_stderr`), so that what a library prints never
 # lands inside a result. The real stdout waits here.
 _real_stdout: list[IO[str]] = []
+_live: list[Console] = []
 
 
 def result_stream() -> IO[str]:
@@ -138,11 +139,15 @@ def progress_bar(text: str) -> Iterator[ProgressCallback]:
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(text, total=None)
+        _live.append(console)
 
         def advance(done: int, total: int, what: str = "") -> None:
             bar.update(task, completed=done, total=total or None, description=what or text)
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            _live.remove(console)
 
 
 def silence(stream: IO[str]) -> None:

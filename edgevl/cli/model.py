@@ -1,5 +1,6 @@
 """`edgevl export`, `verify`, `inspect`, `predict`: from a model to a proved bundle, and an answer from it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +55,8 @@ def verify(
     console.print_json(data_out) if json else show.verify(data_out)
     if not report.ok:
         raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(report.audit.problems)}")
-    console.next_commands(f"edgevl bench {bundle}", f'edgevl predict {bundle} photo.png "what color is the car?"')
+    ask = f'edgevl predict {bundle} photo.png "what color is the car?"'
+    console.next_commands(f"edgevl bench {bundle}" if _can_be_timed(report.target) else f"edgevl inspect {bundle}", ask)
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:
@@ -85,3 +87,8 @@ def predict(
     else:
         show.prediction(prediction.answer, prediction.scores)
     console.next_commands(f"edgevl verify {bundle}" if str(bundle).endswith(".edgevl") else f"edgevl export {bundle}")
+
+
+def _can_be_timed(target: str) -> bool:
+    """Core ML is timed where it is; the reference executor's times mean nothing."""
+    return target != "coreml" or sys.platform == "darwin"
