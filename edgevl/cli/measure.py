@@ -11,7 +11,7 @@ from edgevl.errors import BudgetFailed, InputError
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "bench", example="edgevl bench nano-onnx-fp32.edgevl --against region-heavy --preset quick")(bench)
+    command(app, "bench", example="edgevl bench nano-onnx-fp32.edgevl --preset quick --out bench.json")(bench)
     command(app, "report", example="edgevl report nano-onnx-fp32.edgevl --bench bench.json --out report.html")(report)
 
 
@@ -20,8 +20,8 @@ def bench(
         str | None, typer.Argument(help="A bundle or a model folder. Default: the embedded nano.")
     ] = None,
     against: Annotated[
-        str, typer.Option(help="Opponents, comma-separated: region-heavy, region-light, vilt.")
-    ] = "region-heavy",
+        str | None, typer.Option(help="Opponents, comma-separated. Default: the heavy detector pipeline.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="rapid, quick or normal: how many runs.")] = "rapid",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for every opponent alike. Default: 2, or 1 on a single core.")
@@ -34,13 +34,13 @@ def bench(
 ) -> None:
     """Time the model against detector pipelines, pixels and words to answer, in one run on one machine."""
     from edgevl.bench import compare_with_region
-    from edgevl.doctor import usable_cores
 
     _check_out(out)
-    names = [name.strip() for name in against.split(",") if name.strip()]
-    threads = threads or min(2, usable_cores())
+    options = {} if against is None else {"against": [name.strip() for name in against.split(",") if name.strip()]}
     with console.progress_bar("bench") as progress:
-        result = compare_with_region(model_argument(bundle), names, preset, threads, progress)
+        result = compare_with_region(
+            model_argument(bundle), preset=preset, threads=threads, progress=progress, **options
+        )
     data = result.to_json()
     if out:
         out.write_text(console.to_json(data), encoding="utf-8")

@@ -76,7 +76,7 @@ BAD = {
     "unknown split to write": Bad(("data", "scenes", "--split", "tets", "--out", "{new}"), 'did you mean "test"?'),
     "no scenes": Bad(("data", "scenes", "--count", "0", "--out", "{new}"), "--count"),
     "scenes into an existing folder": Bad(("data", "scenes", "--count", "1", "--out", "{folder}"), "--force"),
-    "unknown opponent": Bad(("bench", "--against", "region-hevy"), 'did you mean "region-'),
+    "unknown opponent": Bad(("bench", "--against", "regoin-r50"), 'did you mean "region-'),
     "unknown preset": Bad(("bench", "--preset", "quik"), 'did you mean "quick"?'),
     "no threads": Bad(("bench", "--threads", "0"), "--threads"),
     # recipes
