@@ -32,6 +32,7 @@ class RegionPipeline:
         from edgevl.bench.sessions import open_onnx
         from edgevl.tokenizer import Tokenizer
 
+        self.folder = folder
         settings = json.loads((folder / "region.json").read_text())
         self.config = RegionConfig(**settings["region"])
         self.length = settings["model"]["text_length"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.bench.machine import describe_machine
-from edgevl.bench.schema import BenchReport, Machine
+from edgevl.bench.schema import BenchReport, Flag, Machine
 from edgevl.bundle import write_atomically
 from edgevl.errors import InputError
 from edgevl.report.figures import format_ms, latency_plot, thumbnail_uri
@@ -89,6 +89,7 @@ def render_report(
             accuracy=accuracy,
             bench=bench,
             plot=_plot(bench),
+            remarks=_remarks(bench),
             machine=machine or (bench.machine if bench else describe_machine()),
             on_scenes=_is_on_scenes(artifacts, accuracy),
             notes=notes,
@@ -116,6 +117,17 @@ def _plot(bench: BenchReport | None) -> Any:
     # matplotlib escapes the names that it writes into the SVG; the label is ours.
     candidate = bench.ratios[0].candidate if bench.ratios else bench.results[0].name
     return Markup(latency_plot(bench.results, candidate))
+
+
+def _remarks(bench: BenchReport | None) -> list[tuple[Flag, str]]:
+    """Each remark once, those that invalidate first, with the results that it is about."""
+    about: dict[tuple[str, str], tuple[Flag, list[str]]] = {}
+    results = bench.results if bench else []
+    for result in results:
+        for flag in result.flags:
+            about.setdefault((flag.code, flag.text), (flag, []))[1].append(f"{result.name} ({result.scope})")
+    ordered = sorted(about.values(), key=lambda remark: not remark[0].invalidates)
+    return [(flag, "all" if len(names) == len(results) else ", ".join(names)) for flag, names in ordered]
 
 
 def _percent(share: float | None) -> str:

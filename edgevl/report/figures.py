@@ -35,7 +35,7 @@ def latency_plot(results: Sequence[BenchResult], candidate: str) -> str:
     from matplotlib.figure import Figure
 
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "edgevl", "font.size": 10}):
-        figure = Figure(figsize=(5.4, 0.5 + 0.5 * len(results)), layout="constrained")
+        figure = Figure(figsize=(4.6, 0.4 + 0.46 * len(results)), layout="constrained")
         axes = figure.add_subplot()
         for row, result in enumerate(results):
             _draw_row(axes, len(results) - 1 - row, result, ACCENT if result.name == candidate else OTHER)
@@ -49,7 +49,8 @@ def _draw_row(axes, y: float, result: BenchResult, color: str) -> None:
     samples = np.asarray(result.samples_ms)
     shown = samples[:: max(1, -(-len(samples) // DOTS))]
     jitter = np.random.default_rng(0).uniform(-0.17, 0.17, len(shown))
-    axes.scatter(shown, y + jitter, s=7, color=color, alpha=0.35, linewidths=0)
+    few = len(shown) <= 32
+    axes.scatter(shown, y + jitter, s=14 if few else 6, color=color, alpha=0.8 if few else 0.3, linewidths=0)
     axes.plot([result.p50_ms] * 2, [y - 0.3, y + 0.3], color=color, linewidth=2, solid_capstyle="round")
 
 
@@ -65,7 +66,9 @@ def _style_axes(axes, results: Sequence[BenchResult]) -> None:
     axes.set_xlim(10 ** np.floor(np.log10(low)), 10 ** (np.floor(np.log10(high)) + 1))
     axes.xaxis.set_major_locator(LogLocator(base=10))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_ms(value)))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms")
+    )
     axes.tick_params(axis="x", colors=MUTED, length=0, pad=6)
     axes.tick_params(axis="y", length=0, pad=8)
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.8)
@@ -74,8 +77,9 @@ def _style_axes(axes, results: Sequence[BenchResult]) -> None:
 
 
 def format_ms(value: float) -> str:
-    """0.05 -> "0.05 ms", 153 -> "153 ms", 1520 -> "1.52 s": three digits are what a timing supports."""
-    return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
+    """0.05 -> "0.0500 ms", 153 -> "153 ms", 1520 -> "1.52 s": three digits are what a timing supports."""
+    number, unit = (value / 1000, "s") if value >= 999.5 else (value, "ms")
+    return f"{number:#.3g}".rstrip(".") + f" {unit}"
 
 
 def follow_page_colors(svg: str, label: str) -> str:

@@ -82,7 +82,8 @@ def derive_verdict(artifacts: Sequence[Artifact], accuracy: Accuracy | None, ben
     parts = []
     if bench and bench.ratios:
         ratio = next((ratio for ratio in bench.ratios if ratio.scope == "pipeline"), bench.ratios[0])
-        parts.append(f"{format_factor(ratio.ratio)} faster than {ratio.baseline}, from picture and words to answer")
+        remark = "" if bench.valid else " (timing flagged, see below)"
+        parts.append(f"{format_factor(ratio.ratio)} faster than {ratio.baseline}, picture and words to answer{remark}")
     failed = [artifact.name for artifact in artifacts if artifact.ok is False]
     if failed:
         parts.append(f"verification failed for {', '.join(failed)}")
@@ -129,5 +130,5 @@ def _bench_points(bench: BenchReport | None) -> list[Point]:
             times = f"{format_ms(ours.p50_ms)} against {format_ms(theirs.p50_ms)} for {ratio.baseline}"
             points.append(Point(f"{times} (95%: {low} to {high})", ratio.ci95[0] > 1))
     if not bench.valid:
-        points.append(Point("the timing is not valid under its preset; the reasons are below", False))
+        points.append(Point("the timing is not valid under its preset: see the reasons below its table", False))
     return points

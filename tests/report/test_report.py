@@ -20,6 +20,7 @@ from edgevl.report import (
     render_report,
     write_report,
 )
+from edgevl.report.figures import format_ms
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -105,7 +106,7 @@ def test_a_full_page_parses_and_says_what_was_measured():
     page = Page(render_report(**everything()))
     for words in (
         "150× faster than region-r50", "Questions answered", "✓ right", "wrong, the answer is blue", "not known",
-        "91.3%", "89.4 to 92.9%", "cdcdcdcdcdcd", "9.40 MB", "121 dB", "left of", "31.0%", "140× to 160×", "1.5 s",
+        "91.3%", "89.4 to 92.9%", "cdcdcdcdcdcd", "9.40 MB", "121 dB", "left of", "31.0%", "140× to 160×", "1.50 s",
         "Some CPU", "torch 2.14.1", "edgevl doctor", "a note",
     ):  # fmt: skip
         assert words in page.text, words
@@ -186,7 +187,24 @@ def test_an_invalid_timing_is_not_passed_over():
     flag = Flag(code="other_processes", text="other processes took 60% of the processor time")
     text = Page(render_report(bench=bench(valid=False, flags=[flag]))).text
     assert "not valid under its preset" in text and "took 60%" in text
-    assert not derive_verdict([], None, bench(valid=False)).ok
+    verdict = derive_verdict([], None, bench(valid=False))
+    assert not verdict.ok and "timing flagged" in verdict.headline
+
+
+def test_a_remark_is_made_once_and_names_whom_it_concerns():
+    report = bench(flags=[Flag(code="load_before", text="load average 8", invalidates=False)])
+    report.results[0].flags.append(Flag(code="unsteady", text="deviation 40%"))
+    text = Page(render_report(bench=report)).text
+    assert text.count("load average 8") == 1 and "all: load average 8" in text
+    assert "nano-onnx-fp32 (model): deviation 40%" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.05, "0.0500 ms"), (7.3, "7.30 ms"), (153, "153 ms"), (999.4, "999 ms"), (999.6, "1.00 s"), (1520, "1.52 s")],
+)
+def test_times_have_three_digits(value, text):
+    assert format_ms(value) == text
 
 
 def test_a_failed_artifact_is_in_the_headline():
