@@ -32,7 +32,7 @@ def tiny_model(tmp_path_factory) -> Path:
     )  # fmt: skip
     model = build_model(config)
     with torch.no_grad():
-        model.head[-1].weight.normal_(std=0.6)
+        torch.nn.init.normal_(model.head[-1].weight, std=0.6)  # pyright: ignore[reportArgumentType]
     return save_model(tmp_path_factory.mktemp("models") / "tiny-test", model, tokenizer, labels)
 
 

@@ -109,7 +109,7 @@ def flip_weights(path: Path, target: str, file: str, share: float = 0.01) -> Non
         return
     data = np.frombuffer((path / file).read_bytes(), np.uint8).copy()
     for place in range(64, len(data) - 63, 64):  # blocks are aligned to 64 bytes
-        sentinel, _, size, offset = struct.unpack_from("<IIQQ", data, place)
+        sentinel, _, size, offset = struct.unpack("<IIQQ", data[place : place + 24].tobytes())
         if sentinel == 0xDEADBEEF:
             block = data[offset : offset + size]
             block[:] = np.frombuffer(flipped(block, rng, share), np.uint8)
