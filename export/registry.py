@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
 
-from edgevl.errors import InputError, unknown_name
+from edgevl.errors import EdgeVLError, InputError, unknown_name
 from edgevl.export.program import export_program
 from edgevl.registry import Registry
 
@@ -50,10 +50,14 @@ class Exporter:
         Raises:
             InputError: a precision that this target does not support.
             MissingDependency: the target's package is not installed.
+            EdgeVLError: the folder cannot be written.
         """
         precision = self.check_precision(precision)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EdgeVLError(f"cannot write {folder}: {error.strerror}") from error
         program = export_program(model, self.adapter)
-        folder.mkdir(parents=True, exist_ok=True)
         self.write(program, folder / self.artifact, precision)
         return folder / self.artifact
 
@@ -84,13 +88,15 @@ def get_exporter(target: str) -> Exporter:
         if target.lower() in (exporter.name, *exporter.aliases):
             return exporter
     if target.lower() in _PLANNED:
-        raise InputError(f'target "{target}" is planned but cannot be exported yet. Available now: {", ".join(known)}')
+        raise InputError(
+            f'target "{target}" is planned but cannot be exported yet. Available now: {", ".join(sorted(known))}'
+        )
     raise unknown_name(exporters.kind, target, known)
 
 
 def target_names() -> list[str]:
-    """Return the names of the targets that can be exported, in the order of registration."""
-    return list(_all_exporters())
+    """Return the names of the targets that can be exported, sorted."""
+    return sorted(_all_exporters())
 
 
 def _all_exporters() -> Registry[Exporter]:

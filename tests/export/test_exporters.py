@@ -16,7 +16,7 @@ CONFIG = ModelConfig(
 
 
 def test_the_targets() -> None:
-    assert target_names() == ["onnx", "coreml"]
+    assert target_names() == ["coreml", "onnx"]
     assert get_exporter("onnx").default_precision == "fp32"
     assert get_exporter("coreml").default_precision == "fp16"
     assert get_exporter("coreml").precisions == ("fp16", "fp32")
@@ -29,17 +29,17 @@ def test_aliases(alias: str) -> None:
 
 @pytest.mark.parametrize("target", ["tensorrt", "executorch", "litert"])
 def test_a_planned_target_says_what_there_is(target: str) -> None:
-    with pytest.raises(InputError, match=f'target "{target}" is planned.*Available now: onnx, coreml'):
+    with pytest.raises(InputError, match=f'target "{target}" is planned.*Available now: coreml, onnx'):
         get_exporter(target)
 
 
 def test_a_misspelt_target_is_recognized() -> None:
-    with pytest.raises(InputError, match='did you mean "coreml".*Known: coreml, onnx'):
+    with pytest.raises(InputError, match=r'did you mean "coreml".*Known: coreml, onnx'):
         get_exporter("coerml")
 
 
 def test_a_precision_that_a_target_cannot_write() -> None:
-    with pytest.raises(InputError, match='unknown precision for target onnx "w8".*Known: fp32'):
+    with pytest.raises(InputError, match=r'unknown precision for target onnx "w8".*Known: fp32'):
         get_exporter("onnx").check_precision("w8")
 
 

@@ -45,7 +45,7 @@ def save_mil(path: Path, build: Callable[..., Any], inputs: Arrays, target: str 
 def run_mil() -> Callable[..., list[np.ndarray]]:
     """`run_mil(build, inputs, ...)`: save a program, load it from disk, run it, return its outputs in order."""
     import_coremltools("a test")
-    gc.freeze()  # ct.convert collects garbage twice; with all of torch and coremltools in reach that is most of its time
+    gc.freeze()  # ct.convert collects garbage; with all of torch and coremltools in reach that is most of its time
 
     def run(build: Callable[..., Any], inputs: Arrays, target: str = "iOS16", mode: str = "fp32") -> list[np.ndarray]:
         with tempfile.TemporaryDirectory() as folder:

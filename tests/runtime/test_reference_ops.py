@@ -375,6 +375,13 @@ INDEXING = [
         params={"axis": 0},
     ),
     unary("gather", lambda x: x[:, 1], indices=np.int32(1), axis=1),
+    Case(  # what an embedding becomes from iOS17 on
+        "gather",
+        {"x": normal(9, 4), "indices": whole(0, 9, 1, 6)},
+        lambda x, indices: x[indices.long()],
+        build=lambda mb, x, indices: mb.gather(x=x, indices=mb.cast(x=indices, dtype="int16"), axis=0),
+        target="iOS17",
+    ),
     Case(  # rows of a batch picked by that batch's own indices
         "gather",
         {"x": normal(2, 5, 3), "indices": whole(0, 5, 2, 4)},
