@@ -108,6 +108,6 @@ def _one_hot(node: Node) -> Kernel:
 
 
 def _wrap(indices: Tensor, side: int) -> Tensor:
-    """Negative indices count from the end. From iOS17 on indices are often 8 or 16 bits, which torch cannot index by."""
+    """Negative indices count from the end. From iOS17 on indices are often of 16 bits, which torch cannot index by."""
     indices = indices if indices.dtype in (torch.int32, torch.int64) else indices.to(torch.int32)
     return torch.where(indices < 0, indices + side, indices)
