@@ -133,6 +133,12 @@ def test_a_loss_that_is_not_finite_stops_with_every_value():
         Criterion()({"mlm": torch.tensor(float("nan")), "itm": torch.tensor(1.0)})
 
 
+def test_a_weight_of_zero_switches_a_loss_off(setup, pretrain_values):
+    _, context, _ = setup
+    recipe = parse_recipe(pretrain_values | {"losses": {"mlm": {}, "object": {"weight": 0}}}, "test")
+    assert list(build_losses(recipe, context.config, context.tokenizer)) == ["mlm"]
+
+
 def test_an_unknown_loss_or_option_is_an_input_error(setup, pretrain_values):
     _, context, _ = setup
     for losses, message in [({"mlmm": {}}, 'did you mean "mlm"'), ({"mlm": {"rate": 1}}, "rate"), ({}, "no losses")]:
