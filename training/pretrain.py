@@ -81,7 +81,7 @@ def run(
 
 
 def build_losses(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, nn.Module]:
-    """The recipe's losses by name; a weight of 0 switches one off. Raises `InputError` for an unknown loss or option."""
+    """The recipe's losses by name; a weight of 0 switches one off. Raises `InputError` for an unknown one or option."""
     context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": ("small", "large")})
     built: dict[str, nn.Module] = {}
     for name, options in recipe.losses.items():

@@ -10,7 +10,6 @@ from edgevl.errors import MissingDependency
 from edgevl.registry import Registry
 
 
-
 class RegionTeacher(nn.Module):
     """A frozen network: `forward(image uint8 or float [B, 3, S, S] in 0..255) -> features [B, channels, G, G]`."""
 
