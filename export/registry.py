@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torch.export import ExportedProgram
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgevl.models.vqa import VqaModel
 
 Write = Callable[[ExportedProgram, Path, str], None]  # (program, path of the artifact, precision)
+W = TypeVar("W", bound=Write)
 
 _MODULES = ("to_onnx", "to_coreml")  # imported on first use; none of them imports its backend before it writes
 _PLANNED = ("tensorrt", "executorch", "litert")  # named in the design, no exporter yet
@@ -67,10 +68,10 @@ exporters: Registry[Exporter] = Registry("export target")
 
 def register_exporter(
     name: str, *, artifact: str, adapter: str, precisions: tuple[str, ...], aliases: tuple[str, ...] = ()
-) -> Callable[[Write], Write]:
+) -> Callable[[W], W]:
     """Decorate a function `(program, path, precision)` that writes an artifact."""
 
-    def add(write: Write) -> Write:
+    def add(write: W) -> W:
         exporters.register(name)(Exporter(name, artifact, adapter, precisions, write, aliases))
         return write
 

@@ -1,6 +1,7 @@
 """Whole networks through the Core ML reference executor, against eager torch: float32 and half-precision programs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ SLOW = [
 def seeded_model(name: str) -> torch.nn.Module:
     """Random weights with batch statistics that are not the trivial 0 and 1."""
     torch.manual_seed(0)
-    size = {"img_size": 64} if name.startswith("vit") else {}
+    size: Any = {"img_size": 64} if name.startswith("vit") else {}
     model = timm.create_model(name, pretrained=False, num_classes=50, **size).eval()
     for module in model.modules():
         if (
