@@ -6,9 +6,9 @@ Versions are read from package metadata; a package is imported only where its im
 import contextlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -229,9 +229,10 @@ def _check_embedded() -> Check:
 
 
 def _recorded_digest() -> str | None:
-    """The digest of the weights as recorded when they were committed, or None when there is no record."""
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads((EMBEDDED / "training.json").read_text()).get("sha256")
+    """The digest of the weights as its model card states it, or None when there is no card yet."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"\b[0-9a-f]{64}\b", (EMBEDDED / "README.md").read_text(encoding="utf-8"))
+        return found.group() if found else None
     return None
 
 

@@ -132,6 +132,13 @@ def test_doctor_names_the_command_for_each_gap(monkeypatch, capsys):
     assert err.splitlines()[-1].startswith("error: coremltools is missing: pip install")
 
 
+def test_doctor_finds_weights_that_are_not_those_of_the_model_card(monkeypatch, capsys, tmp_path):
+    (tmp_path / "README.md").write_text(f"weights: sha256 `{'ab' * 32}`\n")
+    monkeypatch.setattr("edgevl.doctor.EMBEDDED", tmp_path)
+    assert main(["doctor"]) == 1
+    assert "is not abababababab" in capsys.readouterr().err
+
+
 def test_what_a_library_prints_never_lands_in_the_result(monkeypatch, capsys):
     from edgevl.doctor import examine
 
