@@ -1,11 +1,12 @@
 """One registry for everything that is looked up by name: exporters, losses, sessions, data sets."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from edgevl.errors import unknown_name
 
 T = TypeVar("T")
+Item = TypeVar("Item")  # what is registered keeps its own type
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -15,11 +16,11 @@ class Registry(Mapping[str, T], Generic[T]):
         self.kind = kind
         self._items: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        def add(item: T) -> T:
+    def register(self, name: str) -> Callable[[Item], Item]:
+        def add(item: Item) -> Item:
             if name in self._items:
                 raise ValueError(f'{self.kind} "{name}" is registered twice')
-            self._items[name] = item
+            self._items[name] = cast(T, item)
             return item
 
         return add

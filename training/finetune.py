@@ -1,7 +1,7 @@
 """Fine-tuning for visual question answering: the pretrained core, an answer head, cross entropy."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -69,8 +69,7 @@ def run(
     torch.manual_seed(recipe.seed)
     model = build_model(config).train()
     if recipe.init:
-        load_core(model, Path(recipe.init))
-    start_head_from_names(model, tokenizer, ANSWERS)
+        load_pretrained(model, Path(recipe.init), tokenizer)
     train, val = (
         VqaSamples(
             open_dataset(spec, seed=recipe.data.seed, size=config.image_size),
@@ -100,23 +99,13 @@ def load_tokenizer_and_config(recipe: Recipe) -> tuple[Tokenizer, ModelConfig]:
     return Tokenizer.from_file(folder / "tokenizer.json"), ModelConfig.from_file(folder / "config.json")
 
 
-def load_core(model: VqaModel, folder: Path) -> None:
-    """Copy the pretrained core; the answer head starts fresh."""
-    state = {
-        key: value.float() if value.is_floating_point() else value
-        for key, value in load_file(folder / "model.safetensors").items()
-    }
-    model.core.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("core.")})
-
-
-def start_head_from_names(model: VqaModel, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
-    """Start each answer's weights as the mean embedding of its words, which pretraining has tied to what is seen."""
-    text, last = model.core.text, model.head[-1]
+def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer) -> None:
+    """Copy the pretrained weights, and let [CLS] start as [MASK]: the answer is read where a masked word would be."""
+    state = load_file(folder / "model.safetensors")
+    model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+    words = model.core.text.words.weight
     with torch.no_grad():
-        for index, label in enumerate(labels):
-            vectors = text.norm(text.words(torch.tensor(tokenizer.pieces(label))))
-            last.weight[index] = vectors.mean(0) * model.config.width**-0.5  # pyright: ignore
-        nn.init.zeros_(last.bias)  # pyright: ignore
+        words[tokenizer.cls_id] = words[tokenizer.mask_id]
 
 
 def training_record(recipe: Recipe, rows: list[dict[str, float]]) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, VOCABULARY
 from edgevl.errors import InputError
-from edgevl.models import build_model
+from edgevl.models import VqaModel, build_model
 from edgevl.models.core import VisionLanguageCore
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import PretrainSamples
 from edgevl.training.loop import Progress, Run, fit
-from edgevl.training.losses import LOSSES, Criterion, LossContext
+from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
 from edgevl.training.recipe import Recipe, load_recipe
 
 
@@ -76,8 +76,26 @@ def run(
         {name: options.get("weight", 1.0) for name, options in recipe.losses.items()} | recipe.weights
     )
     fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
+    if "mlm" in task.losses:
+        start_head_from_mlm(model, task.losses["mlm"], tokenizer, ANSWERS)
     save_model(folder / "model", model, tokenizer, list(ANSWERS))
     return folder
+
+
+def start_head_from_mlm(model: VqaModel, mlm: nn.Module, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
+    """Hand the masked-word head on as the answer head: an answer is a masked word, scored by its words' mean embedding.
+
+    A fresh head had not learned a single category after 200 steps of fine-tuning (docs/log.md).
+    """
+    assert isinstance(mlm, MaskedLanguageLoss)
+    model.head.load_state_dict(mlm.transform.state_dict(), strict=False)  # all but the last layer, which follows
+    last = model.head[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        for index, label in enumerate(labels):
+            pieces = torch.tensor(tokenizer.pieces(label))
+            last.weight[index] = model.core.text.words.weight[pieces].mean(0)
+            last.bias[index] = mlm.bias[pieces].mean()
 
 
 def build_losses(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, nn.Module]:
