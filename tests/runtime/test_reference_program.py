@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import save_mil  # pyright: ignore[reportMissingImports]
+from mil_programs import save_mil  # pyright: ignore[reportMissingImports]
 
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
