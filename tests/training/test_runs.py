@@ -45,6 +45,18 @@ def test_the_losses_exist_in_pretraining_only(pretrained):
     assert all(name.startswith(("core.", "head.")) for name in names)
 
 
+def test_an_answer_starts_as_a_masked_word(pretrained):
+    loaded = load_model(pretrained / "model")
+    words = loaded.model.core.text.words.weight
+    masked_word_head = load_file(checkpoints.list_checkpoints(pretrained)[-1] / "model.safetensors")
+    assert torch.equal(loaded.model.head[0].weight, masked_word_head["losses.mlm.transform.0.weight"].half().float())
+    red = loaded.labels.index("red")
+    expected = words[loaded.tokenizer.pieces("red")].mean(0)
+    torch.testing.assert_close(loaded.model.head[3].weight[red], expected, atol=1e-3, rtol=1e-2)
+    finetune.load_pretrained(loaded.model, pretrained / "model", loaded.tokenizer)
+    assert torch.equal(words[loaded.tokenizer.cls_id], words[loaded.tokenizer.mask_id])
+
+
 def test_a_killed_run_goes_on_as_one_never_killed(tmp_path, finetune_values):
     values = finetune_values | {"steps": 12}
     whole = finetune.run(parse_recipe(values, "test"), out=tmp_path / "whole")
