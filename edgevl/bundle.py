@@ -215,9 +215,9 @@ def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
     check_destination(destination, force)
     parent, mark = destination.parent, f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = parent / f".{destination.name}.tmp-{mark}"
-    _make(temporary)
-    _remove_stale(parent, destination.name)
     try:
+        _make(temporary)
+        _remove_stale(parent, destination.name)
         yield temporary
         _fsync_tree(temporary)
         check_destination(destination, force)

@@ -42,7 +42,7 @@ BAD = {
     "no question": Bad(("predict", "{onnx}", "{photo}"), "Missing argument 'question'"),
     # targets and precisions
     "unknown target": Bad(("export", "--target", "coremll", "--out", "{new}"), 'did you mean "coreml"?'),
-    "planned target": Bad(("export", "--target", "tensorrt", "--out", "{new}"), "Available now: onnx, coreml"),
+    "planned target": Bad(("export", "--target", "tensorrt", "--out", "{new}"), "Available now: coreml, onnx"),
     "misspelt precision": Bad(
         ("export", "--target", "onnx", "--precision", "fp23", "--out", "{new}"), 'did you mean "fp32"?'
     ),
