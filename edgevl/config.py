@@ -65,8 +65,12 @@ class ModelConfig:
 
 CONFIGS: dict[str, ModelConfig] = {
     "nano": ModelConfig(),
-    "tiny": ModelConfig(name="tiny", backbone="resnet14t", backbone_options={}, image_size=160, width=256, depth=6, heads=8),
-    "small": ModelConfig(name="small", backbone="resnet18", backbone_options={}, image_size=224, width=384, depth=10, heads=12),
+    "tiny": ModelConfig(
+        name="tiny", backbone="resnet14t", backbone_options={}, image_size=160, width=256, depth=6, heads=8
+    ),
+    "small": ModelConfig(
+        name="small", backbone="resnet18", backbone_options={}, image_size=224, width=384, depth=10, heads=12
+    ),
     "base": ModelConfig(
         name="base",
         backbone="resnet50",
