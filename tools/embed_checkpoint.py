@@ -1,6 +1,6 @@
 """Make a fine-tuned run the embedded nano: weights, scores on every split, the curves, and the model card.
 
-    python tools/embed_checkpoint.py --pretrained runs/pretrain_scenes_nano --finetuned runs/finetune_scenes_nano
+    python tools/embed_checkpoint.py runs/pretrain_scenes_nano runs/finetune_scenes_nano runs/finetune_scenes_nano_focus
 
 The card holds only what is measured here: accuracy per kind of question on every split, with Wilson intervals, beside
 a baseline that never sees the picture.
@@ -29,20 +29,18 @@ BLIND_SCENES = 20000  # training scenes that the blind baseline learns from
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pretrained", type=Path, required=True)
-    parser.add_argument("--finetuned", type=Path, required=True)
+    parser.add_argument("runs", type=Path, nargs="+", help="the pretraining, then each fine-tuning, in order")
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=EMBEDDED)
     args = parser.parse_args(argv)
-    loaded = load_model(args.finetuned / "model")
+    loaded = load_model(args.runs[-1] / "model")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(loaded.path / name, args.out / name)
-    runs = [args.pretrained, args.finetuned]
     scores = measure(loaded, args.samples)
     write_json(args.out / "training.json", loaded.training | {"scores": scores})
-    draw_curves(args.pretrained, args.finetuned, args.out / "curves.png")
-    card = render_card(loaded, scores, [stage(run) for run in runs], args)
+    draw_curves(args.runs, args.out / "curves.png")
+    card = render_card(loaded, scores, [stage(run) for run in args.runs], args)
     (args.out / "README.md").write_text(card)
     print(json.dumps({split: row["accuracy"] for split, row in scores.items()}, indent=1))
 
@@ -68,36 +66,31 @@ def stage(run: Path) -> dict[str, Any]:
     """The recipe of a run and its hours, from the rates in its log."""
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     rate = [row["samples_per_second"] for row in rows(run) if "samples_per_second" in row][-1]
-    return recipe | {"hours": recipe["steps"] * recipe["batch_size"] / rate / 3600}
+    steps = min(recipe["stop_after"] or recipe["steps"], recipe["steps"]) if "stop_after" in recipe else recipe["steps"]
+    return recipe | {"trained": steps, "hours": steps * recipe["batch_size"] / rate / 3600}
 
 
 def rows(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def draw_curves(pretrained: Path, finetuned: Path, path: Path) -> None:
+def draw_curves(runs: list[Path], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
     panels = [
-        (pretrained, "pretraining: language losses", ["mlm", "itm", "itc"]),
-        (
-            pretrained,
-            "pretraining: visual losses",
-            ["semantic_map", "object.class", "object.color", "object.box_giou", "region_distillation"],
-        ),
-        (finetuned, "fine-tuning", ["vqa", "val_accuracy"]),
+        (runs[0], "pretraining: language losses", ["mlm", "itm", "itc"]),
+        (runs[0], "pretraining: visual losses", VISUAL),
+        *((run, f"fine-tuning {number}", ["vqa", "val_accuracy"]) for number, run in enumerate(runs[1:], 1)),
     ]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.6), constrained_layout=True)
     for axis, (run, title, names) in zip(axes, panels, strict=True):
         for name in names:
             points = [(row["step"], row[name]) for row in rows(run) if name in row]
-            if points:
-                axis.plot(
-                    *zip(*points, strict=True), label=name, linewidth=1.2, marker="o" if len(points) < 20 else None
-                )
+            marker = "o" if len(points) < 10 else None
+            axis.plot([step for step, _ in points], [y for _, y in points], label=name, linewidth=1.2, marker=marker)
         axis.set(title=title, xlabel="step", ylim=(0, None))
         axis.legend(frameon=False, fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
@@ -119,8 +112,7 @@ def render_card(
         stages=stages,
         cores=os.cpu_count(),
         losses=", ".join(stages[0]["losses"]),
-        pretrained=args.pretrained,
-        finetuned=args.finetuned,
+        runs=" ".join(map(str, args.runs)),
         percent=lambda share: f"{100 * share:.1f}",
     )
 

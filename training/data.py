@@ -48,14 +48,24 @@ class VqaSamples(Dataset[Sample]):
     """`samples[i]`: image uint8 [3, S, S]; questions int64 [K, T]; answers int64 [K] (an index into the labels)."""
 
     def __init__(
-        self, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, labels: Sequence[str], texts: int = 4
+        self,
+        scenes: Scenes,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        labels: Sequence[str],
+        texts: int = 4,
+        focus: Sequence[str] = (),
+        focus_texts: int = 0,
     ):
         self.scenes, self.tokenizer, self.config, self.texts = scenes, tokenizer, config, texts
+        self.focus, self.focus_texts = focus, focus_texts if focus else 0
         self.label_ids = {label: index for index, label in enumerate(labels)}
 
     def __getitem__(self, index: int) -> Sample:
         scene = self.scenes[index]
-        questions = list(itertools.islice(itertools.cycle(scene.questions(self.texts)), self.texts))
+        asked = scene.questions(self.focus_texts, self.focus) if self.focus_texts else []
+        asked += scene.questions(self.texts - len(asked))
+        questions = list(itertools.islice(itertools.cycle(asked), self.texts))
         ids = self.tokenizer.encode_batch([q.text for q in questions], self.config.text_length)
         return {
             "image": channels_first(scene),

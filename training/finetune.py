@@ -70,17 +70,11 @@ def run(
     model = build_model(config).train()
     if recipe.init:
         load_pretrained(model, Path(recipe.init), tokenizer)
-    train, val = (
-        VqaSamples(
-            open_dataset(spec, seed=recipe.data.seed, size=config.image_size),
-            tokenizer,
-            config,
-            ANSWERS,
-            recipe.data.texts,
-        )
-        for spec in (recipe.data.train, recipe.data.val)
-    )
-    rows = fit(Run(recipe, VqaTask(model, val, recipe.eval_samples), train, Criterion(), folder, progress), resume)
+    data = recipe.data
+    train, val = (open_dataset(spec, seed=data.seed, size=config.image_size) for spec in (data.train, data.val))
+    samples = VqaSamples(train, tokenizer, config, ANSWERS, data.texts, data.focus, data.focus_texts)
+    task = VqaTask(model, VqaSamples(val, tokenizer, config, ANSWERS, data.texts), recipe.eval_samples)
+    rows = fit(Run(recipe, task, samples, Criterion(), folder, progress), resume)
     save_model(folder / "model", model, tokenizer, list(ANSWERS))
     write_json(folder / "model" / "training.json", training_record(recipe, rows))
     return folder
@@ -100,9 +94,14 @@ def load_tokenizer_and_config(recipe: Recipe) -> tuple[Tokenizer, ModelConfig]:
 
 
 def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer) -> None:
-    """Copy the pretrained weights, and let [CLS] start as [MASK]: the answer is read where a masked word would be."""
+    """Copy the weights. After pretraining [CLS] starts as [MASK]: the answer is read where a masked word would be.
+
+    A model that is fine-tuned already (it has a `training.json`) goes on as it is.
+    """
     state = load_file(folder / "model.safetensors")
     model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+    if (folder / "training.json").is_file():
+        return
     words = model.core.text.words.weight
     with torch.no_grad():
         words[tokenizer.cls_id] = words[tokenizer.mask_id]

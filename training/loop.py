@@ -59,22 +59,23 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
         betas=(0.9, recipe.optimizer.beta2),
     )
     first = checkpoints.restore(run.folder, run.task, optimizer) if resume else 0
-    loader = batches(run.samples, Positions(recipe.batch_size, first, recipe.steps), recipe.data.workers)
+    last = min(recipe.stop_after or recipe.steps, recipe.steps)
+    loader = batches(run.samples, Positions(recipe.batch_size, first, last), recipe.data.workers)
     task, optimizer, loader = accelerator.prepare(run.task, optimizer, loader)
     logger = MetricLog(run.folder, first, accelerator.is_main_process)
     started = time.perf_counter()
     for step, batch in enumerate(loader, start=first):
         values = train_step(accelerator, task, optimizer, run.criterion, batch, recipe, step)
         done = step + 1
-        if done % recipe.log_every == 0 or done == recipe.steps:
+        if done % recipe.log_every == 0 or done == last:
             rate = (done - first) * recipe.batch_size / (time.perf_counter() - started)
             logger.write(done, {name: value.item() for name, value in values.items()} | {"samples_per_second": rate})
-        if accelerator.is_main_process and (done % recipe.eval_every == 0 or done == recipe.steps):
+        if accelerator.is_main_process and (done % recipe.eval_every == 0 or done == last):
             logger.write(done, evaluate(accelerator, task))
-        if accelerator.is_main_process and (done % recipe.checkpoint_every == 0 or done == recipe.steps):
+        if accelerator.is_main_process and (done % recipe.checkpoint_every == 0 or done == last):
             checkpoints.save(run.folder, done, accelerator.unwrap_model(task), optimizer)
         if run.progress:
-            run.progress(done, recipe.steps, f"loss {values['loss'].item():.3f}")
+            run.progress(done, last, f"loss {values['loss'].item():.3f}")
     accelerator.end_training()
     return logger.rows
 

@@ -20,6 +20,10 @@ class DataSection(Section):
     val: str = "scenes:val"
     seed: int = 0
     texts: int = Field(4, ge=1, le=32, description="captions or questions used of each picture")
+    focus: tuple[str, ...] = Field(
+        (), description="kinds of question that get `focus_texts` of the `texts` to themselves"
+    )
+    focus_texts: int = Field(0, ge=0, le=32)
     workers: int = Field(1, ge=0, le=64)
 
 
@@ -41,7 +45,8 @@ class Recipe(Section):
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict, description="loss -> {weight: …, its options}")
     weights: dict[str, float] = Field(default_factory=dict, description="weights of single parts, as object.box_l1")
     optimizer: OptimizerSection = OptimizerSection()  # pyright: ignore[reportCallIssue]
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(1000, ge=1, description="length of the learning-rate schedule, and of the run")
+    stop_after: int | None = Field(None, ge=1, description="end the run at this step of the schedule")
     batch_size: int = Field(64, ge=1)
     seed: int = 0
     precision: Literal["no", "bf16", "fp16"] = "no"

@@ -13,9 +13,12 @@ import yaml
 from safetensors.torch import load_file
 
 from edgevl.checkpoint import load_model
+from edgevl.config import CONFIGS
+from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
+from edgevl.tokenizer import Tokenizer
 from edgevl.training import checkpoints, finetune, pretrain
-from edgevl.training.data import Positions
+from edgevl.training.data import Positions, VqaSamples
 from edgevl.training.loop import learning_rate, parameter_groups
 from edgevl.training.recipe import OptimizerSection, parse_recipe
 
@@ -134,3 +137,20 @@ def test_norms_biases_and_positions_are_not_decayed(pretrained):
     shapes = {id(p): name for name, p in model.named_parameters()}
     assert all("norm" not in shapes[id(p)] and "position" not in shapes[id(p)] for p in decayed["params"])
     assert len(decayed["params"]) + len(kept["params"]) == len(shapes)
+
+
+def test_a_run_can_stop_before_its_schedule_ends(tmp_path, finetune_values):
+    values = finetune_values | {"steps": 6, "stop_after": 3, "eval_samples": 0}
+    stopped = finetune.run(parse_recipe(values, "test"), out=tmp_path / "stopped")
+    whole = finetune.run(parse_recipe(values | {"stop_after": None}, "test"), out=tmp_path / "whole")
+    assert rows(stopped, "lr") == {step: rate for step, rate in rows(whole, "lr").items() if step <= 3}
+
+
+def test_focus_gives_its_kinds_most_of_the_questions():
+    scenes, tokenizer = Scenes("train", size=64), Tokenizer.from_words(VOCABULARY)
+    config = CONFIGS["nano"].replace(image_size=64)
+    samples = VqaSamples(scenes, tokenizer, config, ANSWERS, texts=6, focus=["size"], focus_texts=3)
+    small_or_large = {ANSWERS.index("small"), ANSWERS.index("large")}
+    asked = [set(samples[i]["answers"][: len(scenes[i].questions(3, ["size"]))]) for i in range(8)]
+    assert any(asked) and all(answers <= small_or_large for answers in asked)
+    assert samples[0]["questions"].shape == (6, config.text_length)
