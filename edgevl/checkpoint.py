@@ -59,7 +59,7 @@ def load_model(path: Path | str | None = None) -> LoadedModel:
             f"({config.num_answers} answers, {config.vocab_size} tokens)"
         )
     model = build_model(config)
-    _load_weights(model, folder / "model.safetensors")
+    load_weights(model, folder / "model.safetensors")
     return LoadedModel(model.eval(), config, tokenizer, labels, folder, file_sha256(folder / "model.safetensors"))
 
 
@@ -103,7 +103,8 @@ def _read_json(path: Path, kind: type) -> Any:
     return value
 
 
-def _load_weights(model: torch.nn.Module, path: Path) -> None:
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Copy saved weights into a float32 model. Raises `InputError` for a file that is unreadable or does not fit."""
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 
 from edgevl.checkpoint import EMBEDDED, FILES, LoadedModel, load_model, write_json
 from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.evaluate import draw_samples, evaluate_model
+from edgevl.training.recipe import load_recipe
 
 EVALUATED = [split for split in SPLITS if split != "train"]
 CARD = Path(__file__).with_name("model_card.md.jinja")
@@ -64,10 +64,10 @@ def measure(loaded: LoadedModel, samples: int) -> dict[str, Any]:
 
 def stage(run: Path) -> dict[str, Any]:
     """The recipe of a run and its hours, from the rates in its log."""
-    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    recipe = load_recipe(run / "recipe.yaml")
     rate = [row["samples_per_second"] for row in rows(run) if "samples_per_second" in row][-1]
-    steps = min(recipe["stop_after"] or recipe["steps"], recipe["steps"]) if "stop_after" in recipe else recipe["steps"]
-    return recipe | {"trained": steps, "hours": steps * recipe["batch_size"] / rate / 3600}
+    hours = recipe.last_step * recipe.batch_size / rate / 3600
+    return recipe.model_dump() | {"trained": recipe.last_step, "hours": hours}
 
 
 def rows(run: Path) -> list[dict[str, float]]:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from edgevl.checkpoint import save_model, write_json
+from edgevl.checkpoint import load_weights, save_model, write_json
 from edgevl.config import ModelConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, VOCABULARY
@@ -98,8 +97,7 @@ def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer) -> None
 
     A model that is fine-tuned already (it has a `training.json`) goes on as it is.
     """
-    state = load_file(folder / "model.safetensors")
-    model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+    load_weights(model, folder / "model.safetensors")
     if (folder / "training.json").is_file():
         return
     words = model.core.text.words.weight

@@ -59,7 +59,7 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
         betas=(0.9, recipe.optimizer.beta2),
     )
     first = checkpoints.restore(run.folder, run.task, optimizer) if resume else 0
-    last = min(recipe.stop_after or recipe.steps, recipe.steps)
+    last = recipe.last_step
     loader = batches(run.samples, Positions(recipe.batch_size, first, last), recipe.data.workers)
     task, optimizer, loader = accelerator.prepare(run.task, optimizer, loader)
     logger = MetricLog(run.folder, first, accelerator.is_main_process)

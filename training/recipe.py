@@ -55,6 +55,11 @@ class Recipe(Section):
     eval_samples: int = Field(1000, ge=0)
     checkpoint_every: int = Field(200, ge=1)
 
+    @property
+    def last_step(self) -> int:
+        """The step at which the run ends."""
+        return min(self.stop_after or self.steps, self.steps)
+
 
 def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe, by path or by the name of one in `training/recipes`, and apply overrides.

@@ -9,7 +9,7 @@ import numpy as np
 from edgevl.errors import EdgeVLError
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.coreml_reference import MLProgram
-from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.session import Arrays, Session, check_feeds, sessions
 from edgevl.runtime.torch_session import torch_threads
 
 
@@ -19,15 +19,8 @@ class CoreMLReferenceSession:
     def __init__(self, path: str | Path, threads: int | None = None, precision: str = "fp16"):
         """Load `path`. `precision`: see `MLProgram.load`."""
         self._program = MLProgram.load(path, precision)
+        self.inputs, self.outputs = self._program.inputs, self._program.outputs
         self._threads = threads
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._program.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._program.outputs
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         with torch_threads(self._threads):
@@ -42,31 +35,23 @@ class CoreMLSession:
         ct = import_coremltools("running a Core ML package")
         # The interface comes from the same reader as on Linux, so that both sessions accept exactly the same arrays.
         program = MLProgram.load(path)
-        self._inputs, self._outputs = program.inputs, program.outputs
+        self.inputs, self.outputs = program.inputs, program.outputs
         try:
             with quiet_coremltools():
                 self._model = ct.models.MLModel(str(path))
         except Exception as error:  # coremltools raises RuntimeError, ValueError and bare Exception here
             raise EdgeVLError(f"Core ML cannot load {path}: {error}") from error
 
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._outputs
-
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         from PIL import Image
 
-        check_feeds(self._inputs, feeds)
+        check_feeds(self.inputs, feeds)
         prepared = {
             spec.name: Image.fromarray(feeds[spec.name][0]) if spec.dtype == "uint8" else feeds[spec.name]
-            for spec in self._inputs
+            for spec in self.inputs
         }
         results = self._model.predict(prepared)
-        return {spec.name: np.asarray(results[spec.name], dtype=spec.dtype) for spec in self._outputs}
+        return {spec.name: np.asarray(results[spec.name], dtype=spec.dtype) for spec in self.outputs}
 
 
 @sessions.register("coreml")

@@ -30,20 +30,12 @@ class OnnxSession:
         """
         self.path = Path(path)
         self._session = _load(self.path, threads)
-        self._inputs = tuple(_spec(value) for value in self._session.get_inputs())
-        self._outputs = tuple(_spec(value) for value in self._session.get_outputs())
-        self._output_names = [spec.name for spec in self._outputs]
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._outputs
+        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        self._output_names = [spec.name for spec in self.outputs]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        check_feeds(self._inputs, feeds)
+        check_feeds(self.inputs, feeds)
         return dict(zip(self._output_names, self._session.run(self._output_names, dict(feeds)), strict=True))
 
 

@@ -23,24 +23,16 @@ class TorchSession:
         self._adapter = RawPixels(model.float().eval())
         self._threads = threads
         config = model.config
-        self._inputs = (
+        self.inputs = (
             TensorSpec("image", "uint8", (1, config.image_size, config.image_size, 3)),
             TensorSpec("input_ids", "int32", (1, config.text_length)),
         )
-        self._outputs = (TensorSpec("logits", "float32", (1, config.num_answers)),)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._outputs
+        self.outputs = (TensorSpec("logits", "float32", (1, config.num_answers)),)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        check_feeds(self._inputs, feeds)
+        check_feeds(self.inputs, feeds)
         with torch.inference_mode(), torch_threads(self._threads):
-            logits = self._adapter(*(as_tensor(feeds[spec.name]) for spec in self._inputs))
+            logits = self._adapter(*(as_tensor(feeds[spec.name]) for spec in self.inputs))
         return {"logits": logits.numpy()}
 
 

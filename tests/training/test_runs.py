@@ -155,3 +155,10 @@ def test_focus_gives_its_kinds_most_of_the_questions():
     asked = [set(samples[i]["answers"][: len(scenes[i].questions(3, ["size"]))]) for i in range(8)]
     assert any(asked) and all(answers <= small_or_large for answers in asked)
     assert samples[0]["questions"].shape == (6, config.text_length)
+
+
+def test_damaged_pretrained_weights_are_one_line(pretrained, finetune_values, tmp_path):
+    (pretrained / "model" / "model.safetensors").write_bytes(b"not weights")
+    values = finetune_values | {"init": str(pretrained / "model")}
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        finetune.run(parse_recipe(values, "test"), out=tmp_path / "x")
