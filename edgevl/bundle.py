@@ -99,18 +99,29 @@ class Bundle:
             raise VerificationFailed(f"{spec.file} cannot be read as a tokenizer ({_first_line(error)})") from None
 
     def session(self, threads: int | None = None) -> Any:
-        """Open the artifact in its target's runtime. Raises `VerificationFailed` if the runtime refuses the file."""
-        from edgevl.runtime.session import open_session
+        """Open the artifact, or both of a split bundle, in the target's runtime.
+
+        Raises:
+            VerificationFailed: the runtime refuses the file.
+            MissingDependency, CannotRunHere: see `edgevl.runtime.session.open_session`.
+        """
+        from edgevl.runtime.split_session import SplitSession
 
         if threads is not None and threads < 1:
             raise InputError(f"threads {threads} is not a positive number")
-        artifact = self.artifact
+        opened = [self._open(name, threads) for name, _, _ in self.manifest.each_program()]
+        return opened[0] if len(opened) == 1 else SplitSession(*opened)
+
+    def _open(self, artifact: str, threads: int | None) -> Any:
+        from edgevl.runtime.session import CannotRunHere, open_session
+
+        path = self.file(artifact)
         try:
-            return open_session(artifact, self.manifest.target, threads=threads)
-        except (MissingDependency, VerificationFailed):
+            return open_session(path, self.manifest.target, threads=threads)
+        except (MissingDependency, VerificationFailed, CannotRunHere):
             raise
         except Exception as error:  # each runtime has its own exception for a broken file
-            raise VerificationFailed(f"{self.manifest.artifact} cannot be loaded: {_first_line(error)}") from None
+            raise VerificationFailed(f"{artifact} cannot be loaded: {_first_line(error)}") from None
 
     def check_digests(self) -> list[FileProblem]:
         """Compare every file with the manifest. Returns the changed, truncated, missing, unexpected and linked ones."""

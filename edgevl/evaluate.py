@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevl.errors import InputError
+from edgevl.runtime.session import batch_size
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
@@ -113,15 +114,19 @@ def evaluate_session(
     labels: Sequence[str],
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Run every sample through `session`, batch 1, as an app would. `length` is T, `labels` the A answers."""
+    """Run every sample through `session`, as many at a time as the artifact takes, most often one, as an app would.
+
+    `length` is T, `labels` the A answers. A last batch that is not full is filled up with its last sample.
+    """
     ids_NT = tokenizer.encode_batch(list(samples.questions), length)
-    rows = []
-    for index in range(len(samples)):
-        feeds = {"image": samples.pixels_NSS3[index : index + 1], "input_ids": ids_NT[index : index + 1]}
-        rows.append(session.run(feeds)["logits"][0])
+    rows, count, batch = [], len(samples), batch_size(session)
+    for start in range(0, count, batch):
+        chosen = np.arange(start, start + batch).clip(max=count - 1)
+        feeds = {"image": samples.pixels_NSS3[chosen], "input_ids": ids_NT[chosen]}
+        rows.append(session.run(feeds)["logits"][: count - start])
         if progress:
-            progress(index + 1, len(samples), "running the artifact")
-    return judge(np.stack(rows).astype(np.float32), samples, labels)
+            progress(min(start + batch, count), count, "running the artifact")
+    return judge(np.concatenate(rows).astype(np.float32), samples, labels)
 
 
 def evaluate_model(

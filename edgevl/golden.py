@@ -20,6 +20,7 @@ from edgevl.bundle import Bundle
 from edgevl.errors import InputError
 from edgevl.manifest import Part, Real, RelativePath, Sha256, Text, parse_json, read_text, validate
 from edgevl.preprocess import load_image, to_pixels
+from edgevl.runtime.session import run_one
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
@@ -163,7 +164,7 @@ def _replay_case(
         return "the preprocessed picture is not the recorded tensor"
     if ids.tolist() != list(case.input_ids):
         return f"{bundle.manifest.tokenizer.file} gives other token ids than the recorded ones"
-    logits = session.run({"image": pixels[None], "input_ids": ids[None]})["logits"][0].astype(np.float64)
+    logits = run_one(session, {"image": pixels[None], "input_ids": ids[None]})["logits"][0].astype(np.float64)
     if logits.size != len(case.logits):
         return f"the artifact gives {logits.size} logits, {len(case.logits)} are recorded"
     if labels[int(np.argmax(case.logits))] != case.answer:

@@ -76,6 +76,15 @@ class TensorSpec(Part):
         return self
 
 
+class ProgramSpec(Part):
+    """One artifact of a bundle with the layout `split`."""
+
+    name: Literal["vision", "fusion"]
+    artifact: RelativePath
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
+
+
 class Preprocessing(Part):
     """How a picture becomes the `image` input. docs/bundle.md has the arithmetic."""
 
@@ -161,9 +170,12 @@ class Manifest(Part):
     target: Name
     precision: Precision
     artifact: RelativePath  # a file, or a folder such as model.mlpackage
+    layout: Literal["single", "split"] = "single"
+    options: dict[Name, Text] = {}  # of the export, such as the deployment target
     model: Model
     inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
     outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
+    programs: Annotated[tuple[ProgramSpec, ...], Field(max_length=2)] = ()  # with the layout "split": vision, fusion
     preprocessing: Preprocessing
     tokenizer: TokenizerSpec
     labels: LabelsSpec
@@ -184,11 +196,28 @@ class Manifest(Part):
                 raise ValueError(f'"{path}" is not among the files')
         if not any(path == self.artifact or path.startswith(self.artifact + "/") for path in self.files):
             raise ValueError(f'the artifact "{self.artifact}" is not among the files')
+        names = tuple(program.name for program in self.programs)
+        if names != (("vision", "fusion") if self.layout == "split" else ()):
+            raise ValueError(f'programs {list(names)} do not fit the layout "{self.layout}"')
+        for program in self.programs:
+            if not program.artifact.startswith(self.artifact + "/"):
+                raise ValueError(f'"{program.artifact}" is not inside the artifact "{self.artifact}"')
         if MANIFEST in self.files:
             raise ValueError(f"{MANIFEST} cannot hold its own digest")
         if len({path.casefold() for path in self.files}) != len(self.files):
             raise ValueError("two files differ only in upper and lower case")
         return self
+
+    def each_program(self) -> tuple[tuple[str, tuple[TensorSpec, ...], tuple[TensorSpec, ...]], ...]:
+        """(path, inputs, outputs) of each artifact: one, or with the layout `split` two."""
+        if not self.programs:
+            return ((self.artifact, self.inputs, self.outputs),)
+        return tuple((program.artifact, program.inputs, program.outputs) for program in self.programs)
+
+    @property
+    def batch(self) -> int:
+        """Samples of one run."""
+        return self.inputs[0].shape[0]
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

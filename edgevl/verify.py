@@ -16,21 +16,16 @@ from pydantic import BaseModel
 
 from edgevl.audit import claim_problems, read_contents
 from edgevl.bundle import Bundle
+from edgevl.contents import merge
 from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
 from edgevl.golden import replay
 from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity
 from edgevl.parity import Reference, find_reference, measure_parity, source_problems
+from edgevl.runtime.session import CannotRunHere
 
 Progress = Callable[[int, int, str], None]
-_RUNTIMES = {
-    "onnx": "ONNX Runtime (CPU)",
-    "OnnxSession": "ONNX Runtime (CPU)",
-    "coreml": "Core ML",
-    "CoreMLSession": "Core ML",
-    "CoreMLReferenceSession": "Core ML reference executor (fp32 accumulation)",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,21 +133,33 @@ class _Check:
         except VerificationFailed as error:
             self.problems.append(str(error))
             return
-        self.weight_bytes, self.op_types = contents.weight_bytes, contents.op_types
+        everything = merge(contents.values())
+        self.weight_bytes, self.op_types = everything.weight_bytes, everything.op_types
         self.problems += claim_problems(self.manifest, contents)
         self.problems += _shape_problems(self.manifest)
 
     def run(self, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
         """Golden cases first: if they fail, a thousand samples would only say it again."""
+        session = None
         with self._guarded():
-            session = self.bundle.session()
+            session = self._open()
+            if session is None:
+                return
             self.runtime = runtime_name(self.manifest.target, session)
             replayed = replay(self.bundle, session)
             self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
             self.problems += replayed.problems
             self.problems += source_problems(self.bundle, reference)
-        if not self.problems:
+        if session is not None and not self.problems:
             self.measure(session, samples, data, reference, progress)
+
+    def _open(self) -> Any:
+        """The session, or None with a note where no installation would make this machine run the target."""
+        try:
+            return self.bundle.session()
+        except CannotRunHere as error:
+            self.notes.append(f"parity: null, because {error}")
+            return None
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -260,8 +267,7 @@ def _shape_problems(manifest: Manifest) -> list[str]:
 
 def runtime_name(target: str, session: Any = None) -> str:
     """What ran the artifact, in words, for the report."""
-    kind = type(session).__name__ if session is not None else target
-    return f"{_RUNTIMES.get(kind, kind)}, {platform.system()}"
+    return f"{session.runtime if session is not None else target}, {platform.system()}"
 
 
 def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:

@@ -1,9 +1,10 @@
 """`edgevl export`: from a model folder to a bundle, in one atomic step."""
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from edgevl.manifest import (
     LabelsSpec,
     Manifest,
     Preprocessing,
+    ProgramSpec,
     Provenance,
     TensorSpec,
     TokenizerSpec,
@@ -29,7 +31,27 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 LICENSE = "Apache-2.0"
-_VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers", "onnx", "onnxscript", "onnxruntime", "coremltools")
+_VERSIONS = (
+    "torch", "timm", "numpy", "pillow", "tokenizers", "onnx", "onnxscript", "onnxruntime", "coremltools", "executorch",
+    "litert-torch", "ai-edge-quantizer", "tensorrt-rtx-cu13", "coreai-torch",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be exported, checked against what the target can do."""
+
+    exporter: "Exporter"
+    precision: str
+    layout: str
+    batch: int
+    options: dict[str, str]
+
+    def bundle_name(self, model: str) -> str:
+        """NAME-TARGET-PRECISION.edgevl, with the layout and the batch where they are not the usual ones."""
+        extra = ["split"] if self.layout == "split" else []
+        extra += [f"b{self.batch}"] if self.batch > 1 else []
+        return "-".join([model, self.exporter.name, self.precision, *extra]) + SUFFIX
 
 
 def export_bundle(
@@ -39,19 +61,28 @@ def export_bundle(
     out: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    *,
+    layout: str = "single",
+    batch: int = 1,
+    options: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Write NAME-TARGET-PRECISION.edgevl and return its path.
 
     Args:
         model: a model folder; None is the embedded nano.
-        target: "onnx" or "coreml", or an alias of one.
+        target: one of `edgevl.export.registry.target_names()`, or an alias of one.
         precision: None is the target's default.
         out: the bundle to write; default: NAME-TARGET-PRECISION.edgevl in the current folder.
         force: replace an existing bundle; it is deleted only when the new one is in place.
         progress: called as progress(done, total, text).
+        layout: `single`, or `split` into a vision encoder and a fusion head, so that an app encodes a picture once
+            and asks many questions.
+        batch: samples of one run, fixed in the artifact.
+        options: what only some targets have, such as `{"deployment_target": "iOS18"}`; None is a default.
 
     Raises:
-        InputError: no such model, target or precision; the destination exists or cannot be written; the disk is full.
+        InputError: no such model, target, precision, layout or option; the destination exists or cannot be written; the
+            disk is full.
         MissingDependency: the target's package is not installed.
     """
     from edgevl.checkpoint import load_model
@@ -60,26 +91,30 @@ def export_bundle(
     tell = progress or (lambda done, total, text: None)
     exporter = get_exporter(target)
     precision = exporter.check_precision(precision)
+    exporter.files(layout)
+    request = Request(
+        exporter, precision, layout, exporter.check_batch(batch), exporter.check_options(options, precision)
+    )
     tell(0, 4, "loading the model")
     loaded = load_model(model)
-    destination = Path(out) if out is not None else Path(f"{loaded.config.name}-{exporter.name}-{precision}{SUFFIX}")
+    destination = Path(out) if out is not None else Path(request.bundle_name(loaded.config.name))
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
         tell(1, 4, f"converting to {exporter.name} {precision}")
-        exporter.export(loaded.model, folder, precision)
+        exporter.export(loaded.model, folder, precision, layout, batch, request.options)
         tell(2, 4, "writing golden cases")
         loaded.tokenizer.save(folder / "tokenizer.json")
         _write_json(folder / "labels.json", loaded.labels)
         write_golden(loaded, folder, precision)
         tell(3, 4, "writing manifest.json")
-        _finish(loaded, exporter, precision, folder)
+        _finish(loaded, request, folder)
     tell(4, 4, "done")
     return destination
 
 
-def _finish(loaded: "LoadedModel", exporter: "Exporter", precision: str, folder: Path) -> None:
+def _finish(loaded: "LoadedModel", request: Request, folder: Path) -> None:
     """The card is made from the manifest, and the manifest holds the card's digest: files, card, digest of the card."""
-    manifest = _manifest(loaded, exporter, precision, list_files(folder))
+    manifest = _manifest(loaded, request, list_files(folder))
     write_card(folder, manifest)
     manifest = manifest.model_copy(update={"files": {**manifest.files, **_only(list_files(folder), README)}})
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
@@ -89,18 +124,22 @@ def _only(files: dict[str, FileEntry], name: str) -> dict[str, FileEntry]:
     return {name: files[name]}
 
 
-def _manifest(loaded: "LoadedModel", exporter: "Exporter", precision: str, files: dict[str, FileEntry]) -> Manifest:
-    config = loaded.config
+def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntry]) -> Manifest:
+    config, exporter = loaded.config, request.exporter
+    specs = _tensors(loaded, request)
     return Manifest(
         schema_version=1,
         name=config.name,
         task=config.task,
         target=exporter.name,
-        precision=precision,  # pyright: ignore[reportArgumentType]  checked by the exporter and again by the model
-        artifact=exporter.artifact,
+        precision=request.precision,  # pyright: ignore[reportArgumentType]  checked by the exporter and by the model
+        artifact=exporter.artifact if request.layout == "single" else "model",
+        layout=request.layout,  # pyright: ignore[reportArgumentType]  likewise
+        options=request.options,
         model=config,
-        inputs=_inputs(loaded, exporter),
-        outputs=(TensorSpec(name="logits", dtype="float32", shape=(1, config.num_answers), layout="NA"),),
+        inputs=(specs["image"], specs["input_ids"]),
+        outputs=(specs["logits"],),
+        programs=() if request.layout == "single" else tuple(_programs(exporter.files(request.layout), specs)),
         preprocessing=Preprocessing(size=config.image_size),
         tokenizer=TokenizerSpec(
             file="tokenizer.json", length=config.text_length, vocab_size=loaded.tokenizer.vocab_size
@@ -114,15 +153,29 @@ def _manifest(loaded: "LoadedModel", exporter: "Exporter", precision: str, files
     )
 
 
-def _inputs(loaded: "LoadedModel", exporter: "Exporter") -> tuple[TensorSpec, TensorSpec]:
-    size, length, last = loaded.config.image_size, loaded.config.text_length, loaded.tokenizer.vocab_size - 1
-    if exporter.adapter == "raw":
-        image = TensorSpec(name="image", dtype="uint8", shape=(1, size, size, 3), layout="NHWC", range=(0, 255))
+def _programs(files: dict[str, str], specs: dict[str, TensorSpec]) -> Iterator[ProgramSpec]:
+    from edgevl.export.program import PARTS
+
+    for name, path in files.items():
+        _, inputs, output = PARTS[name]
+        taken = tuple(specs[key] for key in inputs)
+        yield ProgramSpec(name=name, artifact=path, inputs=taken, outputs=(specs[output],))  # pyright: ignore[reportArgumentType]
+
+
+def _tensors(loaded: "LoadedModel", request: Request) -> dict[str, TensorSpec]:
+    """Every input and output that a bundle of this model may have, by name."""
+    config, batch = loaded.config, request.batch
+    size, last = config.image_size, loaded.tokenizer.vocab_size - 1
+    if request.exporter.adapter == "raw":
+        image = TensorSpec(name="image", dtype="uint8", shape=(batch, size, size, 3), layout="NHWC", range=(0, 255))
     else:  # the platform turns its own picture type into floats
         image = TensorSpec(
-            name="image", kind="image", dtype="float32", shape=(1, 3, size, size), layout="NCHW", range=(0, 255)
+            name="image", kind="image", dtype="float32", shape=(batch, 3, size, size), layout="NCHW", range=(0, 255)
         )
-    return image, TensorSpec(name="input_ids", dtype="int32", shape=(1, length), layout="NT", range=(0, last))
+    ids = TensorSpec(name="input_ids", dtype="int32", shape=(batch, config.text_length), layout="NT", range=(0, last))
+    visual = TensorSpec(name="visual", dtype="float32", shape=(batch, config.grid**2, config.width), layout="NVD")
+    logits = TensorSpec(name="logits", dtype="float32", shape=(batch, config.num_answers), layout="NA")
+    return {spec.name: spec for spec in (image, ids, visual, logits)}
 
 
 def _provenance(loaded: "LoadedModel") -> Provenance:

@@ -1,25 +1,41 @@
 """The exporters by target name. A new target is one file `to_<target>.py` and one line in `_MODULES`."""
 
+import difflib
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch.export import ExportedProgram
 
 from edgevl.errors import EdgeVLError, InputError, unknown_name
-from edgevl.export.program import export_program
+from edgevl.export.program import LAYOUTS, export_program
 from edgevl.registry import Registry
 
 if TYPE_CHECKING:
     from edgevl.models.vqa import VqaModel
 
-Write = Callable[[ExportedProgram, Path, str], None]  # (program, path of the artifact, precision)
-W = TypeVar("W", bound=Write)
+# Imported on first use; none of them imports its backend before it writes.
+_MODULES = ("to_onnx", "to_coreml", "to_tensorrt", "to_executorch", "to_litert", "to_coreai")
 
-_MODULES = ("to_onnx", "to_coreml")  # imported on first use; none of them imports its backend before it writes
-_PLANNED = ("tensorrt", "executorch", "litert")  # named in the design, no exporter yet
+
+class Write(Protocol):
+    """Writes a program as an artifact at `path`. `options` holds a value for each option of the exporter."""
+
+    def __call__(self, program: ExportedProgram, path: Path, precision: str, **options: str) -> None: ...
+
+
+W = TypeVar("W", bound=Callable[..., None])
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice that only this target has, such as the oldest system that must run the file."""
+
+    choices: tuple[str, ...]
+    default: str  # `for_precision` may say otherwise
+    for_precision: Mapping[str, str] = field(default_factory=dict)  # precision -> another default
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,10 @@ class Exporter:
     precisions: tuple[str, ...]  # supported precisions; the first is the default
     write: Write
     aliases: tuple[str, ...] = ()  # what else people call it
+    options: Mapping[str, Option] = field(default_factory=dict)
+    max_batch: int | None = None  # None: any
+    batch_advice: str = ""  # what to do instead of a larger batch
+    finish: Callable[[Path], None] | None = None  # adds further files to the folder of the artifacts
 
     @property
     def default_precision(self) -> str:
@@ -45,59 +65,119 @@ class Exporter:
             raise unknown_name(f"precision for target {self.name}", precision, self.precisions)
         return precision
 
-    def export(self, model: "VqaModel", folder: Path, precision: str | None = None) -> Path:
+    def check_batch(self, batch: int) -> int:
+        """Raises `InputError` for a batch that is not positive or that the target cannot take."""
+        if batch < 1:
+            raise InputError(f"batch {batch} is not a positive number of samples")
+        if self.max_batch and batch > self.max_batch:
+            raise InputError(f"target {self.name} takes a batch of at most {self.max_batch}: {self.batch_advice}")
+        return batch
+
+    def check_options(self, options: Mapping[str, str | None] | None, precision: str) -> dict[str, str]:
+        """Return a value for every option of this target; `None` means the default.
+
+        Raises `InputError` for an option of another target or a value that is not among the choices.
+        """
+        given = {name: value for name, value in (options or {}).items() if value is not None}
+        for name in given.keys() - self.options.keys():
+            owners = [exporter.name for exporter in _all_exporters().values() if name in exporter.options]
+            raise InputError(f"target {self.name} has no option {name.replace('_', '-')}; it is for {_list(owners)}")
+        resolved = {}
+        for name, option in self.options.items():
+            value = given.get(name, option.for_precision.get(precision, option.default))
+            if value not in option.choices:
+                raise unknown_name(name.replace("_", " "), value, option.choices)
+            resolved[name] = value
+        return resolved
+
+    def files(self, layout: str) -> dict[str, str]:
+        """Part of the model -> path of its artifact in the folder. Raises `InputError` for an unknown layout."""
+        if layout not in LAYOUTS:
+            raise unknown_name("layout", layout, LAYOUTS)
+        if layout == "single":
+            return {"model": self.artifact}
+        suffix = Path(self.artifact).suffix
+        return {part: f"model/{part}{suffix}" for part in LAYOUTS[layout]}
+
+    def export(
+        self,
+        model: "VqaModel",
+        folder: Path,
+        precision: str | None = None,
+        layout: str = "single",
+        batch: int = 1,
+        options: Mapping[str, str | None] | None = None,
+    ) -> Path:
         """Write the artifact of `model` into `folder` (created if needed) and return its path.
 
+        With the layout `split` that is the folder `model`, which holds a `vision` and a `fusion` artifact.
+
         Raises:
-            InputError: a precision that this target does not support.
+            InputError: a precision, layout, batch or option that this target does not support.
             MissingDependency: the target's package is not installed.
             EdgeVLError: the folder cannot be written.
         """
-        precision = self.check_precision(precision)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EdgeVLError(f"cannot write {folder}: {error.strerror}") from error
-        program = export_program(model, self.adapter)
-        self.write(program, folder / self.artifact, precision)
-        return folder / self.artifact
+        precision, files = self.check_precision(precision), self.files(layout)
+        batch, chosen = self.check_batch(batch), self.check_options(options, precision)
+        for part, name in files.items():
+            path = folder / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise EdgeVLError(f"cannot write {path.parent}: {error.strerror}") from error
+            self.write(export_program(model, self.adapter, batch, part), path, precision, **chosen)
+        if self.finish:
+            self.finish(folder)
+        return folder / (self.artifact if layout == "single" else "model")
 
 
 exporters: Registry[Exporter] = Registry("export target")
 
 
 def register_exporter(
-    name: str, *, artifact: str, adapter: str, precisions: tuple[str, ...], aliases: tuple[str, ...] = ()
+    name: str,
+    *,
+    artifact: str,
+    adapter: str,
+    precisions: tuple[str, ...],
+    aliases: tuple[str, ...] = (),
+    options: Mapping[str, Option] | None = None,
+    max_batch: int | None = None,
+    batch_advice: str = "",
+    finish: Callable[[Path], None] | None = None,
 ) -> Callable[[W], W]:
-    """Decorate a function `(program, path, precision)` that writes an artifact."""
+    """Decorate a function `(program, path, precision, **options)` that writes an artifact. See `Exporter`."""
 
     def add(write: W) -> W:
-        exporters.register(name)(Exporter(name, artifact, adapter, precisions, write, aliases))
+        exporter = Exporter(
+            name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish
+        )
+        exporters.register(name)(exporter)
         return write
 
     return add
 
 
 def get_exporter(target: str) -> Exporter:
-    """Return the exporter of a target name or alias.
-
-    Raises:
-        InputError: an unknown target (with the nearest known name), or one that is planned but not written yet.
-    """
-    known = _all_exporters()
-    for exporter in known.values():
-        if target.lower() in (exporter.name, *exporter.aliases):
-            return exporter
-    if target.lower() in _PLANNED:
-        raise InputError(
-            f'target "{target}" is planned but cannot be exported yet. Available now: {", ".join(sorted(known))}'
-        )
+    """Return the exporter of a target name or alias. Raises `InputError` for an unknown one, with the nearest name."""
+    known, wanted = _all_exporters(), target.lower()
+    names = {alias: exporter for exporter in known.values() for alias in (exporter.name, *exporter.aliases)}
+    if wanted in names:
+        return names[wanted]
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    if near and near[0] not in known:
+        meant = f'did you mean "{near[0]}", which is {names[near[0]].name}?'
+        raise InputError(f'unknown {exporters.kind} "{target}"; {meant} Known: {_list(sorted(known))}')
     raise unknown_name(exporters.kind, target, known)
 
 
 def target_names() -> list[str]:
     """Return the names of the targets that can be exported, sorted."""
     return sorted(_all_exporters())
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _all_exporters() -> Registry[Exporter]:

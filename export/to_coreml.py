@@ -10,28 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 
 import edgevl
 from edgevl.errors import EdgeVLError, unknown_name
-from edgevl.export.program import INPUT_NAMES, OUTPUT_NAME
-from edgevl.export.registry import register_exporter
+from edgevl.export.program import program_inputs, program_outputs
+from edgevl.export.registry import Option, register_exporter
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
+from edgevl.runtime.session import TensorSpec
 
 DEPLOYMENT_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 _COMPUTE_PRECISION = {"fp16": "FLOAT16", "fp32": "FLOAT32"}  # what ct.precision calls them
 
 
 @register_exporter(
-    "coreml", artifact="model.mlpackage", adapter="float", precisions=("fp16", "fp32"), aliases=("core-ml", "mlpackage")
+    "coreml",
+    artifact="model.mlpackage",
+    adapter="float",
+    precisions=("fp16", "fp32"),
+    aliases=("core-ml", "mlpackage", "mlprogram"),
+    options={"deployment_target": Option(DEPLOYMENT_TARGETS, "iOS16")},
+    max_batch=1,
+    batch_advice="a Core ML image is one picture; an app passes several to MLModel.predictions(from:)",
 )
 def write_coreml(
     program: ExportedProgram, path: Path, precision: str = "fp16", deployment_target: str = "iOS16"
 ) -> None:
-    """Write `program`, which takes `image` float [1, 3, S, S] in 0..255 and `input_ids` int32 [1, T], as an ML Program.
+    """Write `program`, whose `image` is float [1, 3, S, S] in 0..255, as an ML Program.
 
-    The package's `image` is a Core ML image input (S x S pixels, RGB); `logits` is float32 [1, A] in either precision.
-    The same weights give the same bytes.
+    The package's `image` is a Core ML image input (S x S pixels, RGB); outputs are float32 in every precision. The same
+    weights give the same bytes.
 
     Args:
         precision: `fp16` (weights and arithmetic in half precision, what the Neural Engine runs) or `fp32`.
@@ -60,21 +67,22 @@ def write_coreml(
 def to_mlprogram(program: ExportedProgram, precision: str, deployment_target: str) -> Any:
     """Convert to a `coremltools.models.MLModel`, in memory."""
     ct = import_coremltools("export to Core ML")
-    image_shape, ids_shape = input_shapes(program)
-    image_name, ids_name = INPUT_NAMES
     with quiet_coremltools():
         return ct.convert(
             without_aliases(program.run_decompositions({})),
             convert_to="mlprogram",
-            inputs=[
-                ct.ImageType(name=image_name, shape=image_shape, color_layout=ct.colorlayout.RGB, scale=1.0),
-                ct.TensorType(name=ids_name, shape=ids_shape, dtype=np.int32),
-            ],
-            outputs=[ct.TensorType(name=OUTPUT_NAME, dtype=np.float32)],
+            inputs=[_input_type(ct, spec) for spec in program_inputs(program)],
+            outputs=[ct.TensorType(name=spec.name, dtype=np.float32) for spec in program_outputs(program)],
             compute_precision=getattr(ct.precision, _COMPUTE_PRECISION[precision]),
             minimum_deployment_target=getattr(ct.target, deployment_target),
             skip_model_load=True,  # on macOS it would compile the model here, only to throw the result away
         )
+
+
+def _input_type(ct: Any, spec: TensorSpec) -> Any:
+    if spec.name == "image":
+        return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=ct.colorlayout.RGB, scale=1.0)
+    return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.dtype(spec.dtype).type)
 
 
 def without_aliases(program: ExportedProgram) -> ExportedProgram:
@@ -88,14 +96,6 @@ def without_aliases(program: ExportedProgram) -> ExportedProgram:
         program.graph_signature.replace_all_uses(node.name, source.name)
         program.graph.erase_node(node)
     return program
-
-
-def input_shapes(program: ExportedProgram) -> list[tuple[int, ...]]:
-    """Return the shapes of the program's own inputs (not of its weights), in order."""
-    names = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}  # pyright: ignore[reportAttributeAccessIssue]
-    return [
-        tuple(node.meta["val"].shape) for node in program.graph.nodes if node.op == "placeholder" and node.name in names
-    ]
 
 
 def make_reproducible(package: Path, spec: Any) -> None:

@@ -1,4 +1,4 @@
-"""Write a program as ONNX: one file, opset 20, `image` uint8 [1, S, S, 3] and `input_ids` int32 [1, T] to `logits`."""
+"""Write a program as ONNX: one file, opset 20, weights inside, nothing that names the machine that built it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,26 +7,36 @@ import torch
 from torch.export import ExportedProgram
 
 import edgevl
-from edgevl.errors import EdgeVLError, MissingDependency
-from edgevl.export.program import INPUT_NAMES, OUTPUT_NAME
+from edgevl.errors import EdgeVLError, MissingDependency, unknown_name
+from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 20  # the highest that ONNX Runtime's static int8 kernels take (docs/export.md)
+PRECISIONS = ("fp32",)
 
 
-@register_exporter("onnx", artifact="model.onnx", adapter="raw", precisions=("fp32",), aliases=("ort", "onnxruntime"))
+@register_exporter("onnx", artifact="model.onnx", adapter="raw", precisions=PRECISIONS, aliases=("ort", "onnxruntime"))
 def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
-    """Write `program` to `path`, optimized, checked and free of anything that names the machine that built it.
-
-    The same weights give the same bytes.
+    """Write `program` to `path`, optimized and checked. The same weights give the same bytes.
 
     Raises:
+        InputError: an unknown precision.
         MissingDependency: onnx or onnxscript is not installed.
+        EdgeVLError: the file cannot be written.
     """
-    model = to_onnx(program)
+    if precision not in PRECISIONS:
+        raise unknown_name("ONNX precision", precision, PRECISIONS)
+    save_onnx(to_onnx(program), path)
+
+
+def save_onnx(model: "onnx.ModelProto", path: Path) -> None:
+    """Check a model and write it, the same bytes for the same model. Raises `EdgeVLError` if the disk refuses."""
+    import onnx
+
+    onnx.checker.check_model(model, full_check=True)
     try:
         path.write_bytes(model.SerializeToString(deterministic=True))
     except OSError as error:
@@ -34,7 +44,7 @@ def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32") ->
 
 
 def to_onnx(program: ExportedProgram) -> "onnx.ModelProto":
-    """Convert, optimize (constants and batch norms folded), clean and check. Returns the model, weights inside."""
+    """Convert, optimize (constants and batch norms folded) and clean. Returns the model, weights inside."""
     try:
         import onnx
         import onnxscript  # noqa: F401  torch.onnx's converter needs it and would say so in twenty lines
@@ -44,8 +54,8 @@ def to_onnx(program: ExportedProgram) -> "onnx.ModelProto":
         program,
         dynamo=True,
         opset_version=OPSET,
-        input_names=list(INPUT_NAMES),
-        output_names=[OUTPUT_NAME],
+        input_names=[spec.name for spec in program_inputs(program)],
+        output_names=[spec.name for spec in program_outputs(program)],
         optimize=True,
         external_data=False,
         verbose=False,
@@ -57,7 +67,6 @@ def to_onnx(program: ExportedProgram) -> "onnx.ModelProto":
     model.ClearField("doc_string")
     model.producer_name, model.producer_version = "edgevl", edgevl.__version__
     onnx.helper.set_model_props(model, {"torch": torch.__version__.split("+")[0]})
-    onnx.checker.check_model(model, full_check=True)
     return model
 
 

@@ -22,16 +22,34 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     model: Annotated[str | None, typer.Argument(help="A model folder. Default: the embedded nano.")] = None,
-    target: Annotated[str, typer.Option(help="Where it will run: onnx, coreml.")] = "onnx",
-    precision: Annotated[str | None, typer.Option(help="fp32 or fp16. Default: what suits the target.")] = None,
+    target: Annotated[
+        str, typer.Option(help="Where it will run: onnx, coreml, tensorrt, executorch, litert; experimental: coreai.")
+    ] = "onnx",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, w8 or w4, as the target offers. Default: what suits the target.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="single; or split: a vision encoder and a fusion head, to ask a picture many questions.")
+    ] = "single",
+    batch: Annotated[int, typer.Option(min=1, help="Samples of one run, fixed in the artifact.")] = 1,
+    deployment_target: Annotated[
+        str | None, typer.Option(help="coreml: the oldest system that must run it, iOS15 to iOS18. Default: iOS16.")
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="coreml w4: blocks (int4, a scale for 32 weights) or palette (16 values).")
+    ] = None,
+    delegate: Annotated[str | None, typer.Option(help="executorch: xnnpack or coreml. Default: xnnpack.")] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: NAME-TARGET-PRECISION.edgevl.")] = None,
     force: Force = False,
 ) -> None:
     """Export a model to a bundle that an app can ship."""
     from edgevl.export.bundle_export import export_bundle
 
+    options = {"deployment_target": deployment_target, "scheme": scheme, "delegate": delegate}
     with console.progress_bar("export") as progress:
-        bundle = export_bundle(model_argument(model), target, precision, out, force, progress)
+        bundle = export_bundle(
+            model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options
+        )
     console.result(str(bundle))
     console.next_commands(f"edgevl verify {bundle}", f"edgevl inspect {bundle}")
 
@@ -72,20 +90,23 @@ def inspect(bundle: Bundle, json: Json = False) -> None:
 def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle or a model folder, or `nano` for the embedded model.")],
     image: Annotated[Path, typer.Argument(help="A picture file.")],
-    question: Annotated[str, typer.Argument(help="A question, in quotes.")],
+    question: Annotated[list[str], typer.Argument(help="A question, in quotes; or several about the same picture.")],
     top: Annotated[int, typer.Option(min=1, help="Answers to list.")] = 5,
     json: Json = False,
 ) -> None:
-    """Answer a question about a picture."""
-    from edgevl.predict import predict as answer
+    """Answer a question, or several, about a picture."""
+    from edgevl.predict import Answerer
 
-    prediction = answer(model_argument(bundle), image, question, top=top)
-    for text in prediction.notes:
+    predictions = Answerer.load(model_argument(bundle)).answer_all(image, question, top)
+    for text in dict.fromkeys(text for prediction in predictions for text in prediction.notes):
         console.note(f"warning: {text}")
+    data = [{"answer": each.answer, "scores": each.scores, "ms": each.ms} for each in predictions]
     if json:
-        console.print_json({"answer": prediction.answer, "scores": prediction.scores, "ms": prediction.ms})
+        several = {"questions": [{"question": q, **d} for q, d in zip(question, data)]} if len(data) > 1 else {}
+        console.print_json({**data[0], **several})
     else:
-        show.prediction(prediction.answer, prediction.scores)
+        for prediction in predictions:
+            show.prediction(prediction.answer, prediction.scores)
     console.next_commands(f"edgevl verify {bundle}" if str(bundle).endswith(".edgevl") else f"edgevl export {bundle}")
 
 

@@ -1,11 +1,10 @@
 """The models: a detector-free core, task heads, image adapters and the region-feature baseline."""
 
 from edgevl.config import ModelConfig
-from edgevl.models.adapters import FloatImage, RawPixels
 from edgevl.models.core import VisionLanguageCore
 from edgevl.models.vqa import VqaModel
 
-__all__ = ["FloatImage", "RawPixels", "VisionLanguageCore", "VqaModel", "build_model"]
+__all__ = ["VisionLanguageCore", "VqaModel", "build_model"]
 
 
 def build_model(config: ModelConfig) -> VqaModel:

@@ -16,6 +16,8 @@ from edgevl.runtime.torch_session import torch_threads
 class CoreMLReferenceSession:
     """The reference executor behind the session interface. `image` is uint8 [1, S, S, 3]."""
 
+    runtime = "Core ML reference executor (fp32 accumulation)"
+
     def __init__(self, path: str | Path, threads: int | None = None, precision: str = "fp16"):
         """Load `path`. `precision`: see `MLProgram.load`."""
         self._program = MLProgram.load(path, precision)
@@ -29,6 +31,8 @@ class CoreMLReferenceSession:
 
 class CoreMLSession:
     """Apple's own Core ML, on macOS. The operating system chooses the processor; it takes no number of threads."""
+
+    runtime = "Core ML"
 
     def __init__(self, path: str | Path):
         """Load and compile `path`. Raises `EdgeVLError` for a package that Core ML refuses."""

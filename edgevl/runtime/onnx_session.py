@@ -21,6 +21,8 @@ _DTYPES = {
 class OnnxSession:
     """An ONNX Runtime session on the CPU, nodes one after another: `threads` is all the parallelism there is."""
 
+    runtime = "ONNX Runtime (CPU)"
+
     def __init__(self, path: str | Path, threads: int | None = None):
         """Load `path`.
 

@@ -1,6 +1,7 @@
 """A session runs one artifact: a dict of arrays in, a dict of arrays out, the same dict for every target.
 
-`image` uint8 [1, S, S, 3] (RGB) and `input_ids` int32 [1, T] go in, `logits` float32 [1, A] come out.
+`image` uint8 [B, S, S, 3] (RGB) and `input_ids` int32 [B, T] go in, `logits` float32 [B, A] come out. B is fixed in the
+artifact, most often 1.
 """
 
 import importlib
@@ -11,12 +12,20 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from edgevl.errors import InputError
+from edgevl.errors import EdgeVLError, InputError
 from edgevl.registry import Registry
 
 Arrays = dict[str, np.ndarray]
 
-_MODULES = {"torch": "torch_session", "onnx": "onnx_session", "coreml": "coreml_session"}
+_MODULES = {
+    "torch": "torch_session",
+    "onnx": "onnx_session",
+    "coreml": "coreml_session",
+    "tensorrt": "tensorrt_session",
+    "executorch": "executorch_session",
+    "litert": "litert_session",
+    "coreai": "coreai_session",
+}
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,18 @@ class TensorSpec:
         return f"{self.name} {self.dtype} {list(self.shape)}"
 
 
+class CannotRunHere(EdgeVLError):
+    """The runtime of this target does not exist on this machine, whatever is installed. The message says what would."""
+
+
 @runtime_checkable
 class Session(Protocol):
     """What every runtime offers."""
+
+    @property
+    def runtime(self) -> str:
+        """What runs the artifact, in words: "ONNX Runtime (CPU)"."""
+        ...
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -59,12 +77,13 @@ def open_session(path: str | Path, target: str, threads: int | None = None) -> S
 
     Args:
         path: the artifact: `model.onnx`, `model.mlpackage`, or for `torch` a model folder.
-        target: `torch`, `onnx` or `coreml`.
+        target: `torch`, or a target of `edgevl export`.
         threads: CPU threads inside one operator; `None` leaves the runtime's default.
     Raises:
         InputError: an unknown target, a path that does not exist, or fewer than 1 thread.
         EdgeVLError: a file that the runtime cannot load (corrupted, truncated, of another kind).
         MissingDependency: the runtime is not installed.
+        CannotRunHere: no installation would help on this machine.
     """
     if threads is not None and threads < 1:
         raise InputError(f"threads {threads} is not a positive number")
@@ -75,6 +94,20 @@ def open_session(path: str | Path, target: str, threads: int | None = None) -> S
     if not path.exists():
         raise InputError(f"{path} does not exist; write it with: edgevl export --target {target}")
     return opener(path, threads)
+
+
+def batch_size(session: Session) -> int:
+    """B: how many samples one run of the session takes."""
+    return session.inputs[0].shape[0]
+
+
+def run_one(session: Session, feeds: Mapping[str, np.ndarray]) -> Arrays:
+    """Run one sample ([1, ...] arrays) whatever the batch of the session is: it is repeated, and the first row kept."""
+    batch = batch_size(session)
+    if batch == 1:
+        return session.run(feeds)
+    repeated = {name: np.repeat(array, batch, axis=0) for name, array in feeds.items()}
+    return {name: array[:1] for name, array in session.run(repeated).items()}
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> None:

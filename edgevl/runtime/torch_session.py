@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgevl.models.adapters import RawPixels
+from edgevl.models.adapters import Whole
 from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 class TorchSession:
     """Eager PyTorch on the CPU in float32, behind the raw-pixel adapter."""
 
+    runtime = "PyTorch (CPU)"
+
     def __init__(self, model: "VqaModel", threads: int | None = None):
         """`model`: see `edgevl.models.VqaModel`; it is put in eval mode."""
-        self._adapter = RawPixels(model.float().eval())
+        self._adapter = Whole(model.float().eval())
         self._threads = threads
         config = model.config
         self.inputs = (

@@ -8,7 +8,8 @@ import pytest
 
 from edgevl.audit import claim_problems, inspect_bundle, read_contents
 from edgevl.bundle import Bundle
-from edgevl.contents import Contents, Weight, read_onnx
+from edgevl.contents import Contents, Weight
+from edgevl.contents.onnx_contents import read_onnx
 from edgevl.errors import VerificationFailed
 from edgevl.export.bundle_export import export_bundle
 
@@ -21,7 +22,7 @@ def parameters(tiny_model) -> int:
 
 @pytest.mark.parametrize("target,dtype,bytes_each", [("onnx", "float32", 4), ("coreml", "float16", 2)])
 def test_weights_of_both_formats(exported, tiny_model, target, dtype, bytes_each):
-    contents = read_contents(Bundle.open(exported[target]))
+    (contents,) = read_contents(Bundle.open(exported[target])).values()
     count = contents.weight_bytes[dtype] / bytes_each
     # Batch norms fold into convolutions, so the file holds a little less than the model; nothing may be missed.
     assert 0.9 < count / parameters(tiny_model) < 1.1
@@ -29,11 +30,12 @@ def test_weights_of_both_formats(exported, tiny_model, target, dtype, bytes_each
     names = {"onnx": {"Conv", "Softmax", "LayerNormalization"}, "coreml": {"conv", "softmax", "layer_norm"}}
     assert names[target] <= contents.op_types.keys() and "const" not in contents.op_types
     assert {name for name, _ in contents.inputs} == {"image", "input_ids"}
-    assert claim_problems(Bundle.open(exported[target]).manifest, contents) == []
+    manifest = Bundle.open(exported[target]).manifest
+    assert claim_problems(manifest, {manifest.artifact: contents}) == []
 
 
 def test_weight_file_is_accounted_for(exported, tools):
-    contents = read_contents(Bundle.open(exported["coreml"]))
+    (contents,) = read_contents(Bundle.open(exported["coreml"])).values()
     size = (exported["coreml"] / tools.weights["coreml"]).stat().st_size
     assert 0.8 * size < contents.weight_bytes["float16"] < size
 
@@ -68,7 +70,7 @@ def test_a_core_ml_program_of_fp32_that_claims_fp16(tiny_model, tmp_path, tools)
 
 def contents(**sizes: int) -> Contents:
     weights = tuple(Weight(f"w_{dtype}", dtype, (size,), size) for dtype, size in sizes.items())
-    return Contents(weights, {}, (), ())
+    return Contents(weights, (), (), ())
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_shares_of_weight_bytes(exported, precision, sizes, fine):
         inputs=tuple((spec.name, spec.shape) for spec in manifest.inputs),
         outputs=tuple((spec.name, spec.shape) for spec in manifest.outputs),
     )
-    assert (claim_problems(manifest, found) == []) == fine
+    assert (claim_problems(manifest, {manifest.artifact: found}) == []) == fine
 
 
 def test_other_inputs_than_claimed(fresh, tools):

@@ -5,7 +5,8 @@ import torch
 
 from edgevl.config import CONFIGS, ModelConfig, named_config
 from edgevl.errors import InputError
-from edgevl.models import FloatImage, RawPixels, build_model
+from edgevl.models import build_model
+from edgevl.models.adapters import FusionHead, Vision, Whole, float_image
 from edgevl.models.fusion import Fusion
 
 TINY = CONFIGS["nano"].replace(image_size=64, width=32, depth=2, heads=2, num_answers=7, vocab_size=40)
@@ -55,8 +56,14 @@ def test_readout_gives_the_same_states_as_the_whole_sequence():
 def test_adapters_agree(model, inputs):
     image, ids = inputs
     pixels = image.to(torch.uint8)
-    raw = RawPixels(model)(pixels.permute(0, 2, 3, 1), ids.int())
-    torch.testing.assert_close(raw, FloatImage(model)(pixels.float(), ids.int()))
+    raw = Whole(model)(pixels.permute(0, 2, 3, 1), ids.int())
+    torch.testing.assert_close(raw, Whole(model, float_image)(pixels.float(), ids.int()))
+
+
+def test_the_halves_make_the_whole(model, inputs):
+    image, ids = inputs
+    visual = Vision(model, float_image)(image)
+    torch.testing.assert_close(FusionHead(model)(visual, ids), model(image, ids))
 
 
 def test_the_first_attention_matches_tokens_that_look_alike(model):

@@ -1,0 +1,1 @@
+"""Write a program for Core AI: an `.aimodel` asset (experimental)."""

@@ -1,0 +1,1 @@
+"""Write a program for ExecuTorch: a `.pte` file."""

@@ -1,0 +1,1 @@
+"""Write a program for LiteRT: a `.tflite` file."""
