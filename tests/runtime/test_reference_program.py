@@ -1,4 +1,4 @@
-"""The Core ML reference executor as a whole: loading, damage, precision modes, image inputs, compressed weights."""
+"""The Core ML reference executor as a whole: loading, damage, precision modes, image inputs."""
 
 import json
 import shutil
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from mil_programs import save_mil  # pyright: ignore[reportMissingImports]
 
 from edgevl.errors import EdgeVLError, InputError
@@ -192,40 +191,3 @@ def test_image_inputs_take_pixels(tmp_path: Path, color: str) -> None:
     expected = 3.0 * pixels.transpose(0, 3, 1, 2).astype(np.float32)
     expected = expected[:, ::-1] if color == "BGR" else expected
     np.testing.assert_array_equal(loaded.predict({"image": pixels})["y"], expected)
-
-
-def compressed(kind: str, model):
-    """Apply a weight compression of coremltools to a whole model."""
-    import coremltools.optimize.coreml as cto
-
-    configs = {
-        "int8": lambda: (
-            cto.linear_quantize_weights,
-            cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0),
-        ),
-        "int4-blocks": lambda: (
-            cto.linear_quantize_weights,
-            cto.OpLinearQuantizerConfig(dtype="int4", granularity="per_block", block_size=32, weight_threshold=0),
-        ),
-        "palette": lambda: (cto.palettize_weights, cto.OpPalettizerConfig(mode="uniform", nbits=4, weight_threshold=0)),
-        "pruned": lambda: (cto.prune_weights, cto.OpMagnitudePrunerConfig(target_sparsity=0.5, weight_threshold=0)),
-    }
-    apply, config = configs[kind]()
-    return apply(model, cto.OptimizationConfig(global_config=config))
-
-
-@pytest.mark.parametrize(
-    ("kind", "target", "error"),
-    [("int8", "iOS16", 0.02), ("palette", "iOS16", 0.2), ("pruned", "iOS16", 0.8), ("int4-blocks", "iOS18", 0.2)],
-)
-def test_compressed_weights_are_decompressed(tmp_path: Path, kind: str, target: str, error: float) -> None:
-    """The result is near the dense one, as near as the compression allows, and is not the dense one."""
-    ct = import_coremltools("a test")
-    save_mil(tmp_path / "dense.mlpackage", network, {"x": X}, target=target)
-    with quiet_coremltools():
-        model = ct.models.MLModel(str(tmp_path / "dense.mlpackage"), skip_model_load=True)
-        compressed(kind, model).save(str(tmp_path / "small.mlpackage"))
-    got = MLProgram.load(tmp_path / "small.mlpackage", precision="fp32").predict({"x": X})["answer"]
-    expected = F.relu(torch.tensor(X) @ torch.tensor(WEIGHT).T).numpy()
-    relative = np.linalg.norm(got - expected) / np.linalg.norm(expected)
-    assert 1e-4 < relative < error

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgevl.errors import EdgeVLError
 from edgevl.registry import Registry
+from edgevl.runtime.coreml_reference.compressed import decompress
 
 Kernel = Callable[..., Any]  # (*operands: Tensor | None) -> Tensor, or a sequence of tensors for several outputs
 
@@ -140,8 +141,10 @@ def constant_value(variable: Any) -> np.ndarray | None:
     if op.op_type == "const":
         return np.asarray(variable.val)
     if op.op_type.startswith("constexpr_"):
-        value = op.materialized_val_inference()
-        return np.asarray(value[variable.op_output_idx] if isinstance(value, tuple) else value)
+        values = decompress(op, constant_value)
+        if values is None:
+            raise UnsupportedOp(f"{Node(op)}: this kind of compressed weight is not known")
+        return values[variable.op_output_idx]
     return None
 
 
