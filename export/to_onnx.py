@@ -8,6 +8,8 @@ from torch.export import ExportedProgram
 
 import edgevl
 from edgevl.errors import EdgeVLError, MissingDependency, unknown_name
+from edgevl.export.onnx_half import to_half
+from edgevl.export.onnx_weights import quantize_weights
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
 
@@ -15,21 +17,25 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 20  # the highest that ONNX Runtime's static int8 kernels take (docs/export.md)
-PRECISIONS = ("fp32",)
+_CONVERT = {"fp32": lambda model: model, "fp16": to_half, "w8": quantize_weights}
+PRECISIONS = tuple(_CONVERT)
 
 
 @register_exporter("onnx", artifact="model.onnx", adapter="raw", precisions=PRECISIONS, aliases=("ort", "onnxruntime"))
 def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
     """Write `program` to `path`, optimized and checked. The same weights give the same bytes.
 
+    Args:
+        precision: `fp32`; `fp16` (strongly typed, see `edgevl.export.onnx_half`); or `w8` (int8 weights, float32
+            arithmetic, see `edgevl.export.onnx_weights`).
     Raises:
-        InputError: an unknown precision.
+        InputError: an unknown precision, or a weight that float16 cannot hold.
         MissingDependency: onnx or onnxscript is not installed.
         EdgeVLError: the file cannot be written.
     """
     if precision not in PRECISIONS:
         raise unknown_name("ONNX precision", precision, PRECISIONS)
-    save_onnx(to_onnx(program), path)
+    save_onnx(_CONVERT[precision](to_onnx(program)), path)
 
 
 def save_onnx(model: "onnx.ModelProto", path: Path) -> None:
