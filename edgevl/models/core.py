@@ -5,6 +5,7 @@ Shapes: B batch, S image side, G grid side, V = G * G visual tokens, T text toke
 
 import timm
 import torch
+from timm.layers.format import Format
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
@@ -32,6 +33,8 @@ class VisionEncoder(nn.Module):
             **config.backbone_options,
         )
         channels = self.backbone.feature_info.channels()[-1]  # pyright: ignore
+        # Swin and its kin return their maps with the channels last.
+        self.channels_last = getattr(self.backbone, "output_fmt", None) == Format.NHWC
         self.project = nn.Conv2d(channels, config.width, kernel_size=1)
         self.norm = nn.LayerNorm(config.width)
         self.position = nn.Parameter(0.5 * sine_grid(config.grid, config.width))
@@ -43,6 +46,8 @@ class VisionEncoder(nn.Module):
     def forward(self, image_B3SS: Tensor) -> Tensor:
         """`image_B3SS`: float in 0..255, RGB. Returns visual tokens [B, V, D] in row-major order, without position."""
         features_BCGG = self.backbone((image_B3SS - self.mean) * self.inverse_std)[-1]
+        if self.channels_last:
+            features_BCGG = features_BCGG.permute(0, 3, 1, 2)
         return self.norm(self.project(features_BCGG).flatten(2).transpose(1, 2))
 
 
