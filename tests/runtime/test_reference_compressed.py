@@ -1,8 +1,8 @@
 """Every kind of compressed weight that coremltools writes, against a decompression of the test's own.
 
-The oracle reads the raw codes, tables, scales and masks of the saved package and computes one weight at a time, in plain
-loops over the formulas of the MIL reference: nothing is shared with the executor, nor with coremltools' decompression.
-The executor's weights come out of a whole run: the program is a linear layer and its input the identity matrix.
+The oracle reads the raw codes, tables, scales and masks of the saved package and computes one weight at a time, in
+plain loops over the formulas of the MIL reference: nothing is shared with the executor, nor with coremltools'
+decompression. The weights come out of a whole run: the program is a linear layer and its input the identity matrix.
 """
 
 import itertools
@@ -153,7 +153,7 @@ def test_weights_are_what_the_file_defines(dense: dict[str, Path], kind: str, tm
     target, steps, operators, limit = KINDS[kind]
     path = tmp_path / "small.mlpackage"
     compress(dense[target], path, steps)
-    found = {op.op_type: op for op in read_package(path).program.functions["main"].operations}
+    found = {op.op_type: op for op in read_package(path).function.operations}
     assert {name for name in found if name.startswith("constexpr_")} == {f"constexpr_{name}" for name in operators}
     weights = MLProgram.load(path, precision="fp32").predict({"x": IDENTITY})["y"].T
     np.testing.assert_array_equal(weights, oracle(found["linear"].weight))

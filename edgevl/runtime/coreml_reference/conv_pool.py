@@ -1,7 +1,7 @@
 """Convolution and pooling over one to three spatial dimensions, with MIL's four kinds of padding."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,21 @@ def _l2_pool(node: Node) -> Kernel:
     kernel, strides, pads = _window(node)
     pool, padding, area = _AVG_POOL[len(kernel)], _torch_pad(pads), float(math.prod(kernel))
     return lambda x: torch.sqrt(pool(F.pad(x * x, padding), kernel, strides) * area)
+
+
+def pool_windows(node: Node) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Return a function that lays a pool's windows out, [N, C, *in] to [N, C, *out, cells], padding as zeros, and the
+    number of cells that count for an average, [1, 1, *out]."""
+    kernel, strides, pads = _window(node)
+    padding = _torch_pad(pads)
+
+    def cells(x: Tensor) -> Tensor:
+        x = F.pad(x, padding)
+        for axis, (size, stride) in enumerate(zip(kernel, strides), start=2):
+            x = x.unfold(axis, size, stride)
+        return x.flatten(-len(kernel))
+
+    return cells, _window_counts(node, kernel, strides, pads)
 
 
 def _window(node: Node) -> tuple[list[int], list[int], Pads]:

@@ -6,27 +6,28 @@ Every variable gets a slot in a list. A step knows the slots it reads, those it 
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from edgevl.errors import EdgeVLError
-from edgevl.runtime.coreml_reference.ops import OPS, Kernel, Node, UnsupportedOp, constant_value, dtype_name, to_tensor
-
-PRECISIONS = ("fp16", "fp32")
-_OP_MODULES = (
-    "elementwise",
-    "activation",
-    "linear",
-    "conv_pool",
-    "reduce_norm",
-    "shape",
-    "indexing",
-    "resize",
-    "quantized",
+from edgevl.runtime.coreml_reference.ops import (
+    Kernel,
+    Node,
+    OpDef,
+    UnsupportedOp,
+    constant_value,
+    dtype_name,
+    operators,
+    rounded,
+    to_tensor,
 )
+from edgevl.runtime.coreml_reference.package import Package
+from edgevl.runtime.coreml_reference.refusals import Location
+
+PRECISIONS = ("fp16", "fp32", "strict_fp16")
+_STRICT_MODULES = ("strict", "strict_norm", "strict_activation")
 _NONE = 0  # the slot of operands that the program leaves out; always None
 
 
@@ -37,31 +38,43 @@ class Step:
     kernel: Kernel
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    rounded: tuple[bool, ...]  # for each output: is it stored in half precision?
+    halves: tuple[bool, ...]  # for each output: is it rounded to half precision?
     frees: tuple[int, ...]
     type: str
     name: str
+    location: Location
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A step that was just executed, with what it read and what came out."""
+
+    step: Step
+    operands: list[Tensor | None]
+    results: list[Tensor]
 
 
 class Executor:
     """A compiled function of an ML Program.
 
     Args:
-        function: a PyMIL function.
+        package: the function, and where its operators are.
         precision: `fp16` rounds the result of every operator to the dtype that the program declares for it, as storing
-            it would; `fp32` keeps float32 everywhere. Either way an operator computes, and accumulates, in float32.
-        path: the file, for messages.
+            it would; `fp32` keeps float32 everywhere; in both an operator computes, and accumulates, in float32.
+            `strict_fp16` rounds inside operators as well: see `strict.py`.
     Raises:
-        UnsupportedOp: an operator that is not in the table; the message names it, its output and the file.
+        UnsupportedOp: a use of an operator that its kernel does not know; the message names it, its output, its place
+            and the file.
     """
 
-    def __init__(self, function: Any, precision: str, path: Path):
-        for module in _OP_MODULES:
-            importlib.import_module(f"edgevl.runtime.coreml_reference.{module}")
-        self._path = path
-        self._round = precision == "fp16"
+    def __init__(self, package: Package, precision: str):
+        self._path, self._locations = package.path, package.locations
+        self._operators = operators()
+        self._round = precision != "fp32"
+        self._strict = _strict_kernels() if precision == "strict_fp16" else {}
         self._slots: dict[Any, int] = {}  # PyMIL variable -> slot
         self._values: list[Tensor | None] = [None]  # slot -> constant, or None where a step will write
+        function = package.function
         self._input_slots = {name: self._new_slot(variable) for name, variable in function.inputs.items()}
         steps = [step for op in function.operations if (step := self._compile(op)) is not None]
         self._output_slots = {variable.name: self._slot(variable) for variable in function.outputs}
@@ -75,11 +88,12 @@ class Executor:
             self._execute(step, values)
         return {name: _present(values[slot]) for name, slot in self._output_slots.items()}
 
-    def trace(self, inputs: dict[str, Tensor]) -> Iterator[tuple[str, str, list[Tensor]]]:
-        """Run the program and yield (operator type, output name, results) after each operator."""
+    def trace(self, inputs: dict[str, Tensor]) -> Iterator[Ran]:
+        """Run the program and yield each step after its execution. Programs of any precision have the same steps."""
         values = self._start(inputs)
         for step in self.steps:
-            yield step.type, step.name, self._execute(step, values)
+            operands = [values[slot] for slot in step.reads]
+            yield Ran(step, operands, self._execute(step, values))
 
     def _start(self, inputs: dict[str, Tensor]) -> list[Tensor | None]:
         values = self._values.copy()
@@ -92,7 +106,7 @@ class Executor:
             results = _apply(step, [values[slot] for slot in step.reads])
         except (RuntimeError, IndexError) as error:
             raise EdgeVLError(
-                f'{self._path}: operator "{step.type}" with output "{step.name}" failed ({error})'
+                f'{self._path}: operator "{step.type}" with output "{step.name}" ({step.location}) failed ({error})'
             ) from error
         for slot, result in zip(step.writes, results):
             values[slot] = result
@@ -104,25 +118,24 @@ class Executor:
         """Turn an operator into a step, or into constants where all it reads is constant."""
         if op.op_type == "const" or op.op_type.startswith("constexpr_"):
             return None  # read on demand: most constants are parameters, not tensors
-        node = Node(op)
-        if op.op_type not in OPS:
-            raise UnsupportedOp(
-                f"{self._path}: {node} is not supported by the Core ML reference executor. Known operators: "
-                + ", ".join(sorted(OPS))
-            )
-        definition = OPS[op.op_type]
+        node, definition = Node(op), self._operators[op.op_type]
         reads = tuple(slot for name in definition.operands for slot in self._operand_slots(op.inputs.get(name)))
         writes = tuple(self._new_slot(output) for output in op.outputs)
-        rounded = tuple(self._round and not definition.exact and dtype_name(output) == "fp16" for output in op.outputs)
-        try:
-            kernel = definition.build(node)
-        except UnsupportedOp as error:
-            raise UnsupportedOp(f"{self._path}: {error}") from error
-        step = Step(kernel, reads, writes, rounded, (), op.op_type, node.name)
+        halves = tuple(self._round and not definition.exact and dtype_name(output) == "fp16" for output in op.outputs)
+        location = self._locations[node.name]
+        step = Step(self._kernel(node, definition), reads, writes, halves, (), op.op_type, node.name, location)
         if all(slot == _NONE or self._values[slot] is not None for slot in reads):
             self._execute(step, self._values)
             return None
         return step
+
+    def _kernel(self, node: Node, definition: OpDef) -> Kernel:
+        in_steps = self._strict.get(node.type) if dtype_name(node.op.outputs[0]) == "fp16" else None
+        node.step = rounded if self._strict and dtype_name(node.op.outputs[0]) == "fp16" else node.step
+        try:
+            return (in_steps or definition.build)(node)
+        except UnsupportedOp as error:
+            raise UnsupportedOp(f"{self._path}: {error} ({self._locations[node.name]})") from error
 
     def _operand_slots(self, variable: Any) -> list[int]:
         variables = variable if isinstance(variable, (list, tuple)) else [variable]
@@ -153,11 +166,16 @@ class Executor:
         return tuple(reversed(finished))
 
 
+def _strict_kernels() -> dict[str, Any]:
+    modules = [importlib.import_module(f"edgevl.runtime.coreml_reference.{name}") for name in _STRICT_MODULES]
+    return dict(modules[0].STRICT)
+
+
 def _apply(step: Step, operands: list[Tensor | None]) -> list[Tensor]:
     results = step.kernel(*operands)
     if isinstance(results, Tensor):
         results = (results,)
-    return [result.half().float() if half else result for result, half in zip(results, step.rounded)]
+    return [rounded(result) if half else result for result, half in zip(results, step.halves)]
 
 
 def _packed(constant: Tensor) -> Tensor:

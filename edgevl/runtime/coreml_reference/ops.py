@@ -5,6 +5,7 @@ from its `Node` and returns a kernel: a function that takes the operands, in the
 Half precision values arrive as float32 tensors; rounding the result is the executor's business.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,24 @@ class OpDef:
 
 
 OPS: Registry[OpDef] = Registry("ML Program operator")
+_OP_MODULES = (
+    "elementwise",
+    "activation",
+    "linear",
+    "conv_pool",
+    "reduce_norm",
+    "shape",
+    "indexing",
+    "resize",
+    "quantized",
+)
+
+
+def operators() -> Registry[OpDef]:
+    """Return the table with every operator in it."""
+    for module in _OP_MODULES:
+        importlib.import_module(f"edgevl.runtime.coreml_reference.{module}")
+    return OPS
 
 
 def mil_op(*names: str, operands: tuple[str, ...] = ("x",), exact: bool = False) -> Callable[..., Any]:
@@ -68,6 +87,7 @@ class Node:
         self.op = op
         self.type: str = op.op_type
         self.name: str = op.outputs[0].name
+        self.step: Callable[[Tensor], Tensor] = _unchanged  # what a kernel of several steps applies after each of them
 
     def __str__(self) -> str:
         return f'operator "{self.type}" with output "{self.name}"'
@@ -148,6 +168,11 @@ def constant_value(variable: Any) -> np.ndarray | None:
     return None
 
 
+def rounded(x: Tensor) -> Tensor:
+    """Round to half precision, ties to even; from 65520 on the result is infinite. The dtype stays float32."""
+    return x.half().float()
+
+
 def to_tensor(value: np.ndarray) -> Tensor:
     """Return a contiguous tensor of a constant; half precision is widened, which is exact."""
     if value.dtype == np.float16 or value.dtype == np.float64:
@@ -155,6 +180,10 @@ def to_tensor(value: np.ndarray) -> Tensor:
     elif value.dtype == np.uint16:
         value = value.astype(np.int32)
     return torch.from_numpy(np.array(value, order="C"))
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _plain(value: Any) -> Any:

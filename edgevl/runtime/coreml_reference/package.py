@@ -5,24 +5,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevl.errors import EdgeVLError, InputError
+from edgevl.errors import EdgeVLError, InputError, unknown_name
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
+from edgevl.runtime.coreml_reference.refusals import Location, check_supported, locate
 
 
 @dataclass(frozen=True)
 class Package:
-    """What a package holds: the PyMIL program (operators, weights) and the interface that Core ML shows to an app."""
+    """One function of a package, and the interface that Core ML shows to an app."""
 
     path: Path
     description: Any  # coremltools.proto.Model_pb2.ModelDescription
-    program: Any  # coremltools.converters.mil.mil.Program
+    function: Any  # coremltools.converters.mil.mil.Function: operators and weights
+    locations: dict[str, Location]  # of the operators, by the name of each output
 
 
-def read_package(path: str | Path) -> Package:
-    """Read the package at `path`, weights included.
+def read_package(path: str | Path, function: str = "main") -> Package:
+    """Read a function of the package at `path`, weights included.
 
     Raises:
-        InputError: the path is not an ML Program package.
+        InputError: the path is not an ML Program package, or it has no such function.
+        UnsupportedOp: a program that the executor cannot run, known from its operators and inputs alone.
         EdgeVLError: the package is damaged.
         MissingDependency: coremltools is not installed.
     """
@@ -30,6 +33,8 @@ def read_package(path: str | Path) -> Package:
     ct = import_coremltools("reading a Core ML package")
     model_file = _model_file(path)
     spec = _parse(ct, model_file)
+    _keep_only(spec, function, path)
+    check_supported(spec, function, path)
     weights = model_file.parent / "weights"
     _check_weight_offsets(spec, weights, path)
     with quiet_coremltools():
@@ -39,7 +44,16 @@ def read_package(path: str | Path) -> Package:
             program = load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
         except Exception as error:  # the loader raises whatever its asserts, protobuf and the blob reader raise
             raise EdgeVLError(f"{path} cannot be read as an ML Program ({type(error).__name__}: {error})") from error
-    return Package(path, spec.description, program)
+    return Package(path, spec.description, program.functions[function], locate(spec, function))
+
+
+def _keep_only(spec: Any, function: str, path: Path) -> None:
+    """Drop the other functions of a multi-function package: neither their weights nor their operators are needed."""
+    functions = spec.mlProgram.functions
+    if function not in functions:
+        raise unknown_name(f"function of {path.name}", function, functions)
+    for name in set(functions) - {function}:
+        del functions[name]
 
 
 def _model_file(path: Path) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from edgevl.errors import unknown_name
+from edgevl.runtime.coreml_reference.diagnosis import MIN_SNR_DB, Fault, faults, first_fault
 from edgevl.runtime.coreml_reference.executor import PRECISIONS, Executor
 from edgevl.runtime.coreml_reference.image_input import ImageInput
 from edgevl.runtime.coreml_reference.package import Package, read_package
@@ -20,22 +21,20 @@ class MLProgram:
     """An ML Program compiled for the CPU with torch. Load one with `MLProgram.load`."""
 
     def __init__(self, package: Package, precision: str = "fp16", function: str = "main"):
-        """Compile a function of `package`. See `load`."""
+        """Compile the function of `package`. See `load`."""
         if precision not in PRECISIONS:
             raise unknown_name("precision of the Core ML reference executor", precision, PRECISIONS)
-        functions = package.program.functions
-        if function not in functions:
-            raise unknown_name(f"function of {package.path.name}", function, functions)
-        self.path, self.precision = package.path, precision
+        self.path, self.precision, self._function = package.path, precision, function
         self._images = {
             item.name: ImageInput.from_description(item)
             for item in package.description.input
             if item.type.WhichOneof("Type") == "imageType"
         }
         with torch.inference_mode():
-            self._executor = Executor(functions[function], precision, package.path)
-        self._inputs = tuple(self._input_spec(name, item) for name, item in functions[function].inputs.items())
-        self._outputs = tuple(_output_spec(item) for item in functions[function].outputs)
+            self._executor = Executor(package, precision)
+        self._exact = self._executor if precision == "fp32" else None  # what `find_fault` compares with
+        self._inputs = tuple(self._input_spec(name, item) for name, item in package.function.inputs.items())
+        self._outputs = tuple(_output_spec(item) for item in package.function.outputs)
 
     @classmethod
     def load(cls, path: str | Path, precision: str = "fp16", function: str = "main") -> "MLProgram":
@@ -45,13 +44,15 @@ class MLProgram:
             precision: `fp16` (default): the result of every operator is rounded to the dtype that the program declares
                 for it, so that half-precision storage shows its cost and its overflows. `fp32`: nothing is rounded, so
                 that the structure and the weights alone are judged. Both compute and accumulate in float32.
+                `strict_fp16`: sums and the steps inside an operator are rounded too, as plain half-precision code would
+                do it, to find what may break on hardware that adds in half precision.
             function: which function of a multi-function package.
         Raises:
             InputError: not an ML Program package, or an unknown precision or function.
             EdgeVLError: a damaged package, or an operator that the executor does not know.
             MissingDependency: coremltools is not installed.
         """
-        return cls(read_package(path), precision, function)
+        return cls(read_package(path, function), precision, function)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -77,14 +78,27 @@ class MLProgram:
             results = self._executor.run(self._tensors(inputs))
         return {spec.name: results[spec.name].numpy().astype(spec.dtype, copy=True) for spec in self._outputs}
 
+    def find_fault(self, inputs: Mapping[str, np.ndarray], min_snr_db: float = MIN_SNR_DB) -> Fault | None:
+        """Return the first operator whose result this program's precision breaks; `None` if there is none.
+
+        The program runs twice, side by side: as it was loaded, and in float32 (its file is read again for that, once).
+        A result is broken if it is infinite or not a number where float32 is finite, if it is all zeros or all the same
+        where float32 is not, or if its signal-to-noise ratio against float32 is below `min_snr_db`. Load with
+        `precision="strict_fp16"` to look inside operators too. Raises `InputError` as `predict` does.
+        """
+        return first_fault(self._executor, self._float32(), self._tensors(inputs), min_snr_db)
+
     def overflows(self, inputs: Mapping[str, np.ndarray]) -> list[str]:
-        """Return `"type output"` of every operator whose result is not finite, in order: the first one is the cause."""
+        """Return `"type output"` of every operator that overflows, in order: the first one is the cause."""
         with torch.inference_mode():
-            return [
-                f"{op_type} {name}"
-                for op_type, name, results in self._executor.trace(self._tensors(inputs))
-                if any(result.is_floating_point() and not result.isfinite().all() for result in results)
-            ]
+            found = list(faults(self._executor, self._float32(), self._tensors(inputs), -np.inf))
+        return [f"{fault.op_type} {fault.output}" for fault in found if fault.kind == "overflow"]
+
+    def _float32(self) -> Executor:
+        if self._exact is None:
+            with torch.inference_mode():
+                self._exact = Executor(read_package(self.path, self._function), "fp32")
+        return self._exact
 
     def _tensors(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         check_feeds(self._inputs, inputs)
