@@ -61,9 +61,7 @@ def _advice(tensorrt: str | None) -> str:
     if tensorrt is None:
         return "TensorRT's headers are not here: sudo apt-get install nvidia-jetpack"
     if int(tensorrt.split(".")[0]) < _TYPED:
-        return (
-            f"TensorRT {tensorrt} takes no strongly typed network: flash JetPack 6.1 or later, or use the onnx target"
-        )
+        return f"TensorRT {tensorrt} is older than 10: flash a JetPack that has 10 or later, or use the onnx target"
     return "export with --target tensorrt, then on this board: python3 BUNDLE/build_engine.py"
 
 

@@ -5,9 +5,12 @@ Their weights are untrained: what is proved of them is that the artifact compute
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevl.config import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _SIZE = 64
 # backbone -> (index of the feature map, pixels per token, options for timm, side of the picture)
@@ -61,7 +64,8 @@ FAMILY: dict[str, ModelConfig] = {name: _config(name) for name in _BACKBONES}
 def write_untrained(config: ModelConfig, folder: Path, seed: int = 1) -> Path:
     """Write a model folder with seeded random weights, the words of Scenes and its answers. Returns the folder.
 
-    Batch statistics are not the trivial 0 and 1, and the logits are spread, so that a wrong one shows.
+    Batch norms hold the statistics of a few pictures, so that signals have the scale that training gives them (with the
+    trivial ones MobileOne overflows float16), and the logits are spread, so that a wrong one shows.
     """
     import torch
     from torch import nn
@@ -75,10 +79,24 @@ def write_untrained(config: ModelConfig, folder: Path, seed: int = 1) -> Path:
     tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)
     torch.manual_seed(seed)
     model = build_model(config.replace(vocab_size=tokenizer.vocab_size, num_answers=len(labels)))
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 1.5)
-        nn.init.normal_(model.head[-1].weight, std=0.6)  # pyright: ignore[reportArgumentType]
+    nn.init.normal_(model.head[-1].weight, std=0.6)  # pyright: ignore[reportArgumentType]
+    _set_batch_statistics(model.core.vision, config.image_size)
     return save_model(folder, model, tokenizer, labels)
+
+
+def _set_batch_statistics(vision: "nn.Module", size: int, pictures: int = 8) -> None:
+    """Let every batch norm take the statistics of some pictures of Scenes."""
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from edgevl.data.scenes import Scenes
+
+    scenes = Scenes("train", size=max(size, 32))
+    images = [torch.from_numpy(scenes[index].image) for index in range(pictures)]
+    norms = [module for module in vision.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        vision(torch.stack(images).permute(0, 3, 1, 2).float())
+    vision.eval()

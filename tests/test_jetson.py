@@ -1,4 +1,4 @@
-"""A Jetson is recognized from its own files, and what follows from its TensorRT is said. The files are in the real formats."""
+"""A Jetson is recognized from its own files, in real formats, and what follows from its TensorRT is said."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from edgevl.jetson import find_jetson
 
-RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
+RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 2025\n"
 OLD_RELEASE = "# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref, EABI: aarch64, DATE: Tue Aug  1 2023\n"
 
 
