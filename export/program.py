@@ -4,8 +4,8 @@ Shapes are static: B batch, S image side, T text tokens, V visual tokens, D widt
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,10 +34,10 @@ def export_program(model: "VqaModel", adapter: str = "raw", batch: int = 1, part
     """Capture `model`, or one half of it, as a `torch.export` program.
 
     `model` takes (`image`, `input_ids`) to `logits`, `vision` takes `image` to `visual`, and `fusion` takes (`visual`,
-    `input_ids`) to `logits`. Blocks that timm can re-parameterize (RepViT, FastViT, MobileOne) are, in a copy.
+    `input_ids`) to `logits`.
 
     Args:
-        model: captured in eval mode; its mode is restored afterwards.
+        model: captured in eval mode, in a copy: it is left as it was.
         adapter: `"raw"` takes `image` uint8 [B, S, S, 3]; `"float"` takes `image` float32 [B, 3, S, S] in 0..255, which
             is what a Core ML image input hands over. `input_ids` is int32 [B, T] in both.
         batch: B, fixed in the program.
@@ -52,8 +52,10 @@ def export_program(model: "VqaModel", adapter: str = "raw", batch: int = 1, part
     if batch < 1:
         raise InputError(f"batch {batch} is not a positive number of samples")
     build, _, output = PARTS[part]
-    with _evaluating(model), torch.no_grad():
-        wrapped = build(reparameterized(model), ADAPTERS[adapter])
+    wrapped = build(deployable(model), ADAPTERS[adapter]).eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        # timm's EfficientViT and TinyViT cache a bias while they are traced; in a copy nobody sees it.
+        warnings.filterwarnings("ignore", "The tensor attribute .* was assigned during export")
         program = torch.export.export(wrapped, example_inputs(model, adapter, batch, part))
     return name_output(without_unused_weights(program), output)
 
@@ -73,16 +75,16 @@ def example_inputs(
     return tuple(zeros[name] for name in PARTS[part][1])
 
 
-def reparameterized(model: "VqaModel") -> "VqaModel":
-    """The model with the branches of its re-parameterizable blocks merged, in a copy; others come back as they are."""
+def deployable(model: "VqaModel") -> "VqaModel":
+    """A copy to capture, with the branches of re-parameterizable blocks (RepViT, FastViT, MobileOne) merged."""
     from timm.utils.model import reparameterize_model
 
+    copied = copy.deepcopy(model).eval()
+    backbone = copied.core.vision.backbone
     names = ("fuse", "reparameterize", "switch_to_deploy")
-    if not any(hasattr(module, name) for module in model.core.vision.backbone.modules() for name in names):
-        return model
-    merged = copy.deepcopy(model)
-    merged.core.vision.backbone = reparameterize_model(merged.core.vision.backbone, inplace=True)
-    return merged
+    if any(hasattr(module, name) for module in backbone.modules() for name in names):
+        copied.core.vision.backbone = reparameterize_model(backbone, inplace=True)
+    return copied
 
 
 def program_inputs(program: ExportedProgram) -> tuple[TensorSpec, ...]:
@@ -140,15 +142,3 @@ def without_unused_weights(program: ExportedProgram) -> ExportedProgram:
             program.constants.pop(str(spec.target), None)
     program.graph_module.recompile()
     return program
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for the time of an export: dropout and batch statistics must not be captured."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
