@@ -27,7 +27,7 @@ from edgevl.runtime.coreml_reference.package import Package
 from edgevl.runtime.coreml_reference.refusals import Location
 
 PRECISIONS = ("fp16", "fp32", "strict_fp16")
-_STRICT_MODULES = ("strict", "strict_norm", "strict_activation")
+_STRICT_MODULES = ("strict", "strict_norm", "strict_activation", "strict_recurrent")
 _NONE = 0  # the slot of operands that the program leaves out; always None
 
 
@@ -130,8 +130,8 @@ class Executor:
         return step
 
     def _kernel(self, node: Node, definition: OpDef) -> Kernel:
+        """Return the operator's function: in strict half precision the one of many steps, if it has one."""
         in_steps = self._strict.get(node.type) if dtype_name(node.op.outputs[0]) == "fp16" else None
-        node.step = rounded if self._strict and dtype_name(node.op.outputs[0]) == "fp16" else node.step
         try:
             return (in_steps or definition.build)(node)
         except UnsupportedOp as error:

@@ -1,10 +1,10 @@
-"""Operators that pick by index or by rank: gather, scatter, top-k, sort, one-hot."""
+"""Operators that pick by index or by rank: gather, top-k, sort, one-hot, reversed sequences."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, UnsupportedOp, mil_op
+from edgevl.runtime.coreml_reference.ops import Kernel, Node, mil_op
 
 
 @mil_op("gather", operands=("x", "indices"), exact=True)
@@ -15,7 +15,7 @@ def _gather(node: Node) -> Kernel:
         return _batched_gather(node, axis, batch_dims)
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
-        return x.index_select(axis, _wrap(indices, side).reshape(-1)).reshape(shape)
+        return x.index_select(axis, wrap(indices, side).reshape(-1)).reshape(shape)
 
     return gather
 
@@ -29,7 +29,7 @@ def _batched_gather(node: Node, axis: int, batch_dims: int) -> Kernel:
         count *= side
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
-        flat = _wrap(indices, x_shape[axis]).reshape(
+        flat = wrap(indices, x_shape[axis]).reshape(
             *i_shape[:batch_dims], *(1,) * len(between), count, *(1,) * len(after)
         )
         flat = flat.expand(*i_shape[:batch_dims], *between, count, *after)
@@ -42,39 +42,23 @@ def _batched_gather(node: Node, axis: int, batch_dims: int) -> Kernel:
 def _gather_along_axis(node: Node) -> Kernel:
     axis = node.axis()
     side = node.shape()[axis]
-    return lambda x, indices: torch.gather(x, axis, _wrap(indices, side).long())
+    return lambda x, indices: torch.gather(x, axis, wrap(indices, side).long())
 
 
 @mil_op("gather_nd", operands=("x", "indices"), exact=True)
 def _gather_nd(node: Node) -> Kernel:
-    if node.param("batch_dims", 0):
-        raise UnsupportedOp(f"{node}: batch_dims other than 0")
-    sides = node.shape()
+    """The last dimension of `indices` addresses dimensions of x, behind `batch_dims` leading ones that both share."""
+    batch_dims, sides = node.param("batch_dims", 0), node.shape()
+    shared = [
+        torch.arange(side).reshape([-1 if axis == at else 1 for axis in range(len(node.shape("indices")) - 1)])
+        for at, side in enumerate(sides[:batch_dims])
+    ]
 
     def gather_nd(x: Tensor, indices: Tensor) -> Tensor:
-        return x[tuple(_wrap(column, sides[i]).long() for i, column in enumerate(indices.unbind(-1)))]
+        columns = [wrap(column, side).long() for column, side in zip(indices.unbind(-1), sides[batch_dims:])]
+        return x[(*shared, *columns)]
 
     return gather_nd
-
-
-_COMBINE = {"add": "sum", "sub": "sum", "mul": "prod", "max": "amax", "min": "amin"}
-
-
-@mil_op("scatter_along_axis", operands=("data", "indices", "updates"))
-def _scatter_along_axis(node: Node) -> Kernel:
-    axis, mode = node.axis(of="data"), node.param("mode", "add")
-    side = node.shape("data")[axis]
-    if mode not in (*_COMBINE, "update"):
-        raise UnsupportedOp(f'{node}: mode "{mode}"')
-
-    def scatter(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-        index = _wrap(indices, side).long()
-        if mode == "update":
-            return data.scatter(axis, index, updates)
-        updates = -updates if mode == "sub" else updates
-        return data.scatter_reduce(axis, index, updates, reduce=_COMBINE[mode])
-
-    return scatter
 
 
 @mil_op("topk", exact=True)
@@ -107,7 +91,25 @@ def _one_hot(node: Node) -> Kernel:
     return one_hot
 
 
-def _wrap(indices: Tensor, side: int) -> Tensor:
+@mil_op("reverse_sequence", operands=("x", "lengths"), exact=True)
+def _reverse_sequence(node: Node) -> Kernel:
+    """Reverse the first `lengths[b]` entries of each batch entry b along `seq_axis`."""
+    axis, batch = (
+        node.axis("seq_axis") if "seq_axis" in node.op.inputs else 0,
+        node.param("batch_axis", 0) % node.rank(),
+    )
+    side, shape = node.shape()[axis], node.shape()
+    steps = torch.arange(side).reshape([-1 if index == axis else 1 for index in range(len(shape))])
+    over = [-1 if index == batch else 1 for index in range(len(shape))]
+
+    def reverse_sequence(x: Tensor, lengths: Tensor) -> Tensor:
+        ends = lengths.long().reshape(over)
+        return torch.gather(x, axis, torch.where(steps < ends, ends - 1 - steps, steps).expand(shape))
+
+    return reverse_sequence
+
+
+def wrap(indices: Tensor, side: int) -> Tensor:
     """Negative indices count from the end. From iOS17 on indices are often of 16 bits, which torch cannot index by."""
     indices = indices if indices.dtype in (torch.int32, torch.int64) else indices.to(torch.int32)
     return torch.where(indices < 0, indices + side, indices)

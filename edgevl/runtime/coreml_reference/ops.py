@@ -57,7 +57,11 @@ _OP_MODULES = (
     "reduce_norm",
     "shape",
     "indexing",
+    "scatter",
     "resize",
+    "sampling",
+    "detection",
+    "recurrent",
     "quantized",
 )
 
@@ -87,7 +91,6 @@ class Node:
         self.op = op
         self.type: str = op.op_type
         self.name: str = op.outputs[0].name
-        self.step: Callable[[Tensor], Tensor] = _unchanged  # what a kernel of several steps applies after each of them
 
     def __str__(self) -> str:
         return f'operator "{self.type}" with output "{self.name}"'
@@ -180,10 +183,6 @@ def to_tensor(value: np.ndarray) -> Tensor:
     elif value.dtype == np.uint16:
         value = value.astype(np.int32)
     return torch.from_numpy(np.array(value, order="C"))
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
 
 
 def _plain(value: Any) -> Any:

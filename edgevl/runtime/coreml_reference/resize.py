@@ -1,4 +1,4 @@
-"""Resizing inside the program: separable, over the last two dimensions, at grid points that the sampling mode defines.
+"""Resizing inside the program: separable, over the last dimensions, at grid points that the sampling mode defines.
 
 The modes are those of coremltools' `resize_bilinear` (`ops/defs/iOS15/image_resizing.py`).
 """
@@ -9,19 +9,9 @@ from torch import Tensor
 from edgevl.runtime.coreml_reference.ops import Kernel, Node, UnsupportedOp, mil_op
 
 
-@mil_op("upsample_nearest_neighbor", exact=True)
+@mil_op("upsample_nearest_neighbor", "resize_nearest_neighbor", exact=True)
 def _upsample_nearest(node: Node) -> Kernel:
-    picks = [
-        (axis, torch.arange(size) * side // size)
-        for axis, side, size in zip((-2, -1), node.shape()[-2:], node.output_shape()[-2:])
-    ]
-
-    def upsample(x: Tensor) -> Tensor:
-        for axis, pick in picks:
-            x = x.index_select(axis, pick)
-        return x
-
-    return upsample
+    return _nearest(node, dims=2)
 
 
 @mil_op("upsample_bilinear")
@@ -36,9 +26,35 @@ def _resize_bilinear(node: Node) -> Kernel:
     return _bilinear(node, node.param("sampling_mode", "DEFAULT"))
 
 
-def _bilinear(node: Node, mode: str) -> Kernel:
+@mil_op("resize")
+def _resize(node: Node) -> Kernel:
+    """The general form of iOS17: any number of trailing dimensions, linear or nearest."""
+    dims, mode = node.param("resized_dims"), node.param("sampling_mode", "DEFAULT")
+    if node.param("interpolation_mode", "LINEAR") == "LINEAR":
+        return _bilinear(node, mode, dims)
+    if mode != "DEFAULT":
+        raise UnsupportedOp(f'{node}: NEAREST_NEIGHBOR with sampling_mode "{mode}" has no agreed rounding')
+    return _nearest(node, dims)
+
+
+def _nearest(node: Node, dims: int) -> Kernel:
+    picks = [
+        (axis, torch.arange(size) * side // size)
+        for axis, side, size in zip(range(-dims, 0), node.shape()[-dims:], node.output_shape()[-dims:])
+        if side != size
+    ]
+
+    def nearest(x: Tensor) -> Tensor:
+        for axis, pick in picks:
+            x = x.index_select(axis, pick)
+        return x
+
+    return nearest
+
+
+def _bilinear(node: Node, mode: str, dims: int = 2) -> Kernel:
     plans = []
-    for axis, side, size in zip((-2, -1), node.shape()[-2:], node.output_shape()[-2:]):
+    for axis, side, size in zip(range(-dims, 0), node.shape()[-dims:], node.output_shape()[-dims:]):
         points = grid_points(side, size, mode)
         if points is None:
             raise UnsupportedOp(f'{node}: sampling_mode "{mode}"')

@@ -173,6 +173,34 @@ def _depth_to_space(node: Node) -> Kernel:
     return lambda x: x.reshape(split).permute(0, 3, 4, 1, 5, 2).reshape(node.output_shape())
 
 
+@mil_op("space_to_batch", exact=True)
+def _space_to_batch(node: Node) -> Kernel:
+    """Pad with zeros, then [n, C, H*a, W*b] to [a*b*n, C, H, W]: the cell of the block first (TensorFlow's order)."""
+    (a, b), ((top, bottom), (left, right)) = node.param("block_shape"), node.param("paddings")
+    n, c, height, width = node.shape()
+    split = (n, c, (height + top + bottom) // a, a, (width + left + right) // b, b)
+
+    def space_to_batch(x: Tensor) -> Tensor:
+        return F.pad(x, (left, right, top, bottom)).reshape(split).permute(3, 5, 0, 1, 2, 4).flatten(0, 2)
+
+    return space_to_batch
+
+
+@mil_op("batch_to_space", exact=True)
+def _batch_to_space(node: Node) -> Kernel:
+    """The inverse of space_to_batch."""
+    (a, b), ((top, bottom), (left, right)) = node.param("block_shape"), node.param("crops")
+    n, c, height, width = node.shape()
+    split = (a, b, n // (a * b), c, height, width)
+    rows, columns = slice(top, height * a - bottom), slice(left, width * b - right)
+
+    def batch_to_space(x: Tensor) -> Tensor:
+        joined = x.reshape(split).permute(2, 3, 4, 0, 5, 1).reshape(n // (a * b), c, height * a, width * b)
+        return joined[:, :, rows, columns]
+
+    return batch_to_space
+
+
 @mil_op("sliding_windows", exact=True)
 def _sliding_windows(node: Node) -> Kernel:
     axis, size, stride = node.axis(), node.param("size"), node.param("stride", 1)

@@ -31,9 +31,6 @@ STRICT: Registry = Registry("strict half-precision operator")
 
 @STRICT.register("linear")
 def _linear(node: Node) -> Kernel:
-    def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return _biased(multiply(x, weight.T), bias)
-
     return linear
 
 
@@ -116,6 +113,11 @@ def _cumsum(node: Node) -> Kernel:
         return total.flip(axis) if reverse else total
 
     return cumsum
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x [..., K] times weight [M, K], and the bias added to the rounded sum."""
+    return _biased(multiply(x, weight.T), bias)
 
 
 def multiply(x: Tensor, y: Tensor) -> Tensor:
