@@ -1,1 +1,115 @@
-"""Write a program for LiteRT: a `.tflite` file."""
+"""Write a program for LiteRT: a `.tflite` file, whose inputs and outputs have names in its signature."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from edgevl.errors import EdgeVLError, MissingDependency, unknown_name
+from edgevl.export.litert_model import halve_weights, quantize_weights, rename_tensors, to_bytes
+from edgevl.export.program import program_inputs, program_outputs
+from edgevl.export.registry import register_exporter
+from edgevl.runtime.litert_file import LiteModel, import_schema, parse_model
+
+_CONVERT = {"fp32": lambda model: model, "fp16": halve_weights, "w8": quantize_weights}
+PRECISIONS = tuple(_CONVERT)
+
+
+@register_exporter(
+    "litert", artifact="model.tflite", adapter="raw", precisions=PRECISIONS, aliases=("tflite", "lite-rt")
+)
+def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
+    """Write `program` to `path`. The same weights give the same bytes; `program` stays as it is.
+
+    Args:
+        precision: `fp32`; `fp16` (weights in float16, arithmetic as the runtime does it: float32 on a CPU); or `w8` (int8
+            weights with a scale for each output channel, arithmetic in float32).
+    Raises:
+        InputError: an unknown precision, or a weight that float16 cannot hold.
+        MissingDependency: litert-torch is not installed.
+        EdgeVLError: the file cannot be written.
+    """
+    if precision not in PRECISIONS:
+        raise unknown_name("LiteRT precision", precision, PRECISIONS)
+    with quiet_converter():
+        content = to_bytes(_CONVERT[precision](to_litert(program)))
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise EdgeVLError(f"cannot write {path}: {error.strerror}") from error
+
+
+def to_litert(program: ExportedProgram) -> LiteModel:
+    """Convert to a LiteRT model in float32, in memory, with readable names."""
+    schema = import_schema("export to LiteRT")
+    with quiet_converter():
+        try:
+            import litert_torch
+        except ImportError as error:
+            raise MissingDependency("litert-torch", "litert", "export to LiteRT") from error
+        converted = litert_torch.convert(Named(program), sample_kwargs=_zeros(program))
+        return rename_tensors(parse_model(converted.model_content(), "the converted model", schema))
+
+
+class Named(nn.Module):
+    """A program whose inputs are keywords and whose output is a dict: litert-torch takes its names from these.
+
+    Unflattened, so that the names of the layers are still there. It shares the weights of the program.
+    """
+
+    def __init__(self, program: ExportedProgram):
+        super().__init__()
+        self.program = torch.export.unflatten(program)
+        self._inputs = [spec.name for spec in program_inputs(program)]
+        self._outputs = [spec.name for spec in program_outputs(program)]
+        self.eval()
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        results = self.program(*(inputs[name] for name in self._inputs))
+        return dict(zip(self._outputs, results if isinstance(results, tuple) else (results,), strict=True))
+
+
+def _zeros(program: ExportedProgram) -> dict[str, Tensor]:
+    return {spec.name: torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in program_inputs(program)}
+
+
+_QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # the C++ half logs its count of multiply-adds
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # or it logs that oneDNN is on; off, folded constants are the same on every CPU
+    "LITERT_TORCH_SHOW_PROGRESS": "n",  # or a line for each of its steps
+    "LITERT_TORCH_SILENCE_TORCH_LOGS": "n",  # or it changes torch's loggers for good
+}
+
+
+@contextmanager
+def quiet_converter() -> Iterator[None]:
+    """Silence litert-torch and what it brings for a block: none of it concerns the person who exports.
+
+    - Its own switches are environment variables, read when it is imported or when it runs; they are put back.
+    - torchao, at import, makes torch log that it registers an enumeration in a deprecated way.
+    - jax warns through Python about a CPU without a plugin, torch about its own deprecated functions.
+    - ai-edge-quantizer draws a tqdm bar whatever `enable_progress_bar` says (0.10: `quantize` does not pass it on).
+    """
+    import tqdm
+
+    before, level, init = dict(os.environ), logging.root.manager.disable, tqdm.tqdm.__init__
+    os.environ.update(_QUIET)
+    logging.disable(logging.WARNING)
+    tqdm.tqdm.__init__ = lambda bar, *args, **options: init(bar, *args, **{**options, "disable": True})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tqdm.tqdm.__init__ = init
+        logging.disable(level)
+        for name in _QUIET:
+            os.environ.pop(name)
+            if name in before:
+                os.environ[name] = before[name]

@@ -1,0 +1,81 @@
+"""Reader of LiteRT files: constants and operators of a `.tflite`, with nothing but ai-edge-litert installed."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgevl.contents import Contents, Operation, Weight, bits_of, readers
+from edgevl.runtime.litert_file import LiteModel, numbers, read_model, tensor_name, tensor_shape
+
+DIGEST_FROM = 1024  # bytes: small constants are equal by chance, and nobody gains from sharing them
+
+
+@readers.register("litert")
+def read_litert(path: Path) -> Contents:
+    """Read `model.tflite`: its stored tensors, its operators, and the inputs and outputs of its signature."""
+    model = read_model(path, "reading a LiteRT file")
+    operations = tuple(_operation(model, operator) for operator in model.operators)
+    return Contents(tuple(_weights(model)), operations, _interface(model, "inputs"), _interface(model, "outputs"))
+
+
+def _weights(model: LiteModel) -> Iterator[Weight]:
+    """Every stored tensor; of several over one buffer the first, for the file holds the bytes once."""
+    read = {index for operator in model.operators for index in numbers(operator.inputs)} | {*model.graph.outputs}
+    seen = set()
+    for index, tensor in enumerate(model.tensors):
+        stored = model.stored(tensor)
+        if stored is None or tensor.buffer in seen:
+            continue
+        seen.add(tensor.buffer)
+        digest = hashlib.sha256(stored.tobytes()).hexdigest() if len(stored) >= DIGEST_FROM else ""
+        name, dtype, shape = tensor_name(tensor), model.dtype(tensor), tensor_shape(tensor)
+        yield Weight(name, dtype, shape, len(stored), digest, index in read)
+
+
+def _operation(model: LiteModel, operator: Any) -> Operation:
+    kind = model.operator_type(operator)
+    operands = [model.tensors[index] if index >= 0 else None for index in numbers(operator.inputs)]
+    results = [model.tensors[index] for index in numbers(operator.outputs)]
+    if not results:
+        return Operation(kind, "")
+    result = results[0]
+    macs, pair = _multiply_adds(kind, operator, operands, tensor_shape(result))
+    compute = _compute(*(model.dtype(tensor) for tensor in pair)) if macs else ""
+    return Operation(kind, tensor_name(result), model.dtype(result), tensor_shape(result), macs, compute)
+
+
+def _multiply_adds(kind: str, operator: Any, operands: list[Any], result: tuple[int, ...]) -> tuple[int, list[Any]]:
+    """How many multiply-adds an operator does, and the two tensors that it multiplies. (0, []) for any other operator.
+
+    Weights are [O, H, W, I] (I of one group), depthwise [1, H, W, O], of a FULLY_CONNECTED [O, I].
+    """
+    if kind == "TRANSPOSE_CONV":  # operands: shape of the result, weights, input
+        weight, source = operands[1:3]
+        return math.prod(tensor_shape(source)) * math.prod(tensor_shape(weight)[:3]), [source, weight]
+    if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"):
+        return 0, []
+    pair = operands[:2]
+    if kind == "BATCH_MATMUL":
+        across = bool(operator.builtinOptions and operator.builtinOptions.adjX)
+        depth = tensor_shape(pair[0])[-2 if across else -1]
+    else:
+        weight = tensor_shape(pair[1])
+        depth = math.prod(weight[:-1] if kind == "DEPTHWISE_CONV_2D" else weight[1:])
+    return math.prod(result) * depth, pair
+
+
+def _compute(source: str, weight: str) -> str:
+    """The dtype in which a kernel multiplies.
+
+    Float values and integer weights are "dynamic range": the kernel quantizes the values to int8 when it runs, and widens
+    int4 weights to that.
+    """
+    if source.startswith("float") and not weight.startswith("float"):
+        return "int8"
+    return max(source, weight, key=bits_of)
+
+
+def _interface(model: LiteModel, kind: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tensor_shape(model.tensors[index])) for name, index in model.signature(kind).items())
