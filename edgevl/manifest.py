@@ -5,7 +5,10 @@ What was not measured is null, never a guess. The format is described in docs/bu
 
 import dataclasses
 import json
+import os
 import re
+import stat
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +20,9 @@ from edgevl.errors import InputError, VerificationFailed, unknown_name
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_JSON_BYTES = 16 * 2**20
+MAX_JSON_DEPTH = 32
 _DRIVE_OR_CONTROL = re.compile(r"[:\x00-\x1f\x7f]")
+_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder, there
 
 PRECISIONS = ("fp32", "fp16", "w8", "w4", "w8a8")
 Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8"]
@@ -31,7 +36,16 @@ def check_relative(path: str) -> str:
         raise ValueError(f"{path!r} is not a plain relative path")
     if path.startswith(("/", "~")) or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{path!r} leaves the bundle's folder")
+    if any(part.endswith((".", " ")) or _WINDOWS_DEVICE.fullmatch(part) for part in parts):
+        raise ValueError(f"{path!r} names something else on Windows")
     return path
+
+
+def check_folder_name(name: str) -> str:
+    """Return `name` if it can only name something beside the bundle; else raise ValueError."""
+    if not name or "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
+        raise ValueError(f"{name!r} is not the name of a model folder")
+    return name
 
 
 def _known_model_fields(values: Any) -> Any:
@@ -117,7 +131,8 @@ class FileEntry(Part):
 
 
 class Provenance(Part):
-    checkpoint: Text  # "embedded:nano", or the name of the model folder
+    # "embedded:nano", or the name of the model folder, which verify looks for beside the bundle
+    checkpoint: Annotated[Text, AfterValidator(check_folder_name)]
     checkpoint_sha256: Sha256 | None
     recipe: Text | None = None
     data: Text | None = None
@@ -204,8 +219,8 @@ class Manifest(Part):
                 raise ValueError(f'"{program.artifact}" is not inside the artifact "{self.artifact}"')
         if MANIFEST in self.files:
             raise ValueError(f"{MANIFEST} cannot hold its own digest")
-        if len({path.casefold() for path in self.files}) != len(self.files):
-            raise ValueError("two files differ only in upper and lower case")
+        if len({unicodedata.normalize("NFC", path).casefold() for path in self.files}) != len(self.files):
+            raise ValueError("two files differ only in upper and lower case, or in how Unicode spells them")
         return self
 
     def each_program(self) -> tuple[tuple[str, tuple[TensorSpec, ...], tuple[TensorSpec, ...]], ...]:
@@ -257,13 +272,20 @@ def _first(error: ValidationError) -> str:
 
 
 def parse_json(text: str, file: str) -> Any:
-    """Parse JSON strictly: no NaN, no key twice, no bottomless nesting. Raises `VerificationFailed` naming `file`."""
+    """Parse JSON strictly: what could not be written again as UTF-8 JSON is refused.
+
+    That is NaN, a number that is infinite as a double, half a surrogate pair, a key twice, more than 32 levels.
+    Raises `VerificationFailed` naming `file`.
+    """
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not a number of JSON")
 
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=_unique)
+        values = json.loads(text, parse_constant=refuse, object_pairs_hook=_unique)
+        _check_depth(values)
+        json.dumps(values, allow_nan=False, ensure_ascii=False).encode("utf-8")
+        return values
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise VerificationFailed(f"{file} is truncated or not JSON ({reason}); export the bundle again") from None
@@ -276,10 +298,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+def _check_depth(values: Any, depth: int = 0) -> None:
+    if depth > MAX_JSON_DEPTH:
+        raise ValueError(f"more than {MAX_JSON_DEPTH} levels")
+    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    for value in inner:
+        _check_depth(value, depth + 1)
+
+
 def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
-    """Read a UTF-8 file of a bundle. Raises `VerificationFailed` if it is missing, too large or not UTF-8."""
+    """Read a UTF-8 file of a bundle.
+
+    Raises `VerificationFailed` if it is missing, no plain file, too large or not UTF-8. A named pipe would keep a
+    reader waiting and a device would never end: neither is read.
+    """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise VerificationFailed(f"{path.name} of the bundle is not a plain file")
             data = file.read(limit + 1)
     except OSError as error:
         raise VerificationFailed(f"{path.name} of the bundle cannot be read ({error.strerror})") from None

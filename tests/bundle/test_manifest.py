@@ -1,6 +1,8 @@
 """The manifest: what it accepts, what it refuses, and in what words."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -52,6 +54,7 @@ def test_a_manifest_cannot_be_changed():
 ESCAPES = [
     "/etc/passwd", "../x", "a/../../x", "a/..", "..", ".", "./a", "a//b", "a/", "", "\\\\server\\x", "a\\..\\x", "C:/x",
     "c:x", "~/x", "a\0b", "a\nb", "x" * 256,
+    "...", ".. /x", "a/b.", "NUL", "a/con.json", "Lpt1.x",
 ]  # fmt: skip
 
 
@@ -70,7 +73,9 @@ def test_paths_that_leave_the_folder(path):
         parse_manifest(json.dumps(values))
 
 
-@pytest.mark.parametrize("path", ["a", "a/b.c", "ü/ß.json", "...", "a..b", "golden/0-what color.png"])
+@pytest.mark.parametrize(
+    "path", ["a", "a/b.c", "ü/ß.json", "...a", "a..b", "null", "console.txt", "golden/0-it is.png"]
+)
 def test_plain_paths(path):
     assert check_relative(path) == path
 
@@ -127,6 +132,20 @@ def test_case_collisions_are_refused():
         parse_manifest(json.dumps(values))
 
 
+def test_two_spellings_of_one_name_are_refused():
+    values = minimal()
+    for name in ("\u00e9.bin", "e\u0301.bin"):  # one file on macOS
+        values["files"][name] = {"sha256": DIGEST, "bytes": 1}
+    with pytest.raises(VerificationFailed, match="Unicode"):
+        parse_manifest(json.dumps(values))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "a\\b", "a\0b"])
+def test_a_checkpoint_can_only_lie_beside_the_bundle(name):
+    with pytest.raises(VerificationFailed, match="checkpoint"):
+        parse_manifest(json.dumps(change("provenance", "checkpoint", value=name)))
+
+
 def test_a_newer_schema_asks_for_an_update():
     with pytest.raises(VerificationFailed, match="pip install -U edgevl"):
         parse_manifest(json.dumps({**minimal(), "schema_version": 2, "new_thing": 1}))
@@ -134,7 +153,21 @@ def test_a_newer_schema_asks_for_an_update():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", '{"a": 1', "not json", '{"a": NaN}', '{"a": Infinity}', '{"a": 1, "a": 2}', "[" * 100_000, "9" * 5000],
+    [
+        "",
+        "{",
+        '{"a": 1',
+        "not json",
+        '{"a": NaN}',
+        '{"a": Infinity}',
+        '{"a": 1, "a": 2}',
+        "[" * 100_000,
+        "9" * 5000,
+        '{"a": 1e400}',
+        '{"a": "\\ud800"}',
+        '{"\\udfff": 1}',
+        "[" * 40 + "]" * 40,
+    ],
 )
 def test_malformed_json(text):
     with pytest.raises(VerificationFailed, match=r"some\.json") as caught:
@@ -146,6 +179,11 @@ def test_reading_text(tmp_path):
     path = tmp_path / "x.json"
     with pytest.raises(VerificationFailed, match="cannot be read"):
         read_text(path)
+    for number, make in enumerate((os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir)):
+        special = tmp_path / f"special{number}"
+        make(special)
+        with pytest.raises(VerificationFailed, match=r"plain file|cannot be read"):
+            read_text(special)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(VerificationFailed, match="UTF-8"):
         read_text(path)
