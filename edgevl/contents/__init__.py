@@ -40,6 +40,9 @@ class Operation:
     shape: tuple[int, ...] = ()  # of its first output; -1 for a side that is not fixed
     macs: int = 0  # multiply-adds of convolutions and matrix products, from the shapes
     compute: str = ""  # what these multiply in: the dtype of both operands as the kernel sees them ("int8", "float16")
+    used: bool = True  # does an output of the artifact depend on it?
+    constant: bool = False  # computed from weights alone, such as a dequantized weight: no activation
+    domain: str = ""  # whose operator it is, where that is not the format's own: com.microsoft, an Android vendor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +70,18 @@ class Contents:
     @property
     def activation_dtypes(self) -> dict[str, int]:
         """Number of values that flow between operators in each dtype, the most frequent first."""
-        return dict(Counter(operation.dtype for operation in self.operations if operation.dtype).most_common())
+        return dict(Counter(operation.dtype for operation in self.activations if operation.dtype).most_common())
+
+    @property
+    def activations(self) -> tuple[Operation, ...]:
+        """The operators whose results depend on an input and reach an output."""
+        return tuple(operation for operation in self.operations if operation.used and not operation.constant)
 
     @property
     def macs(self) -> dict[str, int]:
-        """Multiply-adds by the dtype that they are done in, the most first."""
+        """Multiply-adds by the dtype that they are done in ("" if the file does not say), the most first."""
         total: Counter[str] = Counter()
-        for operation in self.operations:
+        for operation in self.activations:
             total[operation.compute] += operation.macs
         return {dtype: count for dtype, count in total.most_common() if count}
 

@@ -1,5 +1,6 @@
-"""Reader of Core ML packages: the ML Program's operators and its weight file, block by block."""
+"""Reader of Core ML packages: the weight file here, block by block; the operators in `coreml_operations`."""
 
+import dataclasses
 import json
 import math
 import struct
@@ -7,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgevl.contents import Contents, Operation, Weight, bits_of, readers
+from edgevl.contents import Contents, Weight, bits_of, readers
+from edgevl.contents.coreml_operations import MilProgram, tensor_type
+from edgevl.contents.graph import digest
 from edgevl.errors import VerificationFailed
 
 _PACKAGE_MODEL = "Data/com.apple.CoreML/model.mlmodel"
@@ -29,15 +32,13 @@ def read_coreml(path: Path) -> Contents:
     spec.ParseFromString((path / _PACKAGE_MODEL).read_bytes())
     if spec.WhichOneof("Type") != "mlProgram":
         raise VerificationFailed(f"the model is a {spec.WhichOneof('Type')}, not an ML Program")
-    operations: list[Operation] = []
-    weights: list[Weight] = []
-    for operation in _mil_operations(spec.mlProgram):
-        if operation.type != "const":
-            operations.append(Operation(operation.type, operation.outputs[0].name if operation.outputs else ""))
-        weights += _mil_weights(operation, path / _PACKAGE_WEIGHTS)
+    program = MilProgram(spec.mlProgram)
     described = spec.description
     return Contents(
-        tuple(weights), tuple(operations), _coreml_values(described.input), _coreml_values(described.output)
+        tuple(_weights(program, path / _PACKAGE_WEIGHTS)),
+        program.contents(),
+        _values(described.input),
+        _values(described.output),
     )
 
 
@@ -49,60 +50,77 @@ def _check_root(path: Path) -> None:
         raise VerificationFailed(f"Manifest.json names the model {root!r}, not {_PACKAGE_MODEL!r}")
 
 
-def _mil_operations(program: Any) -> Iterator[Any]:
-    waiting = [block for function in program.functions.values() for block in function.block_specializations.values()]
-    while waiting:
-        for operation in waiting.pop().operations:
-            yield operation
-            waiting += list(operation.blocks)
+def _weights(program: MilProgram, folder: Path) -> Iterator[Weight]:
+    """The constants that operators hold: in their attributes, or bound to their inputs by value."""
+    stored: set[tuple[str, int]] = set()
+    for operation in program.operations:
+        used = program.is_live(operation)
+        for key, value in _tensors(operation):
+            name = operation.outputs[0].name if operation.outputs else operation.type
+            weight = _weight(name if key == "val" else f"{name}.{key}", value, used)
+            if weight.dtype == "string":
+                continue
+            if value.WhichOneof("value") == "blobFileValue":
+                place = (value.blobFileValue.fileName, value.blobFileValue.offset)
+                weight = _read_blob(weight, value.blobFileValue, folder)
+                if place in stored:  # two constants that share one block take its bytes once
+                    weight = dataclasses.replace(weight, bytes=0, digest="")
+                stored.add(place)
+            yield _packed(weight, operation, key)
 
 
-def _mil_weights(operation: Any, folder: Path) -> Iterator[Weight]:
-    """The constants that an operation holds: in its attributes, or bound to its inputs by value."""
+def _tensors(operation: Any) -> Iterator[tuple[str, Any]]:
     values = list(operation.attributes.items())
     for key, argument in operation.inputs.items():
         values += [(key, binding.value) for binding in argument.arguments if binding.WhichOneof("binding") == "value"]
-    name = operation.outputs[0].name if operation.outputs else operation.type
-    for key, value in values:
-        if key == "name" or not value.type.HasField("tensorType"):
-            continue
-        weight = _mil_weight(name if key == "val" else f"{name}.{key}", value)
-        if value.WhichOneof("value") == "blobFileValue":
-            _check_blob(weight, value.blobFileValue, folder)
-        if weight.dtype != "string":
-            yield weight
+    return ((key, value) for key, value in values if key != "name" and value.type.HasField("tensorType"))
 
 
-def _mil_weight(name: str, value: Any) -> Weight:
-    from coremltools.proto import MIL_pb2
+def _weight(name: str, value: Any, used: bool) -> Weight:
+    dtype, shape = tensor_type(value.type)
+    mark = ""
+    if value.WhichOneof("value") == "immediateValue":
+        mark = digest(value.immediateValue.SerializeToString(deterministic=True))
+    return Weight(name, dtype, shape, math.ceil(math.prod(shape) * bits_of(dtype) / 8), mark, used)
 
-    kind = value.type.tensorType
-    dtype = MIL_pb2.DataType.Name(kind.dataType).lower()  # pyright: ignore[reportAttributeAccessIssue]
-    shape = tuple(dimension.constant.size for dimension in kind.dimensions)
-    return Weight(name, dtype, shape, math.ceil(math.prod(shape) * bits_of(dtype) / 8))
+
+def _packed(weight: Weight, operation: Any, key: str) -> Weight:
+    """iOS 16 stores indices into a palette, and the mask of a sparse weight, as bits packed into uint8."""
+    if (operation.type, key) == ("constexpr_lut_to_dense", "indices") and "lut" in operation.attributes:
+        entries = math.prod(tensor_type(operation.attributes["lut"].type)[1])
+        dtype = f"uint{max(1, math.ceil(math.log2(max(entries, 2))))}"
+    elif (operation.type, key) == ("constexpr_sparse_to_dense", "mask") and key in operation.attributes:
+        dtype = "uint1"
+    else:
+        return weight
+    return dataclasses.replace(weight, dtype=dtype, shape=tensor_type(operation.outputs[0].type)[1])
 
 
-def _check_blob(weight: Weight, place: Any, folder: Path) -> None:
-    """The blob of a weight must lie inside the weight file and have the size of the tensor."""
+def _read_blob(weight: Weight, place: Any, folder: Path) -> Weight:
+    """The block of a weight must lie inside the weight file and have the size of the tensor."""
     file = folder / place.fileName.rsplit("/", 1)[-1]  # "@model_path/weights/weight.bin"
     size = file.stat().st_size
     with file.open("rb") as stream:
         stream.seek(place.offset)
         header = stream.read(_BLOB_HEADER.size)
-    if len(header) < _BLOB_HEADER.size:
-        raise VerificationFailed(f"{file.name} ends before tensor {weight.name}")
-    sentinel, _, stored, offset = _BLOB_HEADER.unpack(header)
-    if sentinel != _BLOB_SENTINEL:
-        raise VerificationFailed(f"{file.name} holds no block for tensor {weight.name} where the program says")
-    if offset + stored > size or stored < weight.bytes:
-        raise VerificationFailed(f"tensor {weight.name} needs {weight.bytes:,} bytes, {file.name} is too short for it")
+        if len(header) < _BLOB_HEADER.size:
+            raise VerificationFailed(f"{file.name} ends before tensor {weight.name}")
+        sentinel, _, stored, offset = _BLOB_HEADER.unpack(header)
+        if sentinel != _BLOB_SENTINEL:
+            raise VerificationFailed(f"{file.name} holds no block for tensor {weight.name} where the program says")
+        if offset + stored > size or stored < weight.bytes:
+            raise VerificationFailed(
+                f"tensor {weight.name} needs {weight.bytes:,} bytes, {file.name} is too short for it"
+            )
+        stream.seek(offset)
+        return dataclasses.replace(weight, digest=digest(stream.read(weight.bytes)))
 
 
-def _coreml_values(values: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple((value.name, _coreml_shape(value.type)) for value in values)
+def _values(values: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((value.name, _shape(value.type)) for value in values)
 
 
-def _coreml_shape(kind: Any) -> tuple[int, ...]:
+def _shape(kind: Any) -> tuple[int, ...]:
     if kind.WhichOneof("Type") == "imageType":
         return (1, 3, kind.imageType.height, kind.imageType.width)
     return tuple(kind.multiArrayType.shape)

@@ -1,11 +1,13 @@
-"""Reader of ONNX files."""
+"""Reader of ONNX files: the weights here, the operators in `onnx_operations`."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edgevl.contents import Contents, Operation, Weight, bits_of, readers
+from edgevl.contents import Contents, Weight, bits_of, readers
+from edgevl.contents.graph import SMALLEST_DIGEST, digest, live_values
+from edgevl.contents.onnx_operations import dtype_name, read_operations, shape_of, steps_of, subgraphs
 from edgevl.errors import MissingDependency, VerificationFailed
 from edgevl.manifest import check_relative
 
@@ -21,59 +23,73 @@ def read_onnx(path: Path) -> Contents:
     model = onnx.load(str(path), load_external_data=False)
     if not model.graph.node:
         raise VerificationFailed("the graph is empty: the file is truncated or not ONNX")
-    operations, tensors = [], []
-    for nodes, initializers in _onnx_graphs(model):
-        tensors += initializers
-        for node in nodes:
-            operations.append(Operation(node.op_type, node.output[0] if node.output else node.name))
-            tensors += [_named(attribute.t, node.output[0]) for attribute in node.attribute if attribute.HasField("t")]
+    live = _live_names(model)
+    weights = tuple(_weight(name, tensor, path.parent, live) for name, tensor in _tensors(model))
     initial = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initial]
-    weights = tuple(_onnx_weight(tensor, path.parent) for tensor in tensors)
-    return Contents(weights, tuple(operations), _onnx_values(inputs), _onnx_values(model.graph.output))
+    return Contents(weights, read_operations(model), _values(inputs), _values(model.graph.output))
 
 
-def _named(tensor: Any, name: str) -> Any:
-    tensor.name = tensor.name or name
-    return tensor
-
-
-def _onnx_graphs(model: Any) -> Iterator[tuple[Any, Any]]:
+def _graphs(model: Any) -> Iterator[tuple[Any, Any]]:
     """Yield (nodes, initializers) of the main graph, of every subgraph and of every function."""
     waiting = [(model.graph.node, model.graph.initializer)] + [(function.node, []) for function in model.functions]
     while waiting:
         nodes, initializers = waiting.pop()
         yield nodes, initializers
+        waiting += [(graph.node, graph.initializer) for node in nodes for graph in subgraphs(node)]
+
+
+def _tensors(model: Any) -> Iterator[tuple[str, Any]]:
+    """Every constant with the name that others read it by."""
+    for nodes, initializers in _graphs(model):
+        yield from ((tensor.name, tensor) for tensor in initializers)
         for node in nodes:
             for attribute in node.attribute:
-                graphs = [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
-                waiting += [(graph.node, graph.initializer) for graph in graphs]
+                if attribute.HasField("t"):
+                    yield (node.output[0] if node.output else attribute.t.name), attribute.t
 
 
-def _onnx_weight(tensor: Any, folder: Path) -> Weight:
+def _live_names(model: Any) -> set[str]:
+    """What an output depends on. The body of a function counts as read."""
+    roots = [value.name for value in model.graph.output]
+    roots += [name for function in model.functions for name in function.output]
+    steps = [step for nodes, _ in _graphs(model) for step in steps_of(nodes)]
+    return live_values(steps, roots)
+
+
+def _weight(name: str, tensor: Any, folder: Path, live: set[str]) -> Weight:
     import onnx
 
-    dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
-    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
-    shape = tuple(tensor.dims)
-    size = math.ceil(math.prod(shape) * bits_of(dtype) / 8)
-    stored = len(tensor.raw_data) if tensor.HasField("raw_data") else size  # typed fields cannot be cut unnoticed
+    dtype, shape = dtype_name(tensor.data_type), tuple(tensor.dims)
+    needed = math.ceil(math.prod(shape) * bits_of(dtype) / 8)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        stored = _external_bytes(tensor, folder)
-    if stored < size:
-        raise VerificationFailed(f"tensor {tensor.name} needs {size:,} bytes, {stored:,} are there")
-    return Weight(tensor.name, dtype, shape, size)
+        stored, mark = _external(tensor, folder, needed)
+    elif tensor.HasField("raw_data"):
+        stored, mark = len(tensor.raw_data), digest(tensor.raw_data)
+    else:  # typed fields; `to_array` refuses a wrong number of them
+        stored, mark = needed, ""
+        if needed >= SMALLEST_DIGEST:
+            mark = digest(onnx.numpy_helper.to_array(tensor).tobytes())
+    if stored < needed:
+        raise VerificationFailed(f"tensor {tensor.name} needs {needed:,} bytes, {stored:,} are there")
+    return Weight(tensor.name or name, dtype, shape, needed, mark, name in live)
 
 
-def _external_bytes(tensor: Any, folder: Path) -> int:
+def _external(tensor: Any, folder: Path, needed: int) -> tuple[int, str]:
+    """Bytes that are there and their digest."""
     place = {entry.key: entry.value for entry in tensor.external_data}
     try:
-        file = folder / check_relative(place["location"])
-        available = file.stat().st_size - int(place.get("offset", 0)) if not file.is_symlink() else 0
+        file, offset = folder / check_relative(place["location"]), int(place.get("offset", 0))
+        available = file.stat().st_size - offset if not file.is_symlink() else 0
+        stored = min(available, int(place.get("length", available)))
+        if stored < needed:
+            return stored, ""
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            return stored, digest(stream.read(needed))
     except (KeyError, ValueError, OSError):
         raise VerificationFailed(f"tensor {tensor.name} names external data that is not in the bundle") from None
-    return min(available, int(place.get("length", available)))
 
 
-def _onnx_values(values: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple((value.name, tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)) for value in values)
+def _values(values: Iterable[Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((value.name, shape_of(value.type.tensor_type)) for value in values)
