@@ -3,19 +3,47 @@
 `docs/bundle.md` gives the steps for second implementations; `tokenizers` does the work here.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
-from edgevl.errors import InputError
+from edgevl.errors import EdgeVLError, InputError
+from edgevl.manifest import parse_json, read_text
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PUNCTUATION = ".,?!'-:;"
+MAX_PIECES = 2**20
+# All of a tokenizer.json but the vocabulary. Other settings would be other steps than those that docs/bundle.md has apps
+# write; and the library that reads them aborts the process for some (a table of 8 GiB, padding to 10^9 tokens).
+_FORMAT = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+        "lowercase": True,
+    },
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": None,
+    "decoder": None,
+}
+_MODEL = {
+    "type": "WordPiece",
+    "unk_token": UNK,
+    "continuing_subword_prefix": "##",
+    "max_input_chars_per_word": 100,
+}
 
 
 class Tokenizer:
@@ -39,7 +67,10 @@ class Tokenizer:
     def from_words(cls, words: Iterable[str]) -> "Tokenizer":
         """A vocabulary of whole words plus every letter and digit, alone and as a continuation."""
         pieces = [*PUNCTUATION, *CHARACTERS, *(f"##{c}" for c in CHARACTERS), *sorted(set(words))]
-        vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys([*SPECIAL, *pieces]))}
+        return cls._from_vocabulary({piece: i for i, piece in enumerate(dict.fromkeys([*SPECIAL, *pieces]))})
+
+    @classmethod
+    def _from_vocabulary(cls, vocabulary: dict[str, int]) -> "Tokenizer":
         backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=UNK, max_input_chars_per_word=100))
         backend.normalizer = normalizers.BertNormalizer(lowercase=True)  # pyright: ignore[reportAttributeAccessIssue]
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
@@ -47,15 +78,17 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: Path | str) -> "Tokenizer":
-        """Read a `tokenizer.json`. Raises `InputError` when the file is missing or is not one."""
-        if not Path(path).is_file():
+        """Read a `tokenizer.json` as EdgeVL writes it; only the vocabulary may differ.
+
+        Raises `InputError` when the file is missing, is not one, or has other settings.
+        """
+        path = Path(path)
+        if not path.is_file():
             raise InputError(f"no tokenizer at {path}; expected a tokenizer.json")
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)))
-        except InputError:
-            raise
-        except Exception as error:  # tokenizers raises bare Exception
-            raise InputError(f"{path} is not a tokenizer.json: {error}") from None
+            return cls._from_vocabulary(_vocabulary(parse_json(read_text(path), path.name)))
+        except EdgeVLError as error:
+            raise InputError(f"{path} is not a tokenizer.json of EdgeVL: {error}") from None
 
     def save(self, path: Path | str) -> None:
         self.backend.save(str(path))
@@ -65,7 +98,11 @@ class Tokenizer:
         return self.backend.get_vocab_size()
 
     def pieces(self, text: str) -> list[int]:
-        """Ids of the text alone, without [CLS] and [SEP], of any length."""
+        """Ids of the text alone, without [CLS] and [SEP], of any length. Raises `InputError` for half a surrogate pair."""
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # an argument of the command line that was not UTF-8
+            raise InputError("the text is not valid Unicode: write it in UTF-8") from None
         return self.backend.encode(text, add_special_tokens=False).ids
 
     def is_truncated(self, text: str, length: int) -> bool:
@@ -87,3 +124,28 @@ class Tokenizer:
     def encode_batch(self, texts: list[str], length: int) -> np.ndarray:
         """Return int32 ids [len(texts), length]."""
         return np.stack([self.encode(text, length) for text in texts])
+
+
+def _vocabulary(values: Any) -> dict[str, int]:
+    """The vocabulary of a parsed tokenizer.json. Raises `InputError` unless everything else is as it must be."""
+    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+        raise InputError("it is no object with a model")
+    model = dict(values["model"])
+    vocabulary = model.pop("vocab", None)
+    _compare({key: value for key, value in values.items() if key != "model"}, _FORMAT, "")
+    _compare(model, _MODEL, "model.")
+    if not isinstance(vocabulary, dict) or not 0 < len(vocabulary) <= MAX_PIECES:
+        raise InputError(f"model.vocab must map 1 to {MAX_PIECES:,} pieces to ids")
+    ids = list(vocabulary.values())
+    if not all(type(index) is int for index in ids) or sorted(ids) != list(range(len(ids))):
+        raise InputError(f"the ids of model.vocab must be the numbers from 0 to {len(ids) - 1}, each once")
+    return vocabulary
+
+
+def _compare(found: dict[str, Any], wanted: dict[str, Any], where: str) -> None:
+    for key in sorted(wanted.keys() | found.keys()):
+        a, b = (
+            json.dumps(values.get(key), sort_keys=True) if key in values else "missing" for values in (found, wanted)
+        )
+        if a != b:
+            raise InputError(f"{where}{key} is {a[:80]}, it must be {b}")

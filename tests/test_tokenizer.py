@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -43,3 +45,38 @@ def test_file_round_trip_and_bad_files(tokenizer, tmp_path):
     for name in ("bad.json", "missing.json"):
         with pytest.raises(InputError):
             Tokenizer.from_file(tmp_path / name)
+
+
+def test_half_a_surrogate_pair_is_refused(tokenizer):
+    with pytest.raises(InputError, match="UTF-8"):
+        tokenizer.encode("what\udcff", 8)
+
+
+def test_the_file_of_the_embedded_model_is_what_is_written(tmp_path):
+    from edgevl.checkpoint import EMBEDDED
+
+    Tokenizer.from_file(EMBEDDED / "tokenizer.json").save(tmp_path / "t.json")
+    assert (tmp_path / "t.json").read_bytes() == (EMBEDDED / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change,word",
+    [
+        (lambda t: t["normalizer"].update(lowercase=False), "normalizer is"),
+        (lambda t: t.update(pre_tokenizer={"type": "Whitespace"}), "pre_tokenizer is"),
+        (lambda t: t["model"].update(type="BPE"), r"model\.type is"),
+        (lambda t: t["model"].update(max_input_chars_per_word=99), "it must be 100"),
+        (lambda t: t["model"]["vocab"].update(what=2**32), "each once"),
+        (lambda t: t["model"]["vocab"].update(what=t["model"]["vocab"]["the"]), "each once"),
+        (lambda t: t["model"].update(vocab={}), "pieces"),
+        (lambda t: t.update(surprise=1), "surprise"),
+        (lambda t: t.pop("padding"), "padding is missing"),
+    ],
+)
+def test_other_settings_are_refused(tokenizer, tmp_path, change, word):
+    tokenizer.save(tmp_path / "tokenizer.json")
+    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    change(values)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=word):
+        Tokenizer.from_file(tmp_path / "tokenizer.json")
