@@ -20,8 +20,8 @@ SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PUNCTUATION = ".,?!'-:;"
 MAX_PIECES = 2**20
-# All of a tokenizer.json but the vocabulary. Other settings would be other steps than those that docs/bundle.md has apps
-# write; and the library that reads them aborts the process for some (a table of 8 GiB, padding to 10^9 tokens).
+# All of a tokenizer.json but the vocabulary. Other settings would be other steps than those that docs/bundle.md gives to
+# apps; and the library that reads them aborts the process for some (a table of 8 GiB, padding to 10^9 tokens).
 _FORMAT = {
     "version": "1.0",
     "truncation": None,
@@ -98,7 +98,7 @@ class Tokenizer:
         return self.backend.get_vocab_size()
 
     def pieces(self, text: str) -> list[int]:
-        """Ids of the text alone, without [CLS] and [SEP], of any length. Raises `InputError` for half a surrogate pair."""
+        """Ids of the text alone, of any length, without [CLS] and [SEP]. Raises `InputError` for half a surrogate."""
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:  # an argument of the command line that was not UTF-8
