@@ -1,0 +1,182 @@
+"""The tables of docs/targets.md: every target and precision of the embedded model, and every backbone on every target.
+
+    python tools/target_table.py embedded       # 1 000 samples of Scenes each
+    python tools/target_table.py family         # untrained models: parity only
+    python tools/target_table.py page           # docs/targets.md from what was measured
+
+Each row is the outcome of `edgevl export` and `edgevl verify`, run here, kept in docs/targets.jsonl: a run that was
+stopped goes on where it was, and `--again` measures anew.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from edgevl.bench.machine import describe_machine
+from edgevl.bundle import Bundle
+from edgevl.cli import main as edgevl
+from edgevl.config import CONFIGS
+from edgevl.export.family import FAMILY, write_untrained
+from edgevl.export.registry import get_exporter, target_names
+
+DOCS = Path(__file__).parents[1] / "docs"
+ROWS, PAGE = DOCS / "targets.jsonl", DOCS / "targets.md"
+TEMPLATE = Path(__file__).with_name("targets.md.jinja")
+# Of the family each target is shown in the precision that people ship it in.
+SHIPPED = {"onnx": "fp32", "coreml": "fp16", "tensorrt": "fp16", "executorch": "fp32", "litert": "fp32"}
+NOT_TIMED = {"coreml", "tensorrt", "coreai"}  # the reference executor's or a stand-in's times would mean nothing
+TIMED_RUNS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One export: of a model, for a target, in a precision, with options of the command line."""
+
+    model: str  # "embedded", a backbone of the family, or a named config
+    target: str
+    precision: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return " ".join([self.model, self.target, self.precision, *self.options])
+
+
+def embedded_cases() -> Iterator[Case]:
+    for target in target_names():
+        for precision in get_exporter(target).precisions:
+            schemes = get_exporter(target).options.get("scheme")
+            variants = [("--scheme", each) for each in schemes.choices] if schemes and precision == "w4" else [()]
+            yield from (Case("embedded", target, precision, variant) for variant in variants)
+    yield Case("embedded", "executorch", "fp32", ("--delegate", "coreml"))
+    for target in ("onnx", "coreml", "executorch", "litert", "tensorrt"):
+        yield Case("embedded", target, get_exporter(target).default_precision, ("--layout", "split"))
+    yield Case("embedded", "onnx", "fp32", ("--batch", "8"))
+
+
+def family_cases() -> Iterator[Case]:
+    for model in (*FAMILY, *CONFIGS):
+        yield from (Case(model, target, precision) for target, precision in SHIPPED.items())
+
+
+def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
+    """Export and verify one case. Returns a row for the table; a failure is a row too."""
+    folder = scratch / "models" / case.model
+    if case.model != "embedded" and not folder.exists():
+        write_untrained((FAMILY | CONFIGS)[case.model], folder)
+    bundle = scratch / "bundle.edgevl"
+    shutil.rmtree(bundle, ignore_errors=True)
+    source = [] if case.model == "embedded" else [str(folder)]
+    given = ["--target", case.target, "--precision", case.precision, *case.options, "--out", str(bundle)]
+    began = time.perf_counter()
+    code, _, errors = run("export", *source, *given)
+    row: dict[str, Any] = {"key": case.key, **dataclasses.asdict(case), "export_exit": code}
+    if code:
+        return row | {"why": errors[-1] if errors else ""}
+    row["export_s"] = round(time.perf_counter() - began, 1)
+    checkpoint = ["--checkpoint", str(folder)] if source else []
+    code, out, errors = run("verify", str(bundle), "--samples", str(samples), "--json", *checkpoint)
+    report = json.loads(out) if out else {}
+    return row | {
+        "verify_exit": code,
+        "why": "; ".join([*(report.get("audit") or {}).get("problems", []), *report.get("notes", [])]) or errors[0],
+        "runtime": report.get("runtime"),
+        "parity": report.get("parity"),
+        "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},
+        "bytes": artifact_bytes(bundle),
+        "latency_ms": None if case.target in NOT_TIMED else latency(bundle),
+    }
+
+
+def run(*arguments: str) -> tuple[int, str, list[str]]:
+    """One command line, in this process: exit code, standard output, lines of standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = edgevl(list(arguments))
+    return code, out.getvalue(), err.getvalue().strip().splitlines()
+
+
+def artifact_bytes(bundle: Path) -> int:
+    manifest = Bundle.open(bundle).manifest
+    inside = (manifest.artifact, manifest.artifact + "/")
+    return sum(file.bytes for name, file in manifest.files.items() if name == inside[0] or name.startswith(inside[1]))
+
+
+def latency(bundle: Path) -> float:
+    """Median milliseconds of one run on one thread."""
+    import numpy as np
+
+    session = Bundle.open(bundle).session(threads=1)
+    feeds = {spec.name: np.ones(spec.shape, spec.dtype) for spec in session.inputs}
+    times = []
+    for _ in range(5 + TIMED_RUNS):
+        start = time.perf_counter()
+        session.run(feeds)
+        times.append(time.perf_counter() - start)
+    return round(1000 * statistics.median(times[5:]), 2)
+
+
+def load_rows() -> dict[str, dict[str, Any]]:
+    """Rows by key; a row measured again replaces the older one."""
+    lines = ROWS.read_text().splitlines() if ROWS.exists() else []
+    return {row["key"]: row for row in map(json.loads, lines)}
+
+
+def collect(cases: list[Case], samples: int, again: bool) -> None:
+    have = {} if again else load_rows()
+    with tempfile.TemporaryDirectory(prefix="edgevl-targets-") as scratch:
+        for number, case in enumerate(cases, 1):
+            if case.key in have:
+                continue
+            row = measure(case, samples, Path(scratch))
+            with ROWS.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            outcome = row.get("verify_exit", row["export_exit"])
+            print(f"{number}/{len(cases)} {case.key}: exit {outcome} {row.get('why', '')[:150]}", flush=True)
+
+
+def write_page() -> None:
+    rows = load_rows()
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"kilobytes": lambda count: f"{count / 1000:,.0f}", "percent": lambda p: f"{100 * p:.1f}"}
+    text = environment.from_string(TEMPLATE.read_text()).render(
+        embedded=[rows[case.key] for case in embedded_cases() if case.key in rows],
+        family={
+            model: {target: rows.get(Case(model, target, precision).key) for target, precision in SHIPPED.items()}
+            for model in (*FAMILY, *CONFIGS)
+        },
+        shipped=SHIPPED,
+        machine=describe_machine(None, None),
+    )
+    PAGE.write_text(text + "\n")
+    print(PAGE)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["embedded", "family", "page"])
+    parser.add_argument("--only", default="", help="cases whose key contains this text")
+    parser.add_argument("--again", action="store_true", help="measure what was measured before, too")
+    arguments = parser.parse_args()
+    if arguments.what != "page":
+        embedded = arguments.what == "embedded"
+        cases = [case for case in (embedded_cases() if embedded else family_cases()) if arguments.only in case.key]
+        collect(cases, 1000 if embedded else 32, arguments.again)
+    write_page()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
