@@ -1,26 +1,28 @@
-"""A bundle: the folder NAME-TARGET-PRECISION.edgevl that leaves the toolkit. Reading it, and writing it atomically."""
+"""A bundle: the folder NAME-TARGET-PRECISION.edgevl that leaves the toolkit. Nothing in it is trusted unread."""
 
-import contextlib
 import dataclasses
-import errno
 import hashlib
 import os
-import secrets
-import shutil
-import time
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
+from edgevl.atomic import atomic_folder, check_destination, remove_leftovers, write_atomically
+from edgevl.errors import InputError, MissingDependency, VerificationFailed
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
+
+__all__ = [
+    "IGNORED", "MEASURED", "SUFFIX", "Bundle", "FileProblem", "atomic_folder", "check_destination", "list_files",
+    "sha256_file", "write_atomically",
+]  # fmt: skip
 
 SUFFIX = ".edgevl"
 MEASURED = {"parity", "accuracy", "audit", "bench"}
+README = "README.md"  # the card
 IGNORED = {".DS_Store"}  # macOS puts it into every folder that is looked at
-_STALE_SECONDS = 24 * 3600
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LEFTOVER = re.compile(r"\.(manifest\.json|README\.md)\.tmp-[0-9]+-[0-9a-f]+")  # of `record`, when it was killed
+_LONGEST_PATH = 255  # of a file in a manifest: whatever lies deeper cannot be listed, so nobody looks there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,11 @@ class Bundle:
         return cls(folder, parse_manifest(read_text(file)))
 
     def file(self, relative: str) -> Path:
-        """The path of a file of the bundle. Raises `VerificationFailed` if it is missing or leaves through a link."""
+        """The path of a file or folder of the bundle.
+
+        Raises `VerificationFailed` if it is missing, is or holds something other than plain files (a link would lead
+        out of the bundle, a pipe would never end), or is larger than the manifest says.
+        """
         path = self.path
         for part in relative.split("/"):
             path = path / part
@@ -71,7 +77,19 @@ class Bundle:
                 raise VerificationFailed(f'"{relative}" of the bundle is a link; a bundle holds plain files only')
         if not path.exists():
             raise VerificationFailed(f'"{relative}" is missing from the bundle "{self.path.name}"; export it again')
+        inside = _walk(path, relative + "/") if path.is_dir() else [(relative, "file" if path.is_file() else "other")]
+        for name, kind in inside:
+            self._check_plain(name, kind)
         return path
+
+    def _check_plain(self, name: str, kind: str) -> None:
+        if kind != "file":
+            what = "a link; a bundle holds plain files only" if kind == "link" else "not a plain file"
+            raise VerificationFailed(f'"{_printable(name)}" of the bundle is {what}')
+        entry = self.manifest.files.get(name)
+        size = (self.path / name).stat().st_size
+        if entry and size > entry.bytes:
+            raise VerificationFailed(f'"{name}" has grown: {size:,} bytes, the manifest says {entry.bytes:,}')
 
     @property
     def artifact(self) -> Path:
@@ -92,11 +110,16 @@ class Bundle:
         from edgevl.tokenizer import Tokenizer
 
         spec = self.manifest.tokenizer
-        read_text(self.file(spec.file))
         try:
-            return Tokenizer.from_file(self.file(spec.file))
+            tokenizer = Tokenizer.from_file(self.file(spec.file))
         except Exception as error:
             raise VerificationFailed(f"{spec.file} cannot be read as a tokenizer ({_first_line(error)})") from None
+        found, said = (tokenizer.vocab_size, tokenizer.pad_id), (spec.vocab_size, spec.pad_id)
+        if found != said:
+            raise VerificationFailed(
+                f"{spec.file} has {found[0]} pieces and padding {found[1]}, the manifest says {said[0]} and {said[1]}"
+            )
+        return tokenizer
 
     def session(self, threads: int | None = None) -> Any:
         """Open the artifact, or both of a split bundle, in the target's runtime.
@@ -127,29 +150,40 @@ class Bundle:
         """Compare every file with the manifest. Returns the changed, truncated, missing, unexpected and linked ones."""
         found = dict(_walk(self.path))
         found.pop(MANIFEST, None)
+        if README not in self.manifest.files and found.get(README) == "file":
+            del found[README]  # `record` was interrupted: the card of the last measurement or of the one before
         problems = [_compare(self.path, name, entry, found.get(name)) for name, entry in self.manifest.files.items()]
         for name, kind in found.items():
             if name not in self.manifest.files:
-                problems.append(FileProblem(name, "is a link" if kind == "link" else "is not in the manifest"))
+                problems.append(
+                    FileProblem(_printable(name), "is a link" if kind == "link" else "is not in the manifest")
+                )
         return sorted((problem for problem in problems if problem), key=lambda problem: problem.path)
 
     def record(self, **sections: Any) -> "Bundle":
         """Write measured sections (`parity`, `accuracy`, `audit`, `bench`) into manifest.json and the card.
 
+        Wherever it is interrupted, the bundle is valid: the manifest is replaced by one that does not list the card,
+        then the card, then the manifest by one that does.
+
         Returns the bundle with the new manifest. Raises `InputError` or `OSError` if the folder cannot be written to.
         """
-        from edgevl.card import README, render_card
+        from edgevl.card import render_card
 
-        values = self.manifest.model_dump()
         unknown = sections.keys() - MEASURED
         assert not unknown, f"not a measured section: {unknown}"
+        values = self.manifest.model_dump()
         values.update({name: getattr(part, "model_dump", lambda part=part: part)() for name, part in sections.items()})
         manifest = Manifest.model_validate(values)
-        if README in manifest.files:
-            write_atomically(self.path / README, render_card(manifest))
-            data = (self.path / README).read_bytes()
+        remove_leftovers(self.path, (MANIFEST, README))
+        if README in manifest.files or (self.path / README).is_file():
+            others = {name: entry for name, entry in manifest.files.items() if name != README}
+            unlisted = manifest.model_copy(update={"files": others})
+            write_atomically(self.path / MANIFEST, unlisted.to_json())
+            data = render_card(unlisted).encode("utf-8")
+            write_atomically(self.path / README, data.decode("utf-8"))
             entry = FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-            manifest = manifest.model_copy(update={"files": {**manifest.files, README: entry}})
+            manifest = unlisted.model_copy(update={"files": {**others, README: entry}})
         write_atomically(self.path / MANIFEST, manifest.to_json())
         return Bundle(self.path, manifest)
 
@@ -173,10 +207,17 @@ def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
             name = prefix + entry.name
             if entry.is_symlink():
                 yield name, "link"
-            elif entry.is_dir():
+            elif len(name) > _LONGEST_PATH:
+                yield name, "other"
+            elif entry.is_dir(follow_symlinks=False):
                 yield from _walk(folder / entry.name, name + "/")
-            elif entry.name not in IGNORED:
-                yield name, "file" if entry.is_file() else "other"
+            elif entry.name not in IGNORED and not _LEFTOVER.fullmatch(name):
+                yield name, "file" if entry.is_file(follow_symlinks=False) else "other"
+
+
+def _printable(name: str) -> str:
+    """A name of the file system that need not be UTF-8, as text that can be printed and written."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _compare(folder: Path, name: str, entry: FileEntry, kind: str | None) -> FileProblem | None:
@@ -211,147 +252,3 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
         for name, kind in _walk(folder)
         if kind == "file" and name != MANIFEST
     }
-
-
-@contextlib.contextmanager
-def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary sibling to fill; on success it becomes `destination` in one rename, else it is removed.
-
-    With `force` an existing bundle is moved aside first and deleted only after the new one is in place. If the
-    process is killed between the two renames, the old bundle survives as the sibling `.NAME.old-PID-RANDOM`.
-
-    Raises:
-        InputError: the destination exists (and not `force`) or is not a bundle, cannot be written, or the disk is full.
-    """
-    check_destination(destination, force)
-    parent, mark = destination.parent, f"{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = parent / f".{destination.name}.tmp-{mark}"
-    try:
-        _make(temporary)
-        _remove_stale(parent, destination.name)
-        yield temporary
-        _fsync_tree(temporary)
-        check_destination(destination, force)
-        _replace(temporary, destination, parent / f".{destination.name}.old-{mark}")
-    except Exception as error:
-        explained = _explain(error, parent)
-        shutil.rmtree(temporary, ignore_errors=True)
-        if explained is error:
-            raise
-        raise explained from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # KeyboardInterrupt and SystemExit too
-
-
-def _make(temporary: Path) -> None:
-    parent = temporary.parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-    except OSError as error:
-        explained = _explain(error, parent)
-        if isinstance(explained, EdgeVLError):
-            raise explained from None
-        raise InputError(f'"{parent}" cannot be used ({error.strerror}): choose another path with --out') from None
-
-
-def check_destination(destination: Path, force: bool) -> None:
-    """Raise `InputError` if a bundle cannot be put at `destination`. With `force` only a bundle is ever replaced."""
-    if not os.path.lexists(destination):
-        return
-    if destination.is_symlink() or not destination.is_dir():
-        raise InputError(f'"{destination}" exists and is not a bundle: choose another path with --out')
-    if not (destination / MANIFEST).exists() and any(destination.iterdir()):
-        raise InputError(
-            f'"{destination}" is a folder that is not a bundle: name the bundle itself, --out FOLDER/NAME{SUFFIX}'
-        )
-    if not force:
-        raise InputError(f'"{destination}" exists: add --force to replace it, or choose another path with --out')
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace one text file so that a reader sees the old or the new content, never a part."""
-    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _explain(error, path.parent) from error
-    finally:
-        with contextlib.suppress(OSError):  # a read-only disk answers EROFS even for a file that is not there
-            temporary.unlink()
-
-
-def _replace(temporary: Path, destination: Path, aside: Path) -> None:
-    if not os.path.lexists(destination):
-        temporary.rename(destination)
-    else:
-        destination.rename(aside)
-        try:
-            temporary.rename(destination)
-        except BaseException:
-            aside.rename(destination)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-    _fsync(destination.parent)
-
-
-def _remove_stale(parent: Path, name: str) -> None:
-    """Remove what killed runs left behind for this destination, a day old or more (a younger one may be at work)."""
-    for leftover in parent.glob(f".{name}.tmp-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _fsync_tree(folder: Path) -> None:
-    for name, _ in _walk(folder):
-        _fsync(folder / name)
-    for directory, _, _ in os.walk(folder):
-        _fsync(Path(directory))
-
-
-def _fsync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _explain(error: Exception, parent: Path) -> Exception:
-    """The error to raise: one line for a full disk or a folder that cannot be written, else `error` itself."""
-    if isinstance(error, EdgeVLError):
-        cause = error.__cause__
-        if error.exit_code != 1 or not isinstance(cause, OSError):
-            return error
-        explained = _explain(cause, parent)  # an exporter wrapped it as an unexpected failure
-        return error if explained is cause else explained
-    number = error.errno if isinstance(error, OSError) and _concerns(error, parent) else None
-    # Exporters written in C++ report a full disk as a RuntimeError without its errno.
-    if number in _NO_SPACE or _is_full(parent):
-        return InputError(f'no space left to write in "{parent}": free some, or choose another path with --out')
-    if number in _NO_PERMISSION:
-        return InputError(f'"{parent}" cannot be written to: choose another path with --out')
-    return error
-
-
-def _concerns(error: OSError, parent: Path) -> bool:
-    """False for an error about a file elsewhere, say an unreadable checkpoint."""
-    if not isinstance(error.filename, str):
-        return True
-    named, parent = Path(error.filename).absolute(), parent.absolute()
-    return named.is_relative_to(parent) or parent.is_relative_to(named)
-
-
-def _is_full(parent: Path) -> bool:
-    try:
-        usage = shutil.disk_usage(parent)
-        return usage.total > 0 and usage.free < 64 * 1024  # /proc and its like have a total of 0
-    except OSError:
-        return False

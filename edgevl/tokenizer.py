@@ -20,8 +20,8 @@ SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PUNCTUATION = ".,?!'-:;"
 MAX_PIECES = 2**20
-# All of a tokenizer.json but the vocabulary. Other settings would be other steps than those that docs/bundle.md gives to
-# apps; and the library that reads them aborts the process for some (a table of 8 GiB, padding to 10^9 tokens).
+# All of a tokenizer.json but the vocabulary. Other settings would be other steps than those that docs/bundle.md gives
+# to apps; and the library that reads them aborts the process for some (a table of 8 GiB, padding to 10^9 tokens).
 _FORMAT = {
     "version": "1.0",
     "truncation": None,

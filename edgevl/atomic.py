@@ -1,0 +1,175 @@
+"""Writing so that whatever happens, a reader finds the old thing or the new one, never a part."""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from edgevl.errors import EdgeVLError, InputError
+from edgevl.manifest import MANIFEST
+
+_STALE_SECONDS = 24 * 3600
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextlib.contextmanager
+def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling to fill; on success it becomes `destination` in one rename, else it is removed.
+
+    With `force` an existing bundle is moved aside first and deleted only after the new one is in place. If the
+    process is killed between the two renames, the old bundle survives as the sibling `.NAME.old-PID-RANDOM`.
+
+    Raises:
+        InputError: the destination exists (and not `force`) or is not a bundle, cannot be written, or the disk is full.
+    """
+    check_destination(destination, force)
+    parent, mark = destination.parent, f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = parent / f".{destination.name}.tmp-{mark}"
+    try:
+        _make(temporary)
+        _remove_stale(parent, destination.name)
+        yield temporary
+        _fsync_tree(temporary)
+        check_destination(destination, force)
+        _replace(temporary, destination, parent / f".{destination.name}.old-{mark}")
+    except Exception as error:
+        explained = _explain(error, parent)
+        shutil.rmtree(temporary, ignore_errors=True)
+        if explained is error:
+            raise
+        raise explained from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # KeyboardInterrupt and SystemExit too
+
+
+def _make(temporary: Path) -> None:
+    parent = temporary.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    except OSError as error:
+        explained = _explain(error, parent)
+        if isinstance(explained, EdgeVLError):
+            raise explained from None
+        raise InputError(f'"{parent}" cannot be used ({error.strerror}): choose another path with --out') from None
+
+
+def check_destination(destination: Path, force: bool) -> None:
+    """Raise `InputError` if a bundle cannot be put at `destination`. With `force` only a bundle is ever replaced."""
+    if not os.path.lexists(destination):
+        return
+    if destination.is_symlink() or not destination.is_dir():
+        raise InputError(f'"{destination}" exists and is not a bundle: choose another path with --out')
+    if not (destination / MANIFEST).exists() and any(destination.iterdir()):
+        raise InputError(
+            f'"{destination}" is a folder that is not a bundle: name the bundle itself, --out FOLDER/NAME.edgevl'
+        )
+    if not force:
+        raise InputError(f'"{destination}" exists: add --force to replace it, or choose another path with --out')
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace one text file so that a reader sees the old or the new content, never a part."""
+    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _explain(error, path.parent) from error
+    finally:
+        with contextlib.suppress(OSError):  # a read-only disk answers EROFS even for a file that is not there
+            temporary.unlink()
+
+
+def _replace(temporary: Path, destination: Path, aside: Path) -> None:
+    if not os.path.lexists(destination):
+        temporary.rename(destination)
+    else:
+        destination.rename(aside)
+        try:
+            temporary.rename(destination)
+        except BaseException:
+            aside.rename(destination)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    _fsync(destination.parent)
+
+
+def _remove_stale(parent: Path, name: str) -> None:
+    """Remove what killed runs left behind for this destination, a day old or more (a younger one may be at work)."""
+    for leftover in parent.glob(f".{name}.tmp-*"):
+        if _is_stale(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed runs of `write_atomically` left in `folder` for files of these names, a day old or more."""
+    for name in names:
+        for leftover in folder.glob(f".{name}.tmp-*"):
+            with contextlib.suppress(OSError):
+                if _is_stale(leftover):
+                    leftover.unlink()
+
+
+def _is_stale(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return time.time() - path.lstat().st_mtime > _STALE_SECONDS
+    return False
+
+
+def _fsync_tree(folder: Path) -> None:
+    for directory, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _fsync(Path(directory, name))
+        _fsync(Path(directory))
+
+
+def _fsync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(error: Exception, parent: Path) -> Exception:
+    """The error to raise: one line for a full disk or a folder that cannot be written, else `error` itself."""
+    if isinstance(error, EdgeVLError):
+        cause = error.__cause__
+        if error.exit_code != 1 or not isinstance(cause, OSError):
+            return error
+        explained = _explain(cause, parent)  # an exporter wrapped it as an unexpected failure
+        return error if explained is cause else explained
+    number = error.errno if isinstance(error, OSError) and _concerns(error, parent) else None
+    # Exporters written in C++ report a full disk as a RuntimeError without its errno.
+    if number in _NO_SPACE or _is_full(parent):
+        return InputError(f'no space left to write in "{parent}": free some, or choose another path with --out')
+    if number in _NO_PERMISSION:
+        return InputError(f'"{parent}" cannot be written to: choose another path with --out')
+    return error
+
+
+def _concerns(error: OSError, parent: Path) -> bool:
+    """False for an error about a file elsewhere, say an unreadable checkpoint."""
+    if not isinstance(error.filename, str):
+        return True
+    named, parent = Path(error.filename).absolute(), parent.absolute()
+    return named.is_relative_to(parent) or parent.is_relative_to(named)
+
+
+def _is_full(parent: Path) -> bool:
+    try:
+        usage = shutil.disk_usage(parent)
+        return usage.total > 0 and usage.free < 64 * 1024  # /proc and its like have a total of 0
+    except OSError:
+        return False
