@@ -100,7 +100,7 @@ def _operator_code(model: LiteModel, name: str) -> int:
     return len(model.tree.operatorCodes) - 1
 
 
-def quantize_weights(model: LiteModel, recipe: str = "weight_only_wi8_afp32") -> LiteModel:
+def quantize_weights(model: LiteModel, recipe: str = "dynamic_wi8_afp32") -> LiteModel:
     """Return `model` with int8 weights, one scale for each output channel, by Google's ai-edge-quantizer."""
     try:
         from ai_edge_quantizer import quantizer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.contents import Contents, Operation, Weight, bits_of, readers
-from edgevl.runtime.litert_file import LiteModel, numbers, read_model, tensor_name, tensor_shape
+from edgevl.runtime.litert_file import CUSTOM, LiteModel, numbers, read_model, tensor_name, tensor_shape
 
 DIGEST_FROM = 1024  # bytes: small constants are equal by chance, and nobody gains from sharing them
 
@@ -16,13 +16,31 @@ DIGEST_FROM = 1024  # bytes: small constants are equal by chance, and nobody gai
 def read_litert(path: Path) -> Contents:
     """Read `model.tflite`: its stored tensors, its operators, and the inputs and outputs of its signature."""
     model = read_model(path, "reading a LiteRT file")
-    operations = tuple(_operation(model, operator) for operator in model.operators)
-    return Contents(tuple(_weights(model)), operations, _interface(model, "inputs"), _interface(model, "outputs"))
+    live, constant = _live(model), _constant(model)
+    operations = tuple(_operation(model, operator, live, constant) for operator in model.operators)
+    return Contents(tuple(_weights(model, live)), operations, _interface(model, "inputs"), _interface(model, "outputs"))
 
 
-def _weights(model: LiteModel) -> Iterator[Weight]:
+def _live(model: LiteModel) -> set[int]:
+    """The tensors that an output depends on, by number. Operators are in the order in which they run."""
+    live = set(numbers(model.graph.outputs))
+    for operator in reversed(model.operators):
+        if live.intersection(numbers(operator.outputs)):
+            live.update(numbers(operator.inputs))
+    return live
+
+
+def _constant(model: LiteModel) -> set[int]:
+    """The tensors that do not depend on an input: those stored, and what is computed from them alone."""
+    constant = {index for index, tensor in enumerate(model.tensors) if model.stored(tensor) is not None}
+    for operator in model.operators:
+        if all(index in constant for index in numbers(operator.inputs) if index >= 0):
+            constant.update(numbers(operator.outputs))
+    return constant
+
+
+def _weights(model: LiteModel, live: set[int]) -> Iterator[Weight]:
     """Every stored tensor; of several over one buffer the first, for the file holds the bytes once."""
-    read = {index for operator in model.operators for index in numbers(operator.inputs)} | {*model.graph.outputs}
     seen = set()
     for index, tensor in enumerate(model.tensors):
         stored = model.stored(tensor)
@@ -31,19 +49,28 @@ def _weights(model: LiteModel) -> Iterator[Weight]:
         seen.add(tensor.buffer)
         digest = hashlib.sha256(stored.tobytes()).hexdigest() if len(stored) >= DIGEST_FROM else ""
         name, dtype, shape = tensor_name(tensor), model.dtype(tensor), tensor_shape(tensor)
-        yield Weight(name, dtype, shape, len(stored), digest, index in read)
+        yield Weight(name, dtype, shape, len(stored), digest, index in live)
 
 
-def _operation(model: LiteModel, operator: Any) -> Operation:
-    kind = model.operator_type(operator)
+def _operation(model: LiteModel, operator: Any, live: set[int], constant: set[int]) -> Operation:
+    kind, indices = model.operator_type(operator), list(numbers(operator.outputs))
     operands = [model.tensors[index] if index >= 0 else None for index in numbers(operator.inputs)]
-    results = [model.tensors[index] for index in numbers(operator.outputs)]
-    if not results:
-        return Operation(kind, "")
-    result = results[0]
+    result = model.tensors[indices[0]] if indices else None
+    if result is None:
+        return Operation(kind, "", used=False)
     macs, pair = _multiply_adds(kind, operator, operands, tensor_shape(result))
-    compute = _compute(*(model.dtype(tensor) for tensor in pair)) if macs else ""
-    return Operation(kind, tensor_name(result), model.dtype(result), tensor_shape(result), macs, compute)
+    custom = kind.startswith(CUSTOM)
+    return Operation(
+        kind.removeprefix(CUSTOM),
+        tensor_name(result),
+        model.dtype(result),
+        tensor_shape(result),
+        macs,
+        _compute(*(model.dtype(tensor) for tensor in pair)) if macs else "",
+        used=not live.isdisjoint(indices),
+        constant=constant.issuperset(indices),
+        domain="custom" if custom else "",
+    )
 
 
 def _multiply_adds(kind: str, operator: Any, operands: list[Any], result: tuple[int, ...]) -> tuple[int, list[Any]]:

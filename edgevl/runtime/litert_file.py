@@ -17,7 +17,9 @@ import numpy as np
 from edgevl.errors import InputError, MissingDependency, VerificationFailed
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every file
-MAX_BYTES = 2**33  # of one tensor, and of all values that flow between operators
+CUSTOM = "CUSTOM:"  # in front of the code of an operator that is not built in
+MAX_BYTES = 2**31  # of one tensor: FlatBuffers' own limit for what is stored
+MAX_FLOW = 2**35  # bytes of all values between operators together; they share memory
 MAX_PARTS = 2**18  # tensors or operators: the largest models known have a few thousand
 
 
@@ -99,7 +101,7 @@ class LiteModel:
         names = enum_names(self.schema.BuiltinOperator)
         if number not in names:
             raise self.broken(f"operator code {number} is not known to the installed LiteRT")
-        return f"CUSTOM:{(code.customCode or b'').decode()}" if names[number] == "CUSTOM" else names[number]
+        return CUSTOM + (code.customCode or b"").decode() if names[number] == "CUSTOM" else names[number]
 
     def signature(self, kind: str) -> dict[str, int]:
         """Name -> number of the tensor, of the model's `inputs` or `outputs` as its one signature calls them."""
@@ -160,7 +162,7 @@ class LiteModel:
                 flowing += size or 0
             elif size is not None and len(stored) != size:
                 raise self.broken(f"tensor {tensor_name(tensor)} needs {size:,} bytes, {len(stored):,} are stored")
-        if flowing > MAX_BYTES:
+        if flowing > MAX_FLOW:
             raise self.broken(f"the values between its operators would take {flowing:,} bytes")
 
     def size(self, tensor: Any) -> int | None:

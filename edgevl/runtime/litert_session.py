@@ -41,9 +41,12 @@ class LiteRTSession:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         check_feeds(self.inputs, feeds)
-        for spec in self.inputs:
-            self._interpreter.set_tensor(self._indices[spec.name], feeds[spec.name])
-        self._interpreter.invoke()
+        try:
+            for spec in self.inputs:
+                self._interpreter.set_tensor(self._indices[spec.name], feeds[spec.name])
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise EdgeVLError(f"{self.path} fails when it runs ({_line(error)})") from error
         # get_tensor copies, so that the next run does not change what this one returned
         return {spec.name: self._interpreter.get_tensor(self._indices[spec.name]) for spec in self.outputs}
 
@@ -74,9 +77,12 @@ def _load(path: Path, threads: int | None) -> Any:
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise EdgeVLError(f"{path} cannot be loaded by LiteRT ({reason}). Export it again") from error
+        raise EdgeVLError(f"{path} cannot be loaded by LiteRT ({_line(error)}). Export it again") from error
     return interpreter
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 @contextmanager
