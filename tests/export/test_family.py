@@ -1,0 +1,85 @@
+"""Every backbone to every target: exported, and verified on the artifact itself.
+
+What is not quick: `pytest -m slow tests/export/test_family.py`. The table: `python tools/target_table.py family`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from edgevl.bundle import Bundle
+from edgevl.config import CONFIGS
+from edgevl.errors import MissingDependency
+from edgevl.export.bundle_export import export_bundle
+from edgevl.export.family import FAMILY, write_untrained
+from edgevl.verify import verify_bundle
+
+# target -> precision, least PSNR of the logits in dB
+SHIPPED = {
+    "onnx": ("fp32", 60),
+    "coreml": ("fp16", 40),
+    "tensorrt": ("fp16", 40),
+    "executorch": ("fp32", 60),
+    "litert": ("fp32", 60),
+}
+# A convolutional one whose branches are merged, a plain transformer, and one with windows and channels-last maps.
+QUICK = {"mobileone_s0", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"}
+QUICK_TARGETS = {"onnx", "coreml"}
+# (model, target) -> why the toolchain of that target refuses it
+REFUSED: dict[tuple[str, str], str] = {}
+
+
+def cases():
+    for model in (*FAMILY, *CONFIGS):
+        for target in SHIPPED:
+            quick = model in QUICK and target in QUICK_TARGETS
+            yield pytest.param(model, target, marks=[] if quick else pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A function from a name to its untrained model folder, written once."""
+    folder = tmp_path_factory.mktemp("family")
+
+    def get(name: str) -> Path:
+        path = folder / name
+        return path if path.exists() else write_untrained((FAMILY | CONFIGS)[name], path)
+
+    return get
+
+
+@pytest.mark.parametrize(("model", "target"), list(cases()))
+def test_backbone_on_target(model: str, target: str, checkpoint, tmp_path: Path) -> None:
+    if reason := REFUSED.get((model, target)):
+        pytest.skip(reason)
+    precision, least = SHIPPED[target]
+    source = checkpoint(model)
+    try:
+        bundle = export_bundle(source, target, precision, out=tmp_path / "x.edgevl")
+        report = verify_bundle(bundle, samples=16, checkpoint=source)
+    except MissingDependency as error:
+        pytest.skip(str(error))
+    assert report.ok, report.audit.problems
+    assert report.parity is not None and report.parity.psnr_db >= least
+    assert Bundle.open(bundle).check_digests() == []
+
+
+def test_the_family_is_wide_enough() -> None:
+    assert len(FAMILY) >= 16
+    kinds = ("resnet", "mobilenetv3", "mobilenetv4", "efficientnet_lite", "efficientvit", "fastvit", "repvit")
+    kinds += ("convnext", "vit_", "deit", "swin")
+    assert all(any(name.startswith(kind) for name in FAMILY) for kind in kinds)
+
+
+def test_merged_branches_are_gone_from_the_program() -> None:
+    """RepViT trains with parallel branches; what is exported has one convolution for each group of them."""
+    from edgevl.export.program import deployable
+    from edgevl.models import build_model
+
+    model = build_model(FAMILY["repvit_m0_9"])
+    merged = deployable(model)
+    count = [sum(parameter.numel() for parameter in each.parameters()) for each in (model, merged)]
+    assert count[1] < count[0], "nothing was merged"
+    assert any("conv1" in name for name, _ in model.core.vision.backbone.named_modules()), (
+        "the model itself is as it was"
+    )
