@@ -1,30 +1,26 @@
-"""What is really inside an artifact: weight bytes per dtype, operators, inputs, outputs. Read from the file, not run.
+"""What is really inside an artifact: weights, operators, arithmetic, hazards. Read from the file, not run.
 
 A claim is checked against it: a file that says fp16 and holds fp32 weights fails, whatever its manifest says.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from edgevl.bundle import Bundle
-from edgevl.contents import Contents, merge, read_artifact
+from edgevl.claims import UNKNOWN, claim_problems
+from edgevl.contents import Contents, Weight, merge, read_artifact
+from edgevl.contents.graph import SMALLEST_DIGEST
 from edgevl.errors import EdgeVLError, MissingDependency, VerificationFailed
-from edgevl.manifest import Accuracy, Manifest, Parity, TensorSpec
+from edgevl.hazards import KINDS, Found, find_hazards
+from edgevl.manifest import Accuracy, Audit, AuditWeight, Duplicate, Hazard, Parity, TensorSpec
 
-MAX_FOREIGN = 0.05  # share of the weight bytes that may have another dtype than the one claimed
-MIN_QUANTIZED = 0.5  # share of the weight bytes that must be quantized in w8, w4 and w8a8
-_QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "quantize"}
+__all__ = ["InspectReport", "audit_contents", "claim_problems", "inspect_bundle", "read_contents"]
 
-
-class WeightInfo(BaseModel):
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    bytes: int
+MAX_HAZARDS, MAX_LISTED, MAX_LARGEST, MAX_NAMES = 50, 20, 10, 8  # as `Audit` of the manifest allows
+MAX_COUNTS = 500  # entries of a histogram
+_MAX_MACS, _MAX_LABEL = 2**53, 200
 
 
 class InspectReport(BaseModel):
@@ -41,7 +37,8 @@ class InspectReport(BaseModel):
     outputs: list[TensorSpec]
     weight_bytes: dict[str, int]
     op_types: dict[str, int]
-    largest: list[WeightInfo]
+    largest: list[AuditWeight]
+    audit: Audit
     versions: dict[str, str]
     license: str
     checkpoint: str
@@ -59,8 +56,8 @@ def inspect_bundle(path: str | Path) -> InspectReport:
     """
     bundle = Bundle.open(path)
     manifest, found = bundle.manifest, read_contents(bundle)
-    contents = merge(found.values())
-    largest = sorted(contents.weights, key=lambda weight: -weight.bytes)[:10]
+    problems = [str(problem) for problem in bundle.check_digests()] + claim_problems(manifest, found)
+    audit = audit_contents(manifest.target, found, problems)
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     return InspectReport(
         bundle=str(bundle.path),
@@ -72,15 +69,16 @@ def inspect_bundle(path: str | Path) -> InspectReport:
         files=sizes,
         inputs=list(manifest.inputs),
         outputs=list(manifest.outputs),
-        weight_bytes=contents.weight_bytes,
-        op_types=contents.op_types,
-        largest=[WeightInfo(**dataclasses.asdict(weight)) for weight in largest],
+        weight_bytes=audit.weight_bytes,
+        op_types=audit.op_types,
+        largest=list(audit.largest),
+        audit=audit,
         versions=manifest.versions,
         license=manifest.license,
         checkpoint=manifest.provenance.checkpoint,
         parity=manifest.parity,
         accuracy=manifest.accuracy,
-        problems=[str(problem) for problem in bundle.check_digests()] + claim_problems(manifest, found),
+        problems=problems,
     )
 
 
@@ -105,65 +103,91 @@ def _read(bundle: Bundle, name: str) -> Contents:
         raise VerificationFailed(f"{name} is truncated or damaged ({reason})") from None
 
 
-def claim_problems(manifest: Manifest, contents: Mapping[str, Contents]) -> list[str]:
-    """Sentences that say where the artifacts are not what the manifest claims; empty if they are."""
-    problems = []
-    for name, inputs, outputs in manifest.each_program():
-        found = contents[name]
-        problems += _precision_problems(name, manifest.precision, found)
-        problems += _interface_problems(name, "input", inputs, found.inputs)
-        problems += _interface_problems(name, "output", outputs, found.outputs)
-    return problems
+def audit_contents(target: str, contents: Mapping[str, Contents], problems: Sequence[str] = ()) -> Audit:
+    """The audit of the artifacts of one bundle, ready for its manifest: long lists and names are cut, counts are not.
 
-
-def _interface_problems(artifact: str, kind: str, claimed: Sequence[TensorSpec], found: Sequence[Any]) -> list[str]:
-    problems, shapes = [], dict(found)
-    for spec in claimed:
-        if spec.name not in shapes:
-            problems.append(f"{artifact}: the {kind} {spec.name} of the manifest is not in the artifact")
-        elif shapes[spec.name] != spec.shape:
-            problems.append(
-                f"{artifact}: the {kind} {spec.name} has shape {list(shapes[spec.name])}, "
-                f"the manifest says {list(spec.shape)}"
-            )
-    unknown = shapes.keys() - {spec.name for spec in claimed}
-    return problems + [f"{artifact}: the {kind} {name} is not in the manifest" for name in sorted(unknown)]
-
-
-def _precision_problems(artifact: str, precision: str, contents: Contents) -> list[str]:
-    # Shapes, indices and masks are integers and booleans in every precision; they are few and not judged as floats.
-    total = sum(contents.weight_bytes.values())
-    if not total:
-        return [f"{artifact} holds no weights"]
-    shares = {dtype: size / total for dtype, size in contents.weight_bytes.items()}
-    if precision in ("fp32", "fp16"):
-        claimed = {"fp32": "float32", "fp16": "float16"}[precision]
-        foreign = [dtype for dtype, share in shares.items() if dtype != claimed and share > MAX_FOREIGN]
-        return [_foreign(artifact, precision, contents, dtype, shares[dtype], claimed) for dtype in foreign]
-    problems = []
-    quantized = sum(share for dtype, share in shares.items() if _is_quantized(dtype, precision))
-    if quantized < MIN_QUANTIZED:
-        problems.append(
-            f"{artifact} claims {precision}, but only {quantized:.1%} of its weight bytes are quantized "
-            f"({_list(contents.weight_bytes)})"
-        )
-    if precision == "w8a8" and not _QUANTIZE_OPS & contents.op_types.keys():
-        problems.append(f"{artifact} claims w8a8, but no operator in it quantizes an activation")
-    return problems
-
-
-def _foreign(artifact: str, precision: str, contents: Contents, dtype: str, share: float, claimed: str) -> str:
-    largest = max((weight for weight in contents.weights if weight.dtype == dtype), key=lambda weight: weight.bytes)
-    return (
-        f"{artifact} claims {precision}, but {share:.1%} of its weight bytes are {dtype}, "
-        f"not {claimed}; the largest such tensor is {largest.name} ({largest.bytes:,} bytes)"
+    Args:
+        target: decides which operators are hazards.
+        contents: path -> contents, as `read_contents` returns it.
+        problems: what `claim_problems` and others found.
+    """
+    everything = merge(contents.values())
+    macs = {dtype or UNKNOWN: min(count, _MAX_MACS) for dtype, count in everything.macs.items()}
+    copies = _by_size(group for found in contents.values() for group in _duplicates(found.weights))
+    unused = _by_size((weight,) for weight in everything.weights if not weight.used)
+    hazards = _grouped(hazard for found in contents.values() for hazard in find_hazards(target, found))
+    return Audit(
+        ok=not problems,
+        weight_bytes=_counts(everything.weight_bytes),
+        op_types=_counts(everything.op_types),
+        problems=tuple(" ".join(problem.split())[:2000] for problem in problems),
+        activation_dtypes=_counts(everything.activation_dtypes),
+        macs=macs,
+        mac_shares={dtype: count / sum(macs.values()) for dtype, count in macs.items()},
+        largest=tuple(_entry(weight) for (weight,) in _by_size((w,) for w in everything.weights)[:MAX_LARGEST]),
+        duplicates=tuple(_duplicate(group) for group in copies[:MAX_LISTED]),
+        duplicate_bytes=_limited(sum(weight.bytes for group in copies for weight in group[1:])),
+        unused=tuple(_entry(weight) for (weight,) in unused[:MAX_LISTED]),
+        unused_count=len(unused),
+        unused_bytes=_limited(sum(weight.bytes for (weight,) in unused)),
+        hazards=tuple(hazards[:MAX_HAZARDS]),
+        hazard_count=sum(hazard.count for hazard in hazards),
     )
 
 
-def _is_quantized(dtype: str, precision: str) -> bool:
-    four_bits = dtype in ("int4", "uint4", "uint3", "uint2", "uint1", "int2")
-    return four_bits or (precision != "w4" and dtype in ("int8", "uint8"))
+Group = tuple[Weight, ...]
 
 
-def _list(weight_bytes: dict[str, int]) -> str:
-    return ", ".join(f"{dtype} {size:,}" for dtype, size in weight_bytes.items())
+def _by_size(groups: Iterable[Group]) -> list[Group]:
+    """The groups that hold the most bytes first."""
+    return sorted(groups, key=lambda group: -group[0].bytes * len(group))
+
+
+def _duplicates(weights: Iterable[Weight]) -> list[Group]:
+    """Weights of one dtype with the same bytes; small ones are equal by nature and have no digest."""
+    groups: dict[tuple[str, str], list[Weight]] = {}
+    for weight in weights:
+        if weight.digest and weight.bytes >= SMALLEST_DIGEST:
+            groups.setdefault((weight.dtype, weight.digest), []).append(weight)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def _grouped(found: Iterable[Found]) -> list[Hazard]:
+    """One entry for all operators of a type with the same hazard, named after the first; in the order of `KINDS`."""
+    counts: dict[tuple[str, str, str], int] = {}
+    names: dict[tuple[str, str, str], str] = {}
+    for hazard in found:
+        key = (hazard.kind, hazard.op, hazard.why)
+        counts[key] = counts.get(key, 0) + 1
+        names.setdefault(key, hazard.name)
+    ordered = sorted(counts, key=lambda key: (KINDS.index(key[0]), -counts[key]))
+    return [
+        Hazard(kind=key[0], op=_label(key[1]), name=_label(names[key]), why=_label(key[2]), count=counts[key])
+        for key in ordered
+    ]
+
+
+def _entry(weight: Weight) -> AuditWeight:
+    shape = tuple(_limited(side) for side in weight.shape[:16])
+    return AuditWeight(
+        name=_label(weight.name), dtype=weight.dtype or UNKNOWN, shape=shape, bytes=_limited(weight.bytes)
+    )
+
+
+def _duplicate(group: Group) -> Duplicate:
+    names = tuple(_label(weight.name) for weight in group[:MAX_NAMES])
+    return Duplicate(names=names, copies=len(group), bytes=_limited(group[0].bytes))
+
+
+def _counts(counts: Mapping[str, int]) -> dict[str, int]:
+    return {_label(name) or UNKNOWN: _limited(count) for name, count in list(counts.items())[:MAX_COUNTS]}
+
+
+def _limited(count: int) -> int:
+    return max(-1, min(count, 2**40))
+
+
+def _label(text: str) -> str:
+    """A name from the file as one short line; names in a file may be of any length."""
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"

@@ -61,7 +61,9 @@ RelativePath = Annotated[str, AfterValidator(check_relative)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(max_length=2000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Label = Annotated[str, Field(max_length=200)]
 Count = Annotated[int, Field(ge=0, le=2**40)]
+Macs = Annotated[int, Field(ge=0, le=2**53)]  # what every JSON reader holds exactly
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Real = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 Model = Annotated[ModelConfig, BeforeValidator(_known_model_fields)]
@@ -169,13 +171,51 @@ class Accuracy(Part):
     runtime: Text
 
 
+class AuditWeight(Part):
+    """A weight of the artifact, as stored."""
+
+    name: Label
+    dtype: Name
+    shape: Annotated[tuple[Annotated[int, Field(ge=-1, le=2**40)], ...], Field(max_length=16)]
+    bytes: Count
+
+
+class Duplicate(Part):
+    """Weights with the same bytes."""
+
+    names: Annotated[tuple[Label, ...], Field(max_length=8)]
+    copies: Count  # the first included; `names` may hold fewer
+    bytes: Count  # of one copy
+
+
+class Hazard(Part):
+    """Operators that an accelerator may refuse, so that the processor runs them, or that the file could do without."""
+
+    kind: Name
+    op: Label  # the type
+    name: Label  # of the first such operator
+    why: Text
+    count: Count = 1
+
+
 class Audit(Part):
-    """What is inside the artifact, read from the file alone."""
+    """What is inside the artifact, read from the file alone. Lists are cut to the largest; the counts are of all."""
 
     ok: bool
     weight_bytes: dict[Name, Count]
     op_types: dict[Text, Count] = {}
     problems: tuple[Text, ...] = ()
+    activation_dtypes: dict[Name, Count] = {}  # values that flow between operators
+    macs: dict[Name, Macs] = {}  # multiply-adds by the dtype that they are done in; "unknown": the file does not say
+    mac_shares: dict[Name, Share] = {}
+    largest: Annotated[tuple[AuditWeight, ...], Field(max_length=10)] = ()
+    duplicates: Annotated[tuple[Duplicate, ...], Field(max_length=20)] = ()
+    duplicate_bytes: Count = 0  # that sharing would save
+    unused: Annotated[tuple[AuditWeight, ...], Field(max_length=20)] = ()  # weights that no output depends on
+    unused_count: Count = 0
+    unused_bytes: Count = 0
+    hazards: Annotated[tuple[Hazard, ...], Field(max_length=50)] = ()
+    hazard_count: Count = 0  # operators, so at least as many as `hazards` has entries
 
 
 class Manifest(Part):

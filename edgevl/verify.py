@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from edgevl.audit import claim_problems, read_contents
+from edgevl.audit import audit_contents, claim_problems, read_contents
 from edgevl.bundle import Bundle
-from edgevl.contents import merge
 from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
@@ -117,8 +116,7 @@ class _Check:
         self.manifest: Manifest = bundle.manifest
         self.problems: list[str] = []
         self.notes: list[str] = []
-        self.weight_bytes: dict[str, int] = {}
-        self.op_types: dict[str, int] = {}
+        self.inside = Audit(ok=False, weight_bytes={})
         self.golden: GoldenReport | None = None
         self.parity: Parity | None = None
         self.accuracy: Accuracy | None = None
@@ -133,8 +131,7 @@ class _Check:
         except VerificationFailed as error:
             self.problems.append(str(error))
             return
-        everything = merge(contents.values())
-        self.weight_bytes, self.op_types = everything.weight_bytes, everything.op_types
+        self.inside = audit_contents(self.manifest.target, contents)
         self.problems += claim_problems(self.manifest, contents)
         self.problems += _shape_problems(self.manifest)
 
@@ -239,7 +236,7 @@ class _Check:
     def report(self) -> VerifyReport:
         manifest, problems = self.manifest, tuple(" ".join(problem.split())[:2000] for problem in self.problems)
         ok = not problems
-        audit = Audit(ok=ok, weight_bytes=self.weight_bytes, op_types=self.op_types, problems=problems)
+        audit = self.inside.model_copy(update={"ok": ok, "problems": problems})
         return VerifyReport(
             ok=ok,
             bundle=str(self.bundle.path),

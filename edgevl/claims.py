@@ -1,0 +1,173 @@
+"""What a precision claims of an artifact, and the sentences for a file that does not keep it. docs/audit.md explains.
+
+Weights that no output depends on prove nothing, so they count neither for nor against a claim.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edgevl.contents import Contents, Operation, Weight, bits_of
+from edgevl.manifest import Manifest, TensorSpec
+
+MAX_FOREIGN = 0.05  # share of the weight bytes that may have another dtype than the one claimed
+MIN_QUANTIZED = 0.5  # share of the weight bytes that must be quantized in w8, w4 and w8a8
+MIN_FLOAT_MACS = 0.9  # share of the multiply-adds that fp32 and fp16 do in what they claim
+MIN_INT8_MACS = 0.8  # share of the multiply-adds that w8a8 does in int8
+MAX_INT8_MACS = 0.2  # of w8 and w4, which claim integer weights and float arithmetic
+UNKNOWN = "unknown"
+_QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "quantize", "QUANTIZE"}
+_FLOATS = {"fp32": "float32", "fp16": "float16"}
+
+# Files that state the type of every value: a product whose type they hide keeps no claim. In the others, delegates hide
+# operators, and only what is known is judged.
+_EXPLICIT = {"onnx", "tensorrt", "coreml"}
+# Formats whose arithmetic in that precision is the runtime's choice: the claim is about the weights only.
+RUNTIME_DECIDES = {
+    ("litert", "fp16"): "XNNPACK and the GPU delegate unpack fp16 weights and compute in what the device does best",
+    ("litert", "w8"): "the kernels quantize float values to int8 as they run (dynamic range)",
+    ("litert", "w4"): "as w8",
+    ("executorch", "w8"): "XNNPACK takes integer weights with values that it quantizes as it runs",
+    ("executorch", "w4"): "as w8",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """The share of the multiply-adds that a precision does in `dtype`."""
+
+    dtype: str
+    least: float = 0.0
+    most: float = 1.0
+
+
+ARITHMETIC = {
+    "fp32": Arithmetic("float32", least=MIN_FLOAT_MACS),
+    "fp16": Arithmetic("float16", least=MIN_FLOAT_MACS),
+    "w8": Arithmetic("int8", most=MAX_INT8_MACS),
+    "w4": Arithmetic("int8", most=MAX_INT8_MACS),
+    "w8a8": Arithmetic("int8", least=MIN_INT8_MACS),
+}
+
+
+def claim_problems(manifest: Manifest, contents: Mapping[str, Contents]) -> list[str]:
+    """Sentences that say where the artifacts are not what the manifest claims; empty if they are."""
+    problems = []
+    for name, inputs, outputs in manifest.each_program():
+        found = contents[name]
+        problems += _precision_problems(name, manifest.target, manifest.precision, found)
+        problems += _interface_problems(name, "input", inputs, found.inputs)
+        problems += _interface_problems(name, "output", outputs, found.outputs)
+    return problems
+
+
+def _interface_problems(artifact: str, kind: str, claimed: Sequence[TensorSpec], found: Sequence[Any]) -> list[str]:
+    problems, shapes = [], dict(found)
+    for spec in claimed:
+        if spec.name not in shapes:
+            problems.append(f"{artifact}: the {kind} {spec.name} of the manifest is not in the artifact")
+        elif shapes[spec.name] != spec.shape:
+            problems.append(
+                f"{artifact}: the {kind} {spec.name} has shape {list(shapes[spec.name])}, "
+                f"the manifest says {list(spec.shape)}"
+            )
+    unknown = shapes.keys() - {spec.name for spec in claimed}
+    return problems + [f"{artifact}: the {kind} {name} is not in the manifest" for name in sorted(unknown)]
+
+
+def _precision_problems(artifact: str, target: str, precision: str, contents: Contents) -> list[str]:
+    """At most one sentence: what a file holds and what it multiplies in are two sides of the same false claim."""
+    problems = _weight_problems(artifact, precision, contents)
+    return (problems or _arithmetic_problems(artifact, target, precision, contents))[:1]
+
+
+def _weight_problems(artifact: str, precision: str, contents: Contents) -> list[str]:
+    # Shapes, indices and masks are integers and booleans in every precision; they are few and not judged as floats.
+    weights = [weight for weight in contents.weights if weight.used]
+    sizes: Counter[str] = Counter()
+    for weight in weights:
+        sizes[weight.dtype] += weight.bytes
+    total = sum(sizes.values())
+    if not total:
+        return [f"{artifact} holds no weights"]
+    if precision in _FLOATS:
+        claimed = _FLOATS[precision]
+        foreign = max((dtype for dtype in sizes if dtype != claimed), key=lambda dtype: sizes[dtype], default=claimed)
+        share = sizes[foreign] / total if foreign != claimed else 0
+        return [_foreign(artifact, precision, weights, foreign, share, claimed)] if share > MAX_FOREIGN else []
+    problems = []
+    quantized = sum(size for dtype, size in sizes.items() if _is_quantized(dtype, precision)) / total
+    if quantized < MIN_QUANTIZED:
+        wanted = "4 bits or fewer" if precision == "w4" else "8-bit integers"
+        other = _largest(weights, lambda weight: not _is_quantized(weight.dtype, precision))
+        problems.append(
+            f"{artifact} claims {precision}, but only {quantized:.1%} of its weight bytes are quantized to {wanted} "
+            f"({_list(sizes)}); the largest other tensor is {other.name} ({other.dtype}, {other.bytes:,} bytes)"
+        )
+    if precision == "w8a8" and not _quantizes_activations(contents):
+        problems.append(f"{artifact} claims w8a8, but no operator in it quantizes an activation")
+    return problems
+
+
+def _quantizes_activations(contents: Contents) -> bool:
+    """By an operator of its own, or because most values are 8-bit integers anyway (a LiteRT file of integers only)."""
+    values = contents.activation_dtypes
+    return bool(_QUANTIZE_OPS & contents.op_types.keys()) or (
+        values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2
+    )
+
+
+def _foreign(artifact: str, precision: str, weights: Sequence[Weight], dtype: str, share: float, claimed: str) -> str:
+    largest = _largest(weights, lambda weight: weight.dtype == dtype)
+    return (
+        f"{artifact} claims {precision}, but {share:.1%} of its weight bytes are {dtype}, "
+        f"not {claimed}; the largest such tensor is {largest.name} ({largest.bytes:,} bytes)"
+    )
+
+
+def _largest(weights: Sequence[Weight], wanted: Callable[[Weight], bool]) -> Weight:
+    return max(filter(wanted, weights), key=lambda weight: weight.bytes)
+
+
+def _is_quantized(dtype: str, precision: str) -> bool:
+    """w4 claims 4 bits or fewer; w8 and w8a8 claim 8-bit integers, and 4 bits would be another claim (w4)."""
+    if not dtype.startswith(("int", "uint")):
+        return False
+    return bits_of(dtype) <= 4 if precision == "w4" else 4 < bits_of(dtype) <= 8
+
+
+def _arithmetic_problems(artifact: str, target: str, precision: str, contents: Contents) -> list[str]:
+    if (target, precision) in RUNTIME_DECIDES:
+        return []
+    rule, macs = ARITHMETIC[precision], dict(contents.macs)
+    if target not in _EXPLICIT:
+        macs.pop("", None)
+    total = sum(macs.values())
+    if not total:
+        return []
+    share = macs.get(rule.dtype, 0) / total
+    if share < rule.least:
+        worst = _busiest(contents, lambda operation: operation.compute != rule.dtype)
+        says = f"only {share:.1%} of its multiply-adds are {rule.dtype} ({_shares(macs)})"
+        return [f"{artifact} claims {precision}, but {says}; the largest other operator is {worst}"]
+    if share > rule.most:
+        worst = _busiest(contents, lambda operation: operation.compute == rule.dtype)
+        says = f"{share:.1%} of its multiply-adds are {rule.dtype}, the arithmetic of w8a8"
+        return [f"{artifact} claims {precision}, integer weights alone, but {says}; the largest is {worst}"]
+    return []
+
+
+def _busiest(contents: Contents, wanted: Callable[[Operation], bool]) -> str:
+    operation = max(filter(wanted, contents.activations), key=lambda operation: operation.macs)
+    what = operation.compute or "of a type that the file does not say"
+    return f"{operation.type} {operation.name} ({what}, {operation.macs:,} multiply-adds)"
+
+
+def _shares(macs: dict[str, int]) -> str:
+    total = sum(macs.values())
+    return ", ".join(f"{dtype or UNKNOWN} {count / total:.1%}" for dtype, count in macs.items())
+
+
+def _list(sizes: Counter[str]) -> str:
+    return ", ".join(f"{dtype} {size:,}" for dtype, size in sizes.most_common())
