@@ -1,5 +1,7 @@
 """ML Programs that a test describes, saved exactly as described; and cases of single operators, many to a program."""
 
+import functools
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +15,20 @@ from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 Arrays = dict[str, np.ndarray]
 
 
+@functools.cache
+def coremltools() -> Any:
+    """Import coremltools, and take what is loaded by then out of the garbage collector's sight.
+
+    `ct.convert` collects garbage many times; with all of torch and coremltools in reach that is most of its time.
+    """
+    ct = import_coremltools("a test")
+    gc.freeze()
+    return ct
+
+
 def save_mil(path: Path, build: Callable[..., Any], inputs: Arrays, target: str = "iOS16", precision: str = "fp32"):
     """Save the program that `build(mb, **variables)` describes, untouched by coremltools' graph passes."""
-    ct = import_coremltools("a test")
+    ct = coremltools()
     from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import types
 

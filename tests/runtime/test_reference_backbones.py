@@ -7,12 +7,14 @@ The table of docs/coreml-reference.md is what the slow part prints:
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
 from timm.utils.model import reparameterize_model
+from torch._decomp import get_decompositions
 
 from edgevl.export.to_coreml import without_aliases
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
@@ -75,19 +77,24 @@ SLOW = [
 
 
 def seeded_model(network: Network) -> torch.nn.Module:
-    """Random weights with batch statistics that are not the trivial 0 and 1."""
+    """Random weights with what training would have seen to: batch statistics that fit, layer scales that are not 1e-6.
+
+    Without the statistics the activations of mobileone_s0 grow beyond half precision; a layer scale of 1e-6 has two
+    significant bits in half precision, and hides the layers behind it.
+    """
     torch.manual_seed(0)
+    create: Any = timm.create_model
     size = {"img_size": network.side} if network.img_size else {}
-    model = timm.create_model(network.name, pretrained=False, num_classes=50, **size).eval()
-    for module in model.modules():
-        if (
-            isinstance(module, torch.nn.BatchNorm2d)
-            and module.running_mean is not None
-            and module.running_var is not None
-        ):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return reparameterize_model(model) if network.fused else model
+    model = create(network.name, pretrained=False, num_classes=50, **size)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if 0 < parameter.abs().max() < 1e-3:
+                parameter.uniform_(0.05, 0.2)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+                module.momentum = 1.0
+        model.train()(torch.randn(4, 3, network.side, network.side))
+    return reparameterize_model(model.eval()) if network.fused else model.eval()
 
 
 def psnr(got: np.ndarray, expected: np.ndarray) -> float:
@@ -96,10 +103,11 @@ def psnr(got: np.ndarray, expected: np.ndarray) -> float:
 
 
 def save(program: torch.export.ExportedProgram, path: Path, precision: str) -> None:
+    """coremltools 9 has no `aten.addcmul` (convnextv2's response norm), so it is taken apart first."""
     ct = import_coremltools("a test")
     with quiet_coremltools():
         ct.convert(
-            without_aliases(program.run_decompositions({})),
+            without_aliases(program.run_decompositions(get_decompositions([torch.ops.aten.addcmul]))),
             minimum_deployment_target=ct.target.iOS16,
             compute_precision=getattr(ct.precision, precision),
             skip_model_load=True,
@@ -120,7 +128,7 @@ def test_backbone_agrees_with_torch(network: Network, tmp_path: Path) -> None:
         feeds = {program.inputs[0].name: x.numpy()}
         (got,) = program.predict(feeds).values()
         found[precision] = psnr(got, expected)
-        assert program.overflows(feeds) == []
+        assert program.find_fault(feeds) is None
     print(f"\n| {network} ({network.side} px) | {found['FLOAT32']:.0f} | {found['FLOAT16']:.0f} |")
     assert found["FLOAT32"] > 60.0
     assert found["FLOAT16"] > 40.0

@@ -18,12 +18,17 @@ def reordered(weight: torch.Tensor, order: list[int]) -> np.ndarray:
     return np.concatenate([weight.detach().numpy().reshape(len(order), HIDDEN, -1)[gate] for gate in order]).squeeze()
 
 
+def parameters(layer: torch.nn.RNNBase) -> dict[str, torch.Tensor]:
+    return dict(layer.named_parameters())
+
+
 LSTM_ORDER, GRU_ORDER = [0, 1, 3, 2], [0, 2, 1]  # torch: i f z o and r z n; MIL: i f o z and r o z
 
 
 def lstm_weights(layer: torch.nn.LSTM, suffix: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    bias = getattr(layer, f"bias_ih_l0{suffix}") + getattr(layer, f"bias_hh_l0{suffix}")
-    parts = (getattr(layer, f"weight_ih_l0{suffix}"), getattr(layer, f"weight_hh_l0{suffix}"), bias)
+    own = parameters(layer)
+    bias = own[f"bias_ih_l0{suffix}"] + own[f"bias_hh_l0{suffix}"]
+    parts = (own[f"weight_ih_l0{suffix}"], own[f"weight_hh_l0{suffix}"], bias)
     ih, hh, b = (reordered(part, LSTM_ORDER) for part in parts)
     return ih, hh, b
 
@@ -66,11 +71,12 @@ def test_lstm_is_torchs(run_mil, direction: str, every_step: bool) -> None:
 def test_gru_with_reset_after_is_torchs(run_mil, direction: str) -> None:
     layer = torch.nn.GRU(INPUT, HIDDEN)
     x, h, _ = start()
+    own = parameters(layer)
     params = {
-        "weight_ih": reordered(layer.weight_ih_l0, GRU_ORDER),
-        "weight_hh": reordered(layer.weight_hh_l0, GRU_ORDER),
-        "bias": reordered(layer.bias_hh_l0, GRU_ORDER),
-        "input_bias": reordered(layer.bias_ih_l0, GRU_ORDER),
+        "weight_ih": reordered(own["weight_ih_l0"], GRU_ORDER),
+        "weight_hh": reordered(own["weight_hh_l0"], GRU_ORDER),
+        "bias": reordered(own["bias_hh_l0"], GRU_ORDER),
+        "input_bias": reordered(own["bias_ih_l0"], GRU_ORDER),
     }
 
     def build(mb, x, h):
@@ -107,7 +113,8 @@ def test_gru_resets_the_state_before_its_product(run_mil) -> None:
 def test_rnn_is_torchs(run_mil, kind: str) -> None:
     layer = torch.nn.RNN(INPUT, HIDDEN, nonlinearity=kind)
     x, h, _ = start()
-    ih, hh, bias = arrays(layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0 + layer.bias_hh_l0)
+    own = parameters(layer)
+    ih, hh, bias = arrays(own["weight_ih_l0"], own["weight_hh_l0"], own["bias_ih_l0"] + own["bias_hh_l0"])
 
     def build(mb, x, h):
         return mb.rnn(x=x, initial_h=h, weight_ih=ih, weight_hh=hh, bias=bias, output_sequence=True, activation=kind)

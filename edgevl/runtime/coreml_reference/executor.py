@@ -71,7 +71,7 @@ class Executor:
         self._path, self._locations = package.path, package.locations
         self._operators = operators()
         self._round = precision != "fp32"
-        self._strict = _strict_kernels() if precision == "strict_fp16" else {}
+        self._strict = strict_kernels() if precision == "strict_fp16" else {}
         self._slots: dict[Any, int] = {}  # PyMIL variable -> slot
         self._values: list[Tensor | None] = [None]  # slot -> constant, or None where a step will write
         function = package.function
@@ -166,7 +166,8 @@ class Executor:
         return tuple(reversed(finished))
 
 
-def _strict_kernels() -> dict[str, Any]:
+def strict_kernels() -> dict[str, Any]:
+    """Return the builders of the operators that take more than one rounded step in strict half precision."""
     modules = [importlib.import_module(f"edgevl.runtime.coreml_reference.{name}") for name in _STRICT_MODULES]
     return dict(modules[0].STRICT)
 
