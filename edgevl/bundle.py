@@ -125,15 +125,20 @@ class Bundle:
         """Open the artifact, or both of a split bundle, in the target's runtime.
 
         Raises:
-            VerificationFailed: the runtime refuses the file.
+            VerificationFailed: the runtime refuses the file, or it takes and gives other arrays than the manifest says.
             MissingDependency, CannotRunHere: see `edgevl.runtime.session.open_session`.
         """
+        from edgevl.interface import interface_problems
         from edgevl.runtime.split_session import SplitSession
 
         if threads is not None and threads < 1:
             raise InputError(f"threads {threads} is not a positive number")
         opened = [self._open(name, threads) for name, _, _ in self.manifest.each_program()]
-        return opened[0] if len(opened) == 1 else SplitSession(*opened)
+        session = opened[0] if len(opened) == 1 else SplitSession(*opened)
+        problems = interface_problems(self.manifest, session)
+        if problems:
+            raise VerificationFailed("; ".join(problems))
+        return session
 
     def _open(self, artifact: str, threads: int | None) -> Any:
         from edgevl.runtime.session import CannotRunHere, open_session

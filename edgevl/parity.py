@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from edgevl.bundle import Bundle, sha256_file
+from edgevl.config import ModelConfig
 from edgevl.errors import InputError
-from edgevl.manifest import Parity, parse_json, read_text
+from edgevl.manifest import MANIFEST, Parity, parse_json, read_text
 
 MAX_PSNR = 300.0  # reported for logits that are equal, where the ratio is infinite
 _LARGEST = 1e12  # what the manifest can hold
@@ -47,12 +48,18 @@ def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference
 
 
 def source_problems(bundle: Bundle, reference: Reference) -> list[str]:
-    """Labels and tokenizer must be those of the checkpoint: with others, right logits become wrong answers."""
+    """Labels and tokenizer must be those of the checkpoint: with others, right logits become wrong answers.
+
+    So must the configuration, which an app may show and which says how pixels are normalized inside.
+    """
     from edgevl.checkpoint import EMBEDDED
 
     if not reference.found:
         return []
     problems = []
+    config = (reference.path or EMBEDDED) / "config.json"
+    if config.is_file() and ModelConfig.from_file(config) != bundle.manifest.model:
+        problems.append(f"{MANIFEST}: model is not the config.json of {bundle.manifest.provenance.checkpoint}")
     for name in (bundle.manifest.labels.file, bundle.manifest.tokenizer.file):
         source = (reference.path or EMBEDDED) / Path(name).name
         if source.is_file() and json.loads(source.read_text("utf-8")) != parse_json(read_text(bundle.file(name)), name):
