@@ -31,6 +31,10 @@ def conventional(manifest: Manifest) -> dict[str, tuple[TensorSpec, ...]]:
 
 def interface_problems(manifest: Manifest, session: Any) -> list[str]:
     """Sentences that say where the manifest breaks the conventions, or else the opened artifact the manifest."""
+    for name in ("name", "task"):
+        said, model = getattr(manifest, name), getattr(manifest.model, name)
+        if said != model:
+            return [f"{MANIFEST}: {name} is {said}, but model.{name} is {model}"]
     if manifest.task != "vqa":
         return []
     return _broken(manifest) or _kept(manifest, session)
