@@ -54,7 +54,7 @@ def _load(path: Path, threads: int | None) -> Any:
     ort.disable_telemetry_events()  # on by default in Windows builds; a verifier has nothing to report to anyone
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # an error comes as an exception; a warning is the exporter's business, not the user's
+    options.log_severity_level = 4  # an error comes as an exception; a warning is for the exporter, not for the user
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
