@@ -3,6 +3,7 @@
 A claim is checked against it: a file that says fp16 and holds fp32 weights fails, whatever its manifest says.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ __all__ = ["InspectReport", "audit_contents", "claim_problems", "inspect_bundle"
 
 MAX_HAZARDS, MAX_LISTED, MAX_LARGEST, MAX_NAMES = 50, 20, 10, 8  # as `Audit` of the manifest allows
 MAX_COUNTS = 500  # entries of a histogram
-_MAX_MACS, _MAX_LABEL = 2**53, 200
+_MAX_COUNT, _MAX_MACS, _MAX_LABEL = 2**40, 2**53, 200
+_DTYPE = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 class InspectReport(BaseModel):
@@ -112,16 +114,16 @@ def audit_contents(target: str, contents: Mapping[str, Contents], problems: Sequ
         problems: what `claim_problems` and others found.
     """
     everything = merge(contents.values())
-    macs = {dtype or UNKNOWN: min(count, _MAX_MACS) for dtype, count in everything.macs.items()}
+    macs = _by_dtype(everything.macs, _MAX_MACS)
     copies = _by_size(group for found in contents.values() for group in _duplicates(found.weights))
     unused = _by_size((weight,) for weight in everything.weights if not weight.used)
     hazards = _grouped(hazard for found in contents.values() for hazard in find_hazards(target, found))
     return Audit(
         ok=not problems,
-        weight_bytes=_counts(everything.weight_bytes),
+        weight_bytes=_by_dtype(everything.weight_bytes, _MAX_COUNT),
         op_types=_counts(everything.op_types),
         problems=tuple(" ".join(problem.split())[:2000] for problem in problems),
-        activation_dtypes=_counts(everything.activation_dtypes),
+        activation_dtypes=_by_dtype(everything.activation_dtypes, _MAX_COUNT),
         macs=macs,
         mac_shares={dtype: count / sum(macs.values()) for dtype, count in macs.items()},
         largest=tuple(_entry(weight) for (weight,) in _by_size((w,) for w in everything.weights)[:MAX_LARGEST]),
@@ -168,10 +170,8 @@ def _grouped(found: Iterable[Found]) -> list[Hazard]:
 
 
 def _entry(weight: Weight) -> AuditWeight:
-    shape = tuple(_limited(side) for side in weight.shape[:16])
-    return AuditWeight(
-        name=_label(weight.name), dtype=weight.dtype or UNKNOWN, shape=shape, bytes=_limited(weight.bytes)
-    )
+    shape = tuple(max(-1, min(side, _MAX_COUNT)) for side in weight.shape[:16])
+    return AuditWeight(name=_label(weight.name), dtype=_dtype(weight.dtype), shape=shape, bytes=_limited(weight.bytes))
 
 
 def _duplicate(group: Group) -> Duplicate:
@@ -183,8 +183,19 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int]:
     return {_label(name) or UNKNOWN: _limited(count) for name, count in list(counts.items())[:MAX_COUNTS]}
 
 
+def _by_dtype(counts: Mapping[str, int], most: int) -> dict[str, int]:
+    result: dict[str, int] = {}
+    for dtype, count in counts.items():
+        result[_dtype(dtype)] = min(most, result.get(_dtype(dtype), 0) + max(0, count))
+    return result
+
+
+def _dtype(name: str) -> str:
+    return name if _DTYPE.fullmatch(name) else UNKNOWN
+
+
 def _limited(count: int) -> int:
-    return max(-1, min(count, 2**40))
+    return max(0, min(count, _MAX_COUNT))
 
 
 def _label(text: str) -> str:

@@ -1,10 +1,13 @@
 """Reports as text for a terminal. Each function takes the plain data that `--json` prints."""
 
+import re
+import textwrap
 from typing import Any
 
 from rich.markup import escape
 
 from edgevl.cli import console
+from edgevl.cli.show_audit import audit_lines, hazard_lines, hazard_summary, size
 
 Data = dict[str, Any]
 
@@ -16,9 +19,10 @@ def verify(data: Data) -> None:
         "runtime": data["runtime"],
         "parity": _parity(data["parity"]),
         "accuracy": _accuracy(data["accuracy"]),
-        "weights": _bytes_by_type(data["audit"]["weight_bytes"]),
         "golden": _golden(data["golden"]),
     }
+    if data["audit"]["weight_bytes"]:  # else it could not be read, and a problem says why
+        lines |= audit_lines(data["audit"]) | {"hazards": hazard_summary(data["audit"])}
     _lines(lines)
     kinds = (data["accuracy"] or {}).get("per_kind") or {}
     if kinds:
@@ -37,10 +41,10 @@ def inspect(data: Data) -> None:
     console.markup(f"[bold]{escape(data['bundle'])}[/bold]  {data['name']}, {data['task']}, {data['license']}")
     lines = {
         "target": f"{data['target']} {data['precision']}",
-        "size": f"{_size(data['bytes'])} in {len(data['files'])} files",
-        "weights": _bytes_by_type(data["weight_bytes"]),
+        "size": f"{size(data['bytes'])} in {len(data['files'])} files",
         "inputs": ", ".join(_tensor(spec) for spec in data["inputs"]),
         "outputs": ", ".join(_tensor(spec) for spec in data["outputs"]),
+        **audit_lines(data["audit"]),
         "operators": ", ".join(f"{name} {count}" for name, count in _by_count(data["op_types"])[:12]),
         "checkpoint": data["checkpoint"],
         "versions": ", ".join(f"{name} {version}" for name, version in data["versions"].items()),
@@ -51,8 +55,19 @@ def inspect(data: Data) -> None:
     rows = [[w["name"], w["dtype"], "x".join(map(str, w["shape"])), f"{w['bytes']:,}"] for w in data["largest"]]
     console.result("")
     console.result(console.table("Largest weights", ["name", "type", "shape", "bytes"], rows))
+    _hazards(data["audit"])
     for problem in data["problems"]:
         console.markup(f"[red]problem[/red]  {escape(problem)}")
+
+
+def _hazards(audit: Data) -> None:
+    lines = hazard_lines(audit)
+    if not lines:
+        return
+    console.markup("\n[bold]What an accelerator may refuse, or nothing needs[/bold] (warnings)")
+    width = max(len(kind) for kind, _ in lines) + 2
+    for kind, text in lines:
+        _line(kind, text, width)
 
 
 def bench(data: Data) -> None:
@@ -81,6 +96,9 @@ def doctor(data: Data) -> None:
     console.result(f"EdgeVL {data['edgevl']}, Python {machine['python']}, {machine['os']}")
     memory = f"{machine['memory_gb']:.1f} GiB of memory, accelerator: {machine['accelerator'] or 'none'}"
     console.result(f"{machine['cpu']}, {machine['cores']} cores, {memory}\n")
+    if jetson := machine["jetson"]:
+        versions = f"L4T {jetson['l4t']}, JetPack {jetson['jetpack']}, TensorRT {jetson['tensorrt']}"
+        console.result(f"{jetson['board']}: {versions}\n{jetson['advice']}\n")
     rows = [[t["name"], *(_yes(t[key]) for key in ("export", "run", "verify")), t["note"]] for t in data["targets"]]
     console.result(console.table("Targets", ["target", "export", "run", "verify", "how, or what is missing"], rows))
     rows = [[p["name"], p["version"] or "missing", p["fix"]] for p in data["packages"]]
@@ -100,7 +118,18 @@ def prediction(answer: str, scores: list[tuple[str, float]]) -> None:
 def _lines(lines: dict[str, str]) -> None:
     width = max(map(len, lines)) + 2
     for name, text in lines.items():
-        console.markup(f"[dim]{name:<{width}}[/dim]{escape(text)}")
+        _line(name, text, width)
+
+
+def _line(label: str, text: str, width: int) -> None:
+    """A label and a text; on a terminal a long text goes on below itself, in a pipe it stays one line."""
+    terminal = console.out()
+    room = max(20, terminal.width - width) if terminal.is_terminal else max(1, len(text))
+    glued = re.sub(r"(?<=\w) (?=\d)", "\N{NO-BREAK SPACE}", text)  # a name and its number stay on one line
+    parts = textwrap.wrap(glued, room, break_long_words=False, break_on_hyphens=False) or [""]
+    for index, part in enumerate(parts):
+        part = part.replace("\N{NO-BREAK SPACE}", " ")
+        console.markup(f"[dim]{'' if index else label:<{width}}[/dim]{escape(part)}")
 
 
 def _parity(parity: Data | None) -> str:
@@ -141,19 +170,8 @@ def _tensor(spec: Data) -> str:
     return f"{spec['name']} {spec['dtype']} [{', '.join(map(str, spec['shape']))}]"
 
 
-def _bytes_by_type(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{name} {_size(count)}" for name, count in _by_count(sizes)) or "none"
-
-
 def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: -item[1])
-
-
-def _size(count: int) -> str:
-    for unit, factor in (("MB", 10**6), ("kB", 10**3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} B"
 
 
 def _percent(share: float | None) -> str:

@@ -61,6 +61,8 @@ def _weight(name: str, tensor: Any, folder: Path, live: set[str]) -> Weight:
     import onnx
 
     dtype, shape = dtype_name(tensor.data_type), tuple(tensor.dims)
+    if any(side < 0 for side in shape):
+        raise VerificationFailed(f"tensor {tensor.name} has a side of {min(shape)}")
     needed = math.ceil(math.prod(shape) * bits_of(dtype) / 8)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         stored, mark = _external(tensor, folder, needed)

@@ -12,6 +12,7 @@ from edgevl.bench.machine import describe_machine
 from edgevl.bench.schema import BenchReport, Flag, Machine
 from edgevl.bundle import write_atomically
 from edgevl.errors import InputError
+from edgevl.manifest import Hazard
 from edgevl.report.figures import format_ms, latency_plot, thumbnail_uri
 from edgevl.report.fill import accuracy_from_bundle, artifact_from_bundle, derive_verdict, format_factor
 from edgevl.report.sections import Accuracy, Artifact, Example, KindAccuracy, Point, Verdict
@@ -106,6 +107,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(ms=format_ms, factor=format_factor, percent=_percent, size=_size)
+    environment.filters.update(bytes=_bytes, magnitude=_magnitude, shares=_shares, reasons=_reasons)
     return environment
 
 
@@ -136,6 +138,37 @@ def _percent(share: float | None) -> str:
 
 def _size(count: int | None) -> str:
     return "not measured" if count is None else f"{count / 1e6:.2f} MB"
+
+
+def _bytes(count: int) -> str:
+    """In the unit that leaves one to three digits before the point."""
+    return _scaled(count, ((10**6, "MB"), (10**3, "kB")), "B")
+
+
+def _magnitude(count: int) -> str:
+    return _scaled(count, ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")), "")
+
+
+def _scaled(count: int, units: Sequence[tuple[int, str]], smallest: str) -> str:
+    for factor, unit in units:
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} {smallest}".strip()
+
+
+def _shares(counts: dict[str, int]) -> list[tuple[str, int, float]]:
+    """(name, count, share of all), the largest first."""
+    total = max(1, sum(counts.values()))
+    return [(name, count, count / total) for name, count in sorted(counts.items(), key=lambda item: -item[1])]
+
+
+def _reasons(hazards: Sequence[Hazard]) -> list[tuple[str, str]]:
+    """(why, "Gather 2, Not"): one line for each reason."""
+    operators: dict[str, list[str]] = {}
+    for hazard in hazards:
+        count = f" {hazard.count:,}" if hazard.count > 1 else ""
+        operators.setdefault(hazard.why, []).append(hazard.op + count)
+    return [(why, ", ".join(names)) for why, names in operators.items()]
 
 
 def _is_on_scenes(artifacts: Sequence[Artifact], accuracy: Accuracy | None) -> bool:

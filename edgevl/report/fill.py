@@ -43,6 +43,7 @@ def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = Non
         samples=accuracy.samples if accuracy else None,
         data=accuracy.data if accuracy else None,
         problems=tuple(audit.problems) if audit else (),
+        audit=audit if audit and audit.weight_bytes else None,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from edgevl.manifest import Audit
+
 Picture = Image.Image | np.ndarray | bytes  # uint8 [H, W, 3] RGB, or the bytes of an image file
 
 
@@ -62,6 +64,7 @@ class Artifact:
     samples: int | None = None
     data: str | None = None  # data spec, such as scenes:test
     problems: Sequence[str] = ()
+    audit: Audit | None = None  # what is inside the file
 
 
 @dataclasses.dataclass(frozen=True)
