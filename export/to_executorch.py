@@ -1,1 +1,146 @@
-"""Write a program for ExecuTorch: a `.pte` file."""
+"""Write a program for ExecuTorch: a `.pte` file, run by XNNPACK on the CPU or by Core ML on Apple's devices."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from edgevl.contents.executorch_program import INPUT_NAMES, OUTPUT_NAMES
+from edgevl.errors import EdgeVLError, unknown_name
+from edgevl.export.program import program_inputs, program_outputs
+from edgevl.export.registry import Option, register_exporter
+from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
+
+DELEGATES = ("xnnpack", "coreml")
+PRECISIONS = ("fp32",)
+_PURPOSE = "export to ExecuTorch"
+
+
+@register_exporter(
+    "executorch",
+    artifact="model.pte",
+    adapter="raw",
+    precisions=PRECISIONS,
+    aliases=("pte", "et"),
+    options={"delegate": Option(DELEGATES, "xnnpack")},
+)
+def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp32", delegate: str = "xnnpack") -> None:
+    """Write `program` to `path`, weights inside. The same weights give the same bytes; `program` is not changed.
+
+    Beside `forward`, the file has two methods that return a constant text: `input_names` ("image,input_ids") and
+    `output_names` ("logits"). A `.pte` has no other names for them.
+
+    Args:
+        precision: `fp32`.
+        delegate: `xnnpack` (any CPU), or `coreml` (Apple's devices; the file cannot be run elsewhere).
+    Raises:
+        InputError: an unknown precision or delegate.
+        MissingDependency: executorch, or for the delegate `coreml` coremltools, is not installed.
+        EdgeVLError: ExecuTorch or the delegate cannot take the program, or the file cannot be written.
+    """
+    if precision not in PRECISIONS:
+        raise unknown_name("ExecuTorch precision", precision, PRECISIONS)
+    if delegate not in DELEGATES:
+        raise unknown_name("delegate", delegate, DELEGATES)
+    content = to_pte(program, delegate)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise EdgeVLError(f"cannot write {path}: {error.strerror}") from error
+
+
+def to_pte(program: ExportedProgram, delegate: str = "xnnpack") -> bytes:
+    """Lower to the bytes of a `.pte`. Raises as `write_executorch` does."""
+    exir = import_executorch("executorch.exir", _PURPOSE)
+    names = {
+        INPUT_NAMES: ",".join(spec.name for spec in program_inputs(program)),
+        OUTPUT_NAMES: ",".join(spec.name for spec in program_outputs(program)),
+    }
+    lower = _lower_coreml if delegate == "coreml" else _lower_xnnpack
+    try:
+        with quiet_executorch():
+            return bytes(lower(exir, program, names).to_executorch().buffer)
+    except EdgeVLError:
+        raise
+    except Exception as error:  # exir, torch and the delegates each raise types of their own
+        raise EdgeVLError(f"ExecuTorch cannot lower this model to {delegate} ({_line(error)})") from error
+
+
+def _lower_xnnpack(exir: Any, program: ExportedProgram, names: dict[str, str]) -> Any:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    return exir.to_edge_transform_and_lower(
+        program,
+        transform_passes=[without_identities],
+        partitioner=[XnnpackPartitioner()],
+        constant_methods=names,
+    )
+
+
+def _lower_coreml(exir: Any, program: ExportedProgram, names: dict[str, str]) -> Any:
+    from edgevl.export.executorch_coreml import coreml_partitioner, reproducible_coreml
+
+    with reproducible_coreml():
+        return exir.to_edge_transform_and_lower(
+            program,
+            transform_passes=[without_identities],
+            partitioner=[coreml_partitioner()],
+            constant_methods=names,
+        )
+
+
+def without_identities(module: torch.fx.GraphModule) -> Any:
+    """A pass over edge operators: remove those that return their argument, and ceilings that have nothing to round up.
+
+    `matmul` decomposes to `expand` and `bmm` whether or not anything expands, and XNNPACK takes no `expand`: each would
+    be a copy and a border between two delegates. Nor does it take `avg_pool2d` with `ceil_mode`, which changes nothing
+    where the windows fill the picture exactly.
+    """
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    for node in list(module.graph.nodes):
+        name = getattr(node.target, "__name__", "")
+        if name in ("aten.expand_copy.default", "aten.alias_copy.default") and _is_identity(node):
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+        elif name == "aten.avg_pool2d.default" and _fills(node):
+            node.args = (*node.args[:4], False, *node.args[5:])
+    module.recompile()
+    return PassResult(module, True)
+
+
+def _is_identity(node: torch.fx.Node) -> bool:
+    source = node.args[0]
+    if not isinstance(source, torch.fx.Node) or (source.op == "placeholder" and _is_output(node)):
+        return False
+    before, after = source.meta["val"], node.meta["val"]
+    return before.shape == after.shape and before.dtype == after.dtype
+
+
+def _is_output(node: torch.fx.Node) -> bool:
+    return any(user.op == "output" for user in node.users)
+
+
+def _fills(node: torch.fx.Node) -> bool:
+    """Does `avg_pool2d` with `ceil_mode` cover its input exactly, so that there is nothing to round up?"""
+    if len(node.args) < 5 or not node.args[4]:
+        return False
+    source, *windows = node.args[:4]
+    assert isinstance(source, torch.fx.Node), "an edge operator takes its input first"
+    kernel, stride, padding = (_pair(sides) for sides in windows)
+    stride = stride or kernel
+    sides = source.meta["val"].shape[-2:]
+    return all((side + 2 * p - k) % s == 0 for side, k, s, p in zip(sides, kernel, stride, padding))
+
+
+def _pair(sides: Any) -> list[int]:
+    """[height, width] of an argument that may be one number for both."""
+    sides = [sides] if isinstance(sides, int) else list(sides)
+    return sides * 2 if len(sides) == 1 else sides
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error that says something, at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -1,1 +1,160 @@
-"""Run a executorch artifact."""
+"""Run an ExecuTorch program with ExecuTorch's own runtime: XNNPACK on the CPU, or Core ML on macOS."""
+
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgevl.contents.executorch_program import METHOD, PteProgram, Tensor
+from edgevl.contents.xnnpack_graph import BACKEND, XnnpackGraph
+from edgevl.errors import EdgeVLError
+from edgevl.runtime.executorch_arguments import check_arguments
+from edgevl.runtime.executorch_quiet import captured_log, import_executorch, quiet_executorch
+from edgevl.runtime.session import Arrays, CannotRunHere, Session, TensorSpec, check_feeds, sessions
+
+_PURPOSE = "running an ExecuTorch program"
+# Not `portable_lib`, which offers the same names: it imports all of `executorch.exir`, seconds, for one warning.
+_BINDINGS = "executorch.extension.pybindings._C"
+_BACKENDS = {BACKEND: "XNNPACK, CPU", "CoreMLBackend": "Core ML"}
+
+
+class ExecutorchSession:
+    """An ExecuTorch program loaded once. Its delegates must be registered in the ExecuTorch that is installed.
+
+    ExecuTorch has one pool of threads for the whole process and XNNPACK keeps a pointer to it, so a session that wants
+    another number of threads unloads the others; they load again when they run.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None):
+        """Load `path`.
+
+        The file is taken apart and checked first: XNNPACK trusts the numbers in its graphs.
+
+        Args:
+            threads: of ExecuTorch's pool; `None` is its default, the cores of the machine.
+        Raises:
+            MissingDependency: executorch is not installed.
+            CannotRunHere: the program needs a delegate that this ExecuTorch has not.
+            EdgeVLError: the file is truncated or damaged, or ExecuTorch cannot run it.
+        """
+        self.path, self.threads = Path(path), threads
+        self._program = self._checked()
+        self.inputs = tuple(_spec(name, tensor) for name, tensor in self._program.inputs)
+        self.outputs = tuple(_spec(name, tensor) for name, tensor in self._program.outputs)
+        backends = sorted({delegate.backend for delegate in self._program.forward.delegates})
+        self._native = _import_runtime()
+        self._require(backends)
+        self._require_operators()
+        self.runtime = f"ExecuTorch ({', '.join(_BACKENDS.get(name, name) for name in backends) or 'portable, CPU'})"
+        self._loaded: Any = None  # the program and its method; the runtime points into the first from the second
+        self._load()
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        check_feeds(self.inputs, feeds)
+        if self._loaded is None or not _pool.fits(self.threads):
+            self._load()
+        assert self._loaded is not None, "loaded just above"
+        arrays = [np.require(feeds[spec.name], requirements=["C", "W"]) for spec in self.inputs]
+        try:
+            outputs = self._loaded[1]([torch.from_numpy(array) for array in arrays])
+        except RuntimeError as error:
+            raise EdgeVLError(f"{self.path} fails when it runs: {error}") from error
+        return {spec.name: tensor.numpy() for spec, tensor in zip(self.outputs, outputs)}
+
+    def unload(self) -> None:
+        """Free what the runtime holds; the next run loads it again."""
+        self._loaded = None
+
+    def _load(self) -> None:
+        _pool.resize(self._native, self.threads)
+        with captured_log() as log:
+            try:
+                program = self._native._load_program_from_buffer(
+                    self._program.data, program_verification=self._native.Verification.InternalConsistency
+                )
+                self._loaded = (program, program.load_method(METHOD))
+            except RuntimeError as error:
+                failure = error
+            else:
+                failure = None
+        if failure:
+            lines = [line.split("] ", 1)[-1] for line in log.getvalue().splitlines() if line.strip()]
+            raise self._refused(lines[-1] if lines else str(failure)) from failure
+        _pool.users.add(self)
+
+    def _checked(self) -> PteProgram:
+        try:
+            program = PteProgram.load(self.path)
+            for method in program.methods.values():
+                check_arguments(method)
+            for delegate in program.forward.delegates:
+                if delegate.backend == BACKEND:
+                    XnnpackGraph(delegate.payload, program.named_data)
+        except (EdgeVLError, OSError) as error:
+            raise self._refused(str(error)) from error
+        return program
+
+    def _refused(self, reason: str) -> EdgeVLError:
+        return EdgeVLError(
+            f"{self.path} cannot be loaded by ExecuTorch ({reason}). If it is truncated or was changed, export it again"
+        )
+
+    def _require(self, backends: list[str]) -> None:
+        registered = self._native._get_registered_backend_names()
+        missing = [name for name in backends if name not in registered]
+        if missing:
+            where = "macOS or iOS" if "CoreMLBackend" in missing else "a build of ExecuTorch that has it"
+            raise CannotRunHere(
+                f"the program needs the delegate {', '.join(missing)}, which runs on {where}; "
+                f"this ExecuTorch has {', '.join(sorted(registered)) or 'none'}"
+            )
+
+    def _require_operators(self) -> None:
+        known = set(self._native._get_operator_names())
+        for call in self._program.forward.calls:
+            if call.operator and call.operator not in known:
+                raise self._refused(f"it has no operator {call.operator!a}")
+
+
+class _ThreadPool:
+    """ExecuTorch's pool of threads: one for the process."""
+
+    def __init__(self) -> None:
+        self.users: weakref.WeakSet[ExecutorchSession] = weakref.WeakSet()  # whose methods point to the pool
+        self.default = self.size = 0  # 0: not asked yet
+
+    def fits(self, threads: int | None) -> bool:
+        return self.size == (threads or self.default)
+
+    def resize(self, native: Any, threads: int | None) -> None:
+        """Give the pool `threads` threads (None: as many as it began with). Who points to the old one is unloaded."""
+        if not self.size:
+            with captured_log():  # how it counts the cores
+                self.default = self.size = native._threadpool_get_thread_count()
+        if not self.fits(threads):
+            for session in list(self.users):
+                session.unload()
+            self.users.clear()
+            self.size = threads or self.default
+            with captured_log():
+                native._unsafe_reset_threadpool(self.size)
+
+
+_pool = _ThreadPool()
+
+
+@sessions.register("executorch")
+def open_executorch(path: Path, threads: int | None = None) -> Session:
+    return ExecutorchSession(path, threads)
+
+
+def _import_runtime() -> Any:
+    with quiet_executorch(), captured_log():  # loading the library starts the pool, which logs
+        return import_executorch(_BINDINGS, _PURPOSE)
+
+
+def _spec(name: str, tensor: Tensor) -> TensorSpec:
+    return TensorSpec(name, tensor.dtype, tensor.shape)
