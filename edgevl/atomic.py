@@ -39,12 +39,12 @@ def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
         _replace(temporary, destination, parent / f".{destination.name}.old-{mark}")
     except Exception as error:
         explained = _explain(error, parent)
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         if explained is error:
             raise
         raise explained from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # KeyboardInterrupt and SystemExit too
+        _remove(temporary)  # KeyboardInterrupt and SystemExit too
 
 
 def _make(temporary: Path) -> None:
@@ -99,15 +99,22 @@ def _replace(temporary: Path, destination: Path, aside: Path) -> None:
         except BaseException:
             aside.rename(destination)
             raise
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
     _fsync(destination.parent)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its manifest first: killed on the way, it leaves nothing that loads as a bundle."""
+    with contextlib.suppress(OSError):
+        (folder / MANIFEST).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_stale(parent: Path, name: str) -> None:
     """Remove what killed runs left behind for this destination, a day old or more (a younger one may be at work)."""
     for leftover in parent.glob(f".{name}.tmp-*"):
         if _is_stale(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
