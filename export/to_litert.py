@@ -16,6 +16,7 @@ from edgevl.export.litert_model import halve_weights, quantize_weights, rename_t
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
 from edgevl.runtime.litert_file import LiteModel, import_schema, parse_model
+from edgevl.runtime.litert_quiet import quiet_stderr
 
 _CONVERT = {"fp32": lambda model: model, "fp16": halve_weights, "w8": quantize_weights}
 PRECISIONS = tuple(_CONVERT)
@@ -28,8 +29,9 @@ def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") 
     """Write `program` to `path`. The same weights give the same bytes; `program` stays as it is.
 
     Args:
-        precision: `fp32`; `fp16` (weights in float16, arithmetic as the runtime does it: float32 on a CPU); or `w8` (int8
-            weights with a scale for each output channel, arithmetic in float32).
+        precision: `fp32`; `fp16` (weights in float16, arithmetic as the runtime does it: float32 on a CPU); or `w8`
+            (int8 weights with a scale for each output channel; values between operators stay float32, and a kernel that
+            can multiply in int8 quantizes its input as it comes).
     Raises:
         InputError: an unknown precision, or a weight that float16 cannot hold.
         MissingDependency: litert-torch is not installed.
@@ -37,8 +39,7 @@ def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") 
     """
     if precision not in PRECISIONS:
         raise unknown_name("LiteRT precision", precision, PRECISIONS)
-    with quiet_converter():
-        content = to_bytes(_CONVERT[precision](to_litert(program)))
+    content = serialize(to_litert(program), precision)
     try:
         path.write_bytes(content)
     except OSError as error:
@@ -54,7 +55,15 @@ def to_litert(program: ExportedProgram) -> LiteModel:
         except ImportError as error:
             raise MissingDependency("litert-torch", "litert", "export to LiteRT") from error
         converted = litert_torch.convert(Named(program), sample_kwargs=_zeros(program))
-        return rename_tensors(parse_model(converted.model_content(), "the converted model", schema))
+        with quiet_stderr():
+            content = converted.model_content()
+    return rename_tensors(parse_model(content, "the converted model", schema))
+
+
+def serialize(model: LiteModel, precision: str) -> bytes:
+    """The file of a converted model in one of `PRECISIONS`. It may change `model`."""
+    with quiet_converter():
+        return to_bytes(_CONVERT[precision](model))
 
 
 class Named(nn.Module):
@@ -80,8 +89,7 @@ def _zeros(program: ExportedProgram) -> dict[str, Tensor]:
 
 
 _QUIET = {
-    "TF_CPP_MIN_LOG_LEVEL": "2",  # the C++ half logs its count of multiply-adds
-    "TF_ENABLE_ONEDNN_OPTS": "0",  # or it logs that oneDNN is on; off, folded constants are the same on every CPU
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # or its C++ half logs that oneDNN is on, which plays no part in a conversion
     "LITERT_TORCH_SHOW_PROGRESS": "n",  # or a line for each of its steps
     "LITERT_TORCH_SILENCE_TORCH_LOGS": "n",  # or it changes torch's loggers for good
 }

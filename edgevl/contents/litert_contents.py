@@ -96,8 +96,8 @@ def _multiply_adds(kind: str, operator: Any, operands: list[Any], result: tuple[
 def _compute(source: str, weight: str) -> str:
     """The dtype in which a kernel multiplies.
 
-    Float values and integer weights are "dynamic range": the kernel quantizes the values to int8 when it runs, and widens
-    int4 weights to that.
+    Float values and integer weights are "dynamic range": the kernel quantizes the values to int8 when it runs, and
+    widens int4 weights to that.
     """
     if source.startswith("float") and not weight.startswith("float"):
         return "int8"

@@ -64,7 +64,9 @@ def parse_model(content: bytes, name: str, schema: ModuleType) -> "LiteModel":
     except VerificationFailed:
         raise
     except Exception as error:  # a damaged offset leads anywhere: struct.error, IndexError, UnicodeDecodeError ...
-        raise VerificationFailed(f"{name} is truncated or was changed: {type(error).__name__} while reading it") from error
+        raise VerificationFailed(
+            f"{name} is truncated or was changed: {type(error).__name__} while reading it"
+        ) from error
     return model
 
 

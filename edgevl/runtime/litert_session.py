@@ -1,15 +1,14 @@
 """Run a `.tflite` file with LiteRT's interpreter on the CPU."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgevl.errors import EdgeVLError, MissingDependency, VerificationFailed
+from edgevl.errors import EdgeVLError, MissingDependency
 from edgevl.runtime.litert_file import LiteModel, read_model, tensor_shape
+from edgevl.runtime.litert_quiet import quiet_stderr
 from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
 
 _PURPOSE = "running a LiteRT file"
@@ -73,7 +72,7 @@ def _load(path: Path, threads: int | None) -> Any:
     except ImportError as error:
         raise MissingDependency("ai-edge-litert", "litert", _PURPOSE) from error
     try:
-        with quiet_interpreter():
+        with quiet_stderr():
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -83,19 +82,3 @@ def _load(path: Path, threads: int | None) -> Any:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-@contextmanager
-def quiet_interpreter() -> Iterator[None]:
-    """Send file descriptor 2 nowhere for a block: LiteRT's C++ says "Created TensorFlow Lite XNNPACK delegate" there.
-
-    It has no switch for that. What goes wrong comes as an exception, with the same text.
-    """
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

@@ -1,7 +1,9 @@
 """LiteRT: the file computes what the model does, holds what its precision says, and is the same every time."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,11 +24,13 @@ from edgevl.data.scenes import ANSWERS
 from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency
 from edgevl.export.bundle_export import export_bundle
+from edgevl.export.litert_model import to_bytes
 from edgevl.export.program import export_program
 from edgevl.export.registry import get_exporter
-from edgevl.export.to_litert import PRECISIONS, write_litert
+from edgevl.export.to_litert import PRECISIONS, serialize, to_litert, write_litert
 from edgevl.models import VqaModel, build_model
 from edgevl.runtime import open_session
+from edgevl.runtime.litert_file import import_schema, parse_model
 from edgevl.runtime.session import TensorSpec
 from edgevl.runtime.split_session import SplitSession
 from edgevl.runtime.torch_session import TorchSession
@@ -36,9 +40,11 @@ from edgevl.verify import verify_bundle
 pytest.importorskip("litert_torch", reason='pip install "edgevl[litert]"')
 pytest.importorskip("ai_edge_litert", reason='pip install "edgevl[litert]"')
 
+# timm starts the last norm of a block at zero: the converter would fold the block's convolutions away.
 CONFIG = ModelConfig(
-    name="toy", image_size=32, text_length=6, vocab_size=50, num_answers=10, width=32, depth=1, heads=2
-)
+    name="toy", backbone="test_resnet", backbone_options={"zero_init_last": False}, image_size=32, text_length=6,
+    vocab_size=50, num_answers=10, width=32, depth=1, heads=2,
+)  # fmt: skip
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "w8": 5e-2}  # of the logits, whose spread is about 1
 
 
@@ -50,9 +56,13 @@ def model() -> VqaModel:
 
 @pytest.fixture(scope="module")
 def files(model: VqaModel, tmp_path_factory) -> dict[str, Path]:
-    """Precision -> file. A conversion takes seconds, so that the tests share these."""
+    """Precision -> file, from one conversion: that takes seconds, the precisions do not."""
     folder = tmp_path_factory.mktemp("litert")
-    return {precision: get_exporter("tflite").export(model, folder / precision, precision) for precision in PRECISIONS}
+    converted = to_bytes(to_litert(export_program(model, "raw")))
+    for precision in PRECISIONS:
+        copy = parse_model(converted, "a test", import_schema("a test"))
+        (folder / f"{precision}.tflite").write_bytes(serialize(copy, precision))
+    return {precision: folder / f"{precision}.tflite" for precision in PRECISIONS}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +98,7 @@ def test_contents_account_for_the_file(model: VqaModel, files: dict[str, Path], 
     for precision, element in (("fp32", 4), ("fp16", 2), ("w8", 1)):
         stored = sum(contents[precision].weight_bytes.values())
         assert stored == pytest.approx(parameters * element, rel=0.1)
-        assert stored < files[precision].stat().st_size < stored + 40_000, "the rest is the graph"
+        assert stored < files[precision].stat().st_size < stored + 50_000, "the rest is the graph"
         assert all(weight.used for weight in contents[precision].weights)
         assert all(len(weight.digest) == (64 if weight.bytes >= 1024 else 0) for weight in contents[precision].weights)
 
@@ -225,8 +235,8 @@ def bundle(tmp_path_factory) -> Path:
     torch.manual_seed(1)
     tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)
     config = ModelConfig(
-        name="toy", backbone="test_resnet", backbone_options={}, image_size=32, width=32, depth=1, heads=2,
-        vocab_size=tokenizer.vocab_size, num_answers=len(labels),
+        name="toy", backbone="test_resnet", backbone_options={"zero_init_last": False}, image_size=32, width=32,
+        depth=1, heads=2, vocab_size=tokenizer.vocab_size, num_answers=len(labels),
     )  # fmt: skip
     tiny = build_model(config)
     with torch.no_grad():
@@ -282,16 +292,14 @@ def test_a_wrong_weight_is_found(bundle: Path, forged) -> None:
 
 def find(content: bytes, digest: str, size: int) -> int:
     """Where in a file the bytes with a digest are; constants are aligned to 16 bytes."""
-    import hashlib
-
     return next(at for at in range(0, len(content), 4) if hashlib.sha256(content[at : at + size]).hexdigest() == digest)
 
 
 @pytest.mark.parametrize(
     ("inside", "claimed", "sentence"),
     [
-        ("fp32", "w8", r"claims w8, but only 0.0% of its weight bytes are quantized \(float32"),
-        ("fp16", "w8", r"claims w8, but only 0.0% of its weight bytes are quantized \(float16"),
+        ("fp32", "w8", r"claims w8, but only 0.0% of its weight bytes are quantized .*\(float32"),
+        ("fp16", "w8", r"claims w8, but only 0.0% of its weight bytes are quantized .*\(float16"),
         ("fp32", "fp16", "claims fp16, but .* are float32, not float16; the largest such tensor is model.vision"),
         ("w8", "fp32", "claims fp32, but .* are int8, not float32"),
     ],
@@ -300,8 +308,6 @@ def test_a_false_claim_is_named(bundle: Path, contents, inside: str, claimed: st
     manifest = Bundle.open(bundle).manifest.model_copy(update={"precision": claimed})
     problems = claim_problems(manifest, {"model.tflite": contents[inside]})
     assert [problem for problem in problems if "claims" in problem]
-    import re
-
     assert re.search(sentence, " | ".join(problems)), problems
     honest = manifest.model_copy(update={"precision": inside})
     assert not [
