@@ -2,10 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 from edgevl.bundle import Bundle, list_files
 from edgevl.config import ModelConfig
@@ -45,6 +46,47 @@ def exported(tiny_model) -> dict[str, Path]:
     return {target: export_bundle(tiny_model, target, out=folder / f"{target}.edgevl") for target in TARGETS}
 
 
+@pytest.fixture(scope="session")
+def bundles(exported, tiny_model) -> dict[str, Path]:
+    """The bundle of each target, and one of two programs."""
+    from edgevl.export.bundle_export import export_bundle
+
+    split = export_bundle(tiny_model, "onnx", out=tiny_model.parent / "split.edgevl", layout="split")
+    return {**exported, "split": split}
+
+
+@pytest.fixture(scope="session")
+def forked(bundles, tiny_model, tmp_path_factory) -> Iterator[Forked]:
+    """A warm process that forks for each case. In its folder lie `photo.png`, the checkpoint, and good bundles."""
+    place = furnish(tmp_path_factory.mktemp("forked"), bundles, tiny_model)
+    server = Forked(place, warming(bundles))
+    yield server
+    server.close()
+
+
+def furnish(place: Path, bundles: dict[str, Path], model: Path) -> Path:
+    """Fill the working folder of a `Forked`."""
+    shutil.copytree(model, place / model.name)
+    shutil.copy(bundles["onnx"] / "golden" / "wide.png", place / "photo.png")
+    for name, path in bundles.items():
+        shutil.copytree(path, place / "good" / f"{name}.edgevl")
+        shutil.copytree(path, place / f"warm-{name}.edgevl")
+    return place
+
+
+def warming(bundles: dict[str, Path]) -> list[list[str]]:
+    """What makes every later command quick: each on each good bundle, the samples drawn, the reference run."""
+    return [line for name in bundles for line in three_commands(f"warm-{name}.edgevl")]
+
+
+def three_commands(bundle: str) -> list[list[str]]:
+    return [
+        ["verify", bundle, "--samples", "4", "--json"],
+        ["inspect", bundle, "--json"],
+        ["predict", bundle, "photo.png", "what is it?", "--json"],
+    ]
+
+
 @pytest.fixture
 def fresh(exported, tiny_model, tmp_path) -> Callable[[str], Path]:
     """`fresh("onnx")` is a copy to tamper with; its checkpoint lies beside it."""
@@ -75,6 +117,9 @@ def tools():
     """The forger's tools."""
 
     class Tools:
+        furnish = staticmethod(furnish)
+        warming = staticmethod(warming)
+        three_commands = staticmethod(three_commands)
         edit = staticmethod(edit_manifest)
         forge = staticmethod(forge_digests)
         weights = WEIGHTS

@@ -1,0 +1,233 @@
+"""Damaged bundles: a clean refusal, no traceback, nothing read or written outside.
+
+Each mutation runs `verify`, `inspect` and `predict` in a forked child, since a damaged artifact could take the process
+with it. The default run takes a fixed choice of them; `pytest -m slow tests/bundle/test_bundle_fuzz.py` takes all,
+and all again under strace, which sees what native code opens too.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from forked import FORBIDDEN, ROOT, Child, Forked, Outcome
+from mutation_base import CANARY, Mutation
+from mutations import all_mutations
+
+from edgevl.bundle import Bundle
+from edgevl.errors import EdgeVLError
+from edgevl.manifest import Manifest
+from edgevl.verify import THRESHOLDS
+
+MUTATIONS = all_mutations()
+QUICK = random.Random(0).sample(MUTATIONS, 220)
+NAME = "x.edgevl"
+# Nothing can be proved of these fields; a manifest may say there what it likes. `files` goes with a changed artifact.
+FREE = {"license", "versions", "options", "provenance", "bench", "parity", "accuracy", "audit"}
+SYSTEM = [
+    sys.prefix,
+    sys.base_prefix,
+    str(ROOT),
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/proc",
+    "/sys",
+    "/dev/null",
+]
+READS = {"open", "os.listdir", "os.scandir"}
+
+
+def test_there_are_enough_of_every_kind():
+    assert len(MUTATIONS) >= 400 and len(QUICK) >= 200
+    assert {mutation.base for mutation in QUICK} == {"onnx", "coreml", "split"}
+    assert len({mutation.kind.split(":")[0] for mutation in QUICK}) >= 9
+
+
+@pytest.fixture(scope="module")
+def place(forked) -> Path:
+    return furnish_outside(forked.place)
+
+
+@pytest.fixture(scope="module")
+def intact(forked, place) -> dict:
+    """What `predict` says of each good bundle."""
+    found = {}
+    for base in ("onnx", "coreml", "split"):
+        outcome = forked.run(["predict", f"good/{base}.edgevl", "photo.png", "what is it?", "--json"]).outcomes[0]
+        assert outcome.code == 0, outcome.stderr
+        found[base] = json.loads(outcome.stdout)["scores"]
+    return found
+
+
+def furnish_outside(place: Path) -> Path:
+    """Lay out what an attacker would like to have read: files that would do, and a canary in each text."""
+    outside, good = place / "outside", place / "good"
+    shutil.copytree(good / "onnx.edgevl", outside)
+    weights = good / "coreml.edgevl/model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
+    for file in (outside / "golden" / "wide.png", weights, good / "split.edgevl/model/vision.onnx"):
+        shutil.copy(file, outside / file.name)
+    labels = json.loads((outside / "labels.json").read_text())
+    (outside / "labels.json").write_text(json.dumps([f"{CANARY}-{label}" for label in labels]))
+    for file in (outside / "README.md", place / "home" / "labels.json", outside / "secret.txt"):
+        file.write_text(CANARY)
+    return place
+
+
+@pytest.mark.parametrize("mutation", QUICK, ids=lambda mutation: mutation.name)
+def test_a_clean_refusal(forked, place, intact, tools, mutation):
+    check(mutation, forked, place, intact, tools)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", [m for m in MUTATIONS if m not in QUICK], ids=lambda mutation: mutation.name)
+def test_a_clean_refusal_of_the_others(forked, place, intact, tools, mutation):
+    check(mutation, forked, place, intact, tools)
+
+
+@pytest.mark.slow
+def test_native_code_opens_nothing_outside_either(bundles, tiny_model, tools, tmp_path):
+    """Everything again under strace: what ONNX Runtime, protobuf and Core ML's reader open is no event in Python."""
+    log = tmp_path / "strace.log"
+    strace = [
+        "strace",
+        "-f",
+        "-qq",
+        "--seccomp-bpf",
+        "-y",
+        "-e",
+        "trace=open,openat,openat2,creat,execve,connect",
+        "-o",
+    ]
+    if not shutil.which("strace") or subprocess.run([*strace, log, "true"], capture_output=True).returncode:
+        pytest.skip("needs strace")
+    (tmp_path / "place").mkdir()
+    place = tools.furnish(tmp_path / "place", bundles, tiny_model)
+    server = Forked(place, tools.warming(bundles), prefix=[*strace, str(log)])
+    furnish_outside(place)
+    done = log.stat().st_size
+    for mutation in MUTATIONS:
+        prepare(mutation, place)
+        server.run(*tools.three_commands(NAME), timeout=120)
+    server.close()
+    with log.open(errors="replace") as file:
+        file.seek(done)
+        opened = {found.group(1) for line in file if (found := re.search(r" = \d+<([^>]*)>", line))}
+        file.seek(done)
+        started = [line for line in file if "execve(" in line or "connect(" in line]
+    assert len(opened) > 50 and not started, started[:3]
+    roots = [str(place / name) for name in (NAME, "tmp", "tiny-test", "photo.png")] + SYSTEM
+    wrong = [path for path in opened if not any(path == root or path.startswith(root + "/") for root in roots)]
+    assert not wrong, wrong
+
+
+def test_the_harness_sees_what_it_must(forked, place):
+    """A command that does read outside, ends in a hang, or crashes is noticed."""
+    seen = forked.run(["predict", "good/onnx.edgevl", "outside/wide.png", "what is it?"])
+    with pytest.raises(AssertionError, match="outside"):
+        assert_inside(seen, place)
+    os.mkfifo(place / "tmp" / "pipe")
+    with pytest.raises(AssertionError, match="hang"):
+        assert_clean(forked.run(["bench", "--out", "tmp/pipe"], timeout=0.2).outcomes[0])
+    shown = forked.run(["report", "good/onnx.edgevl", "--title", CANARY, "--out", "outside/r.html"]).outcomes[0]
+    assert shown.code == 0
+    (place / "outside" / "r.html").unlink()
+
+
+def check(mutation: Mutation, forked: Forked, place: Path, intact: dict, tools) -> None:
+    bundle = prepare(mutation, place)
+    manifest, changed, around = read(bundle), snapshot(bundle), surroundings(place)
+    child = forked.run(*tools.three_commands(NAME), timeout=30)
+    for outcome in child.outcomes:
+        assert_clean(outcome)
+    assert surroundings(place) == around, "something outside was changed"
+    verify, inspect, predict = child.outcomes
+    assert verify.code == 0 or snapshot(bundle) == changed, "a bundle that fails must stay as it is"
+    assert_inside(child, place)
+    if verify.code == 0:
+        assert_harmless(mutation, verify, manifest, place)
+    elif inspect.code == 0 and mutation.kind == "refused":
+        assert json.loads(inspect.stdout)["problems"], "inspect says nothing of it"
+    if predict.code == 0 and not mutation.name.endswith("forged"):
+        assert json.loads(predict.stdout)["scores"] == intact[mutation.base], "another answer than the intact bundle's"
+
+
+def prepare(mutation: Mutation, place: Path) -> Path:
+    """A fresh bundle, mutated."""
+    bundle = place / NAME
+    for path in (bundle, *(place / "tmp").iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    shutil.copytree(place / "good" / f"{mutation.base}.edgevl", bundle)
+    mutation.change(bundle)
+    return bundle
+
+
+def read(bundle: Path) -> Manifest | None:
+    try:
+        return Bundle.open(bundle).manifest
+    except EdgeVLError:
+        return None
+
+
+def assert_clean(outcome: Outcome) -> None:
+    text = outcome.stdout + outcome.stderr
+    assert outcome.code in (0, 2, 4), (outcome.code, outcome.stderr[-2000:])
+    assert "Traceback" not in text and "panicked" not in text, text[-2000:]
+    assert CANARY not in text
+    if outcome.code:
+        assert len(outcome.errors) == 1 and len(outcome.stderr.splitlines()) == 1, outcome.stderr
+    else:
+        assert not outcome.errors
+
+
+def assert_inside(child: Child, place: Path) -> None:
+    """Nothing but the bundle, the checkpoint, the picture and the installation is read; nothing else is written."""
+    assert not {event for event, _ in child.touched} & FORBIDDEN
+    own = [str(place / name) for name in (NAME, "tmp")]
+    readable = [*own, *(str(place / name) for name in ("tiny-test", "photo.png")), *SYSTEM]
+    for event, path in child.touched:
+        roots = readable if event in READS else own
+        assert path == "." or any(path == root or path.startswith(root + "/") for root in roots), (event, path)
+
+
+def assert_harmless(mutation: Mutation, verify: Outcome, manifest: Manifest | None, place: Path) -> None:
+    """A mutation may pass where nothing but free fields changed, or the artifact is measured to be as good."""
+    good = Bundle.open(place / "good" / f"{mutation.base}.edgevl").manifest
+    assert manifest is not None
+    differing = {name for name in Manifest.model_fields if getattr(good, name) != getattr(manifest, name)}
+    report = json.loads(verify.stdout)
+    assert report["golden"] == {"passed": 6, "total": 6}
+    if mutation.kind in ("artifact", "outside"):
+        assert differing == {"files"} and report["parity"]["psnr_db"] >= THRESHOLDS[manifest.precision].psnr_db
+    else:
+        assert differing <= FREE, differing
+
+
+def snapshot(folder: Path) -> list[tuple]:
+    """Everything in a folder, links not followed: path, mode, size, time, and where a link leads."""
+    found = []
+    for directory, folders, names in os.walk(os.fsencode(folder)):
+        for name in [b".", *folders, *names]:
+            path = os.path.join(directory, name)
+            info = os.lstat(path)
+            found.append(
+                (path, info.st_mode, info.st_size, info.st_mtime_ns, stat.S_ISLNK(info.st_mode) and os.readlink(path))
+            )
+    return found
+
+
+def surroundings(place: Path) -> list:
+    return [
+        sorted(set(os.listdir(place)) - {NAME}),
+        *(snapshot(place / name) for name in ("outside", "home", "tiny-test", "good")),
+    ]
