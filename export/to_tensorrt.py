@@ -14,6 +14,15 @@ from edgevl.runtime import build_engine
 PRECISIONS = ("fp16", "fp32")
 
 
+class NoTorchTensorRT(MissingDependency):
+    """No extra of ours brings it: its libraries come from NVIDIA's own index, and it needs a CUDA device at import."""
+
+    def __init__(self, reason: str):
+        EdgeVLError.__init__(
+            self, f"torch-tensorrt cannot be imported ({reason}): pip install torch-tensorrt, on a machine with a GPU"
+        )
+
+
 def copy_script(folder: Path) -> None:
     """Put `build_engine.py`, which needs nothing of EdgeVL, into a bundle. Raises `EdgeVLError` if the disk refuses."""
     script = Path(build_engine.__file__)
@@ -32,12 +41,12 @@ def copy_script(folder: Path) -> None:
     finish=copy_script,
 )
 def write_tensorrt(program: ExportedProgram, path: Path, precision: str = "fp16") -> None:
-    """Write `program` as the ONNX file that TensorRT 10 and 11 build an engine from. The same weights give the same bytes.
+    """Write `program` as ONNX for TensorRT 10 and 11. The same weights give the same bytes.
 
     The file says the type of every value (strongly typed), so that no flag of a builder decides the precision.
 
     Args:
-        precision: `fp16` (layer norm and softmax in float32 between two casts, see `edgevl.export.onnx_half`) or `fp32`.
+        precision: `fp16` (layer norm and softmax in float32 between casts, see `edgevl.export.onnx_half`) or `fp32`.
     Raises:
         InputError: an unknown precision, or a weight that float16 cannot hold.
         MissingDependency: onnx or onnxscript is not installed.
@@ -58,18 +67,16 @@ def build_with_torch_tensorrt(program: ExportedProgram, path: Path) -> None:
         program: what `edgevl.export.program.export_program` gives.
         path: the engine to write; TensorRT's own runtime loads it.
     Raises:
-        MissingDependency: torch-tensorrt is not installed.
-        InputError: torch sees no GPU, or the file cannot be written.
+        MissingDependency: torch-tensorrt is not installed, or finds no GPU.
+        InputError: the file cannot be written.
         EdgeVLError: torch-tensorrt cannot convert the program.
     """
     import torch
 
     try:
         import torch_tensorrt  # pyright: ignore[reportMissingImports]
-    except (ImportError, OSError, RuntimeError) as error:  # it asks for a CUDA device when it is imported
-        raise MissingDependency("torch-tensorrt", "tensorrt", "building with torch-tensorrt") from error
-    if not torch.cuda.is_available():
-        raise InputError("torch-tensorrt builds on the GPU that will run the engine, and torch sees none here")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise NoTorchTensorRT(str(error).splitlines()[0]) from error
     zeros = [
         torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype), device="cuda") for spec in program_inputs(program)
     ]

@@ -94,10 +94,7 @@ def load_tensorrt(ahead_of_time: bool, wanted: str | None = None) -> Any:
 
 
 def find_gpu() -> dict[str, str] | None:
-    """Name and compute capability of the first GPU; None without one.
-
-    From CUDA's driver itself: TensorRT's Python has no function for it, and nothing else may be needed here.
-    """
+    """Name and compute capability of the first GPU, from CUDA's driver itself; None without one."""
     for library in ("libcuda.so.1", "libcuda.so", "nvcuda.dll"):
         with contextlib.suppress(OSError):
             return ask_driver(ctypes.CDLL(library))
@@ -222,9 +219,8 @@ def build(trt: Any, parsed: tuple[Any, Any, Any], record: dict[str, Any]) -> Any
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, flags["workspace_mb"] << 20)
     if trt.__name__ == "tensorrt_rtx":
         config.num_compute_capabilities = 1
-        ahead_of_time = record["gpu"] is None
-        wanted = capability_of(trt, record["compute_capability"]) if ahead_of_time else trt.ComputeCapability.CURRENT
-        config.set_compute_capability(wanted, 0)
+        there = trt.ComputeCapability.CURRENT if record["gpu"] else capability_of(trt, record["compute_capability"])
+        config.set_compute_capability(there, 0)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         reason = [message for message in log_of(trt).messages if "error:" in message][-1:] or ["it gives no reason"]
@@ -278,15 +274,16 @@ def replace_file(path: Path, data: Any) -> None:
             temporary.unlink()
 
 
-def engines_folder(bundle: Path, record: dict[str, Any], out: Path | None) -> Path:
+def engine_path(bundle: Path, record: dict[str, Any], out: Path | None = None) -> Path:
     """Beside the bundle, never in it: its manifest lists every file. One folder for each GPU and TensorRT."""
     root = out or bundle.with_name(re.sub(r"\.(edgevl|onnx)$", "", bundle.name) + ".engines")
-    if bundle.is_dir() and (root.resolve() == bundle or bundle in root.resolve().parents):
+    if bundle.is_dir() and bundle in (root.resolve(), *root.resolve().parents):
         raise Problem(BAD_INPUT, f"{root} is inside the bundle, whose manifest lists every file: choose another --out")
     gpu, tensorrt = record["gpu"], record["tensorrt"]
     words = [gpu["name"]] if gpu else []
     words += ["sm" + record["compute_capability"].replace(".", ""), tensorrt["package"], tensorrt["version"]]
-    return root / re.sub(r"[^a-z0-9._]+", "-", "-".join(words).lower())
+    folder = root / re.sub(r"[^a-z0-9._]+", "-", "-".join(words).lower())
+    return folder / re.sub(r"(\.onnx)?$", ".engine", record["onnx"]["file"], count=1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -313,10 +310,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("\n\n")[0], epilog="\n\n".join((__doc__ or "").split("\n\n")[1:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    about, _, more = (__doc__ or "").partition("\n\n")
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=layout)
     add, here = parser.add_argument, Path(__file__).resolve().parent
     add("bundle", nargs="?", type=Path, default=here, help="or an ONNX file; default: the bundle that this lies in")
     add("--out", type=Path, metavar="FOLDER", help="default: NAME.engines beside the bundle")
@@ -362,7 +358,7 @@ def build_model(trt: Any, data: bytes, wanted: Any, options: argparse.Namespace,
     log_of(trt).messages.clear()
     log_of(trt).verbose = options.verbose
     for record in wanted:
-        engine = engines_folder(path, record, options.out) / (re.sub(r"\.onnx$", "", name) + ".engine")
+        engine = engine_path(path, record, options.out)
         if not (options.check or options.force) and is_current(engine, record):
             print(f"{engine} is up to date", file=out)
             continue
@@ -378,13 +374,13 @@ def build_model(trt: Any, data: bytes, wanted: Any, options: argparse.Namespace,
 
 def build_one(trt: Any, parsed: Any, record: dict[str, Any]) -> Any:
     """Build one engine, complete its record, and return the serialized engine."""
-    ahead_of_time, started = record["gpu"] is None, time.perf_counter()
+    started = time.perf_counter()
     data = build(trt, parsed, record)
     seconds = round(time.perf_counter() - started, 2)
     record["network"] = describe(trt, parsed[1])
     record["engine"] = {
         "sha256": hashlib.sha256(data).hexdigest(), "bytes": data.nbytes, "seconds": seconds,
-        "layers": None if ahead_of_time else engine_layers(trt, data),
+        "layers": engine_layers(trt, data) if record["gpu"] else None,
     }  # fmt: skip
     record["messages"] = sorted({" ".join(message.split())[:500] for message in log_of(trt).messages})[:50]
     record["built"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
