@@ -32,6 +32,29 @@ def test_weights_of_both_formats(exported, tiny_model, target, dtype, bytes_each
     assert {name for name, _ in contents.inputs} == {"image", "input_ids"}
     manifest = Bundle.open(exported[target]).manifest
     assert claim_problems(manifest, {manifest.artifact: contents}) == []
+    assert all(weight.used for weight in contents.weights) and all(op.used for op in contents.operations)
+    assert all(operation.dtype for operation in contents.operations), "every value has a type"
+    assert contents.macs.keys() == {dtype} and not any(-1 in operation.shape for operation in contents.operations)
+
+
+def test_both_formats_do_the_same_arithmetic(exported):
+    counts = [sum(read_contents(Bundle.open(path))[_artifact(path)].macs.values()) for path in exported.values()]
+    assert counts[0] == pytest.approx(counts[1], rel=0.01) and counts[0] > 100_000
+
+
+def _artifact(path: Path) -> str:
+    return Bundle.open(path).manifest.artifact
+
+
+def test_verify_writes_the_audit_into_the_bundle(fresh):
+    from edgevl.verify import verify_bundle
+
+    path = fresh("onnx")
+    report = verify_bundle(path, samples=2)
+    assert report.ok, report.audit.problems
+    written = Bundle.open(path).manifest.audit
+    assert written is not None and written == report.audit and written == inspect_bundle(path).audit
+    assert written.mac_shares == {"float32": 1.0} and written.activation_dtypes["float32"] > 20
 
 
 def test_weight_file_is_accounted_for(exported, tools):
@@ -47,6 +70,9 @@ def test_inspect(exported):
         assert report.bytes == sum(report.files.values())
         sizes = [weight.bytes for weight in report.largest]
         assert len(sizes) == 10 and sizes == sorted(sizes, reverse=True)
+        assert report.audit.ok and report.largest == list(report.audit.largest)
+        assert report.audit.weight_bytes == report.weight_bytes and report.audit.op_types == report.op_types
+        assert {hazard.kind for hazard in report.audit.hazards} == {"unsupported"}, report.audit.hazards
         assert report.parity is None and report.accuracy is None
 
 
@@ -84,6 +110,7 @@ def contents(**sizes: int) -> Contents:
         ("w8", {"int8": 100, "float32": 120}, False),
         ("w4", {"int4": 60, "float16": 50}, True),
         ("w4", {"int8": 100}, False),
+        ("w8", {"int4": 100}, False),
         ("fp32", {}, False),
     ],
 )

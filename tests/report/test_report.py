@@ -1,5 +1,6 @@
 """The page: it parses, it escapes, it asks nobody for anything, and it says "not measured" where nothing was."""
 
+import dataclasses
 import os
 import re
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ import pytest
 
 from edgevl.bench.schema import BenchReport, BenchResult, Flag, Machine, Ratio
 from edgevl.errors import InputError
+from edgevl.manifest import Audit, AuditWeight, Duplicate, Hazard
 from edgevl.report import (
     Accuracy,
     Artifact,
@@ -92,6 +94,18 @@ ARTIFACT = Artifact(
     max_abs=1.2e-5, psnr_db=121, top1=1.0, parity_samples=1000, accuracy=0.913, reference=0.913, ci95=(0.894, 0.929),
     samples=1000, data="scenes:test",
 )  # fmt: skip
+AUDIT = Audit(
+    ok=True, weight_bytes={"int8": 2_000_000, "float32": 100_000}, op_types={f"Op{i}": 20 - i for i in range(9)},
+    activation_dtypes={"float32": 198}, macs={"int8": 250_000_000, "float32": 35_000_000},
+    mac_shares={"int8": 0.877, "float32": 0.123}, unused_count=1, unused_bytes=4096, duplicate_bytes=262_144,
+    largest=(AuditWeight(name="conv.weight", dtype="int8", shape=(8, 8), bytes=64_000),),
+    unused=(AuditWeight(name="lost.weight", dtype="float32", shape=(1024,), bytes=4096),),
+    duplicates=(Duplicate(names=("same.weight", "b"), copies=2, bytes=262_144),), hazard_count=3,
+    hazards=(
+        Hazard(kind="unsupported", op="Gather", name="g", why="nobody lists it", count=2),
+        Hazard(kind="unsupported", op="Not", name="n", why="nobody lists it"),
+    ),
+)  # fmt: skip
 ACCURACY = Accuracy("scenes:test", [KindAccuracy("left_of", 0.88, 120, 0.12)], overall=0.913, blind=0.31)
 
 
@@ -115,6 +129,27 @@ def test_a_full_page_parses_and_says_what_was_measured():
 def test_verdict_comes_first():
     text = Page(render_report(**everything())).text
     assert text.index("exported artifact is verified") < text.index("Questions answered")
+
+
+def test_what_is_inside_an_artifact():
+    page = Page(render_report(artifacts=[dataclasses.replace(ARTIFACT, audit=AUDIT), ARTIFACT], machine=MACHINE))
+    text = " ".join(page.text.split())
+    for words in (
+        "int8 95.2% 2.0 MB", "float32 4.8% 100.0 kB", "int8 87.7% 250.0 M", "Op0 20", "and 3 other types",
+        "conv.weight 64.0 kB", "262.1 kB in weights that are equal to others", "same.weight 2 times 262.1 kB",
+        "4.1 kB in weights that nothing reads", "lost.weight", "Gather 2, Not: nobody lists it",
+    ):  # fmt: skip
+        assert words in text, words
+    widths = [attributes["style"] for _, attributes in page.tags if "part" in attributes.get("class", "").split()]
+    assert widths == ["width:95.24%", "width:4.76%", "width:87.72%", "width:12.28%"]
+    assert text.count("What is inside") == 1
+
+
+def test_no_section_without_an_audit():
+    assert "What is inside" not in Page(render_report(artifacts=[ARTIFACT], machine=MACHINE)).text
+    silent = AUDIT.model_copy(update={"macs": {}, "activation_dtypes": {}, "hazards": ()})
+    text = Page(render_report(artifacts=[dataclasses.replace(ARTIFACT, audit=silent)], machine=MACHINE)).text
+    assert text.count("the file does not say") == 2 and "none found" in text
 
 
 def test_numbers_on_scenes_are_labeled():
@@ -141,12 +176,33 @@ def test_what_was_not_measured_says_so():
     assert "not measured" in Page(render_report(bench=bench(), machine=MACHINE)).text  # peak memory, first inference
 
 
+def evil_audit() -> Audit:
+    weight = AuditWeight(name=EVIL, dtype="x", shape=(), bytes=1)
+    return Audit(
+        ok=True, weight_bytes={"x": 1}, op_types={EVIL: 1}, largest=(weight,), unused=(weight,), unused_count=1,
+        duplicates=(Duplicate(names=(EVIL,), copies=2, bytes=1),), duplicate_bytes=1,
+        hazards=(Hazard(kind="x", op=EVIL, name=EVIL, why=EVIL),),
+    )  # fmt: skip
+
+
 def test_hostile_text_stays_text():
     html = render_report(
         title=EVIL,
         verdict=Verdict(EVIL, [Point(EVIL, False)]),
         examples=[example(EVIL, scores=[(EVIL, 0.5)], truth=EVIL), example(EVIL, truth=EVIL)],
-        artifacts=[Artifact(EVIL, EVIL, EVIL, sha256=EVIL, runtime=EVIL, problems=[EVIL], data=EVIL, accuracy=0.5)],
+        artifacts=[
+            Artifact(
+                EVIL,
+                EVIL,
+                EVIL,
+                sha256=EVIL,
+                runtime=EVIL,
+                problems=[EVIL],
+                data=EVIL,
+                accuracy=0.5,
+                audit=evil_audit(),
+            )
+        ],
         accuracy=Accuracy(EVIL, [KindAccuracy(EVIL, 0.5)], source=EVIL),
         bench=bench(EVIL, runtime=EVIL, notes=[EVIL], flags=[Flag(code="x", text=EVIL)], stages={EVIL: 1.0}),
         machine=MACHINE.model_copy(update={"cpu": EVIL, "versions": {EVIL: EVIL}}),
@@ -156,7 +212,7 @@ def test_hostile_text_stays_text():
     page = Page(html)
     assert "script" not in {tag for tag, _ in page.tags}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert page.text.count(EVIL) >= 15
+    assert page.text.count(EVIL) >= 21
 
 
 def test_the_page_asks_nobody_for_anything():
