@@ -159,3 +159,19 @@ def test_judge_knows_each_kind_of_fault() -> None:
     assert snr_db(ramp * 1.1, ramp) == pytest.approx(20.0)
     assert snr_db(ramp, ramp) == np.inf
     assert snr_db(ramp, 0 * ramp) == -np.inf
+
+
+def test_the_command_line_reports_a_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from edgevl.runtime.coreml_reference.__main__ import main
+
+    good, bad = tmp_path / "good.mlpackage", tmp_path / "bad.mlpackage"
+    save_mil(good, healthy, {"x": X}, precision="fp16")
+    save_mil(bad, lambda mb, x: mb.relu(x=mb.mul(x=x, y=1e6)), {"x": X}, precision="fp16")
+    assert main([str(good), "--samples", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "inputs: x float32 [1, 8, 512]" in printed and "1 layer_norm" in printed and "3 samples in" in printed
+    assert "no fault on random inputs" in printed
+    assert main([str(bad), "--samples", "1", "--precision", "strict_fp16"]) == 4
+    assert "half precision: overflow in operator" in capsys.readouterr().out
+    assert main([str(tmp_path / "none.mlpackage")]) == 2
+    assert "not an .mlpackage folder" in capsys.readouterr().err
