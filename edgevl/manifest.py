@@ -151,6 +151,8 @@ class Parity(Part):
     samples: Count
     data: Text
     runtime: Text
+    # Target tensorrt: what its parser and builder say, a `edgevl.runtime.tensorrt_build.TensorRTBuild`.
+    tensorrt: dict[str, Any] | None = None
 
 
 class KindAccuracy(Part):

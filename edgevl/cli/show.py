@@ -21,6 +21,8 @@ def verify(data: Data) -> None:
         "accuracy": _accuracy(data["accuracy"]),
         "golden": _golden(data["golden"]),
     }
+    if built := (data["parity"] or {}).get("tensorrt"):
+        lines["tensorrt"] = "; ".join(_build(program) for program in built["programs"])
     if data["audit"]["weight_bytes"]:  # else it could not be read, and a problem says why
         lines |= audit_lines(data["audit"]) | {"hazards": hazard_summary(data["audit"])}
     _lines(lines)
@@ -149,6 +151,12 @@ def _accuracy(accuracy: Data | None) -> str:
         f"{_percent(accuracy['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
         f"{_percent(accuracy['reference'])}, {accuracy['samples']} samples of {accuracy['data']}"
     )
+
+
+def _build(program: Data) -> str:
+    """What TensorRT's parser and builder said of one file."""
+    engines = ", ".join(f"SM {e['capability']} {_size(e['bytes'])} in {e['seconds']:.1f} s" for e in program["engines"])
+    return f"{program['package']} {program['version']} parsed {program['layers']} layers and built {engines}"
 
 
 def _golden(golden: Data | None) -> str:
