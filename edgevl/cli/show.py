@@ -155,7 +155,7 @@ def _accuracy(accuracy: Data | None) -> str:
 
 def _build(program: Data) -> str:
     """What TensorRT's parser and builder said of one file."""
-    engines = ", ".join(f"SM {e['capability']} {_size(e['bytes'])} in {e['seconds']:.1f} s" for e in program["engines"])
+    engines = ", ".join(f"SM {e['capability']} {size(e['bytes'])} in {e['seconds']:.1f} s" for e in program["engines"])
     return f"{program['package']} {program['version']} parsed {program['layers']} layers and built {engines}"
 
 
