@@ -112,7 +112,7 @@ def quantize_weights(model: LiteModel, recipe: str = "dynamic_wi8_afp32") -> Lit
 
     "Dynamic range": the kernels quantize the values to int8 as they come, row by row, and give back float32. On the
     embedded model that was as accurate as weights alone (`weight_only_wi8_afp32`: widened when the file is loaded) and
-    took 0.4 of the time (docs/log.md).
+    took 0.4 of the time, XNNPACK on AVX-512 VNNI.
     """
     try:
         from ai_edge_quantizer import quantizer
@@ -121,7 +121,7 @@ def quantize_weights(model: LiteModel, recipe: str = "dynamic_wi8_afp32") -> Lit
         raise MissingDependency("ai-edge-quantizer", "litert", "int8 weights for LiteRT") from error
     work = quantizer.Quantizer(bytes(to_bytes(model)), getattr(recipes, recipe)())
     result = work.quantize(enable_progress_bar=False, enable_progress_report=False)
-    return parse_model(bytes(result.quantized_model), model.name, model.schema)
+    return parse_model(bytes(result.quantized_model or b""), model.name, model.schema)
 
 
 def to_bytes(model: LiteModel) -> bytes:

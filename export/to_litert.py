@@ -109,7 +109,7 @@ def quiet_converter() -> Iterator[None]:
     before, level, init = dict(os.environ), logging.root.manager.disable, tqdm.tqdm.__init__
     os.environ.update(_QUIET)
     logging.disable(logging.WARNING)
-    tqdm.tqdm.__init__ = lambda bar, *args, **options: init(bar, *args, **{**options, "disable": True})
+    tqdm.tqdm.__init__ = lambda self, *args, **options: init(self, *args, **{**options, "disable": True})  # pyright: ignore
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,8 +1,8 @@
 """The structure of a `.tflite` file, read with the schema that ai-edge-litert ships, and checked.
 
 LiteRT's own loader runs FlatBuffers' verifier, which finds every cut and most flipped bits. It does not ask whether the
-parts fit: an operator that writes its result over a weight, or a tensor of 2^31 sides, killed the process here
-(docs/log.md). So what C++ takes on trust is checked first.
+parts fit: an operator that writes its result over a weight killed the process here, and another changed file kept it
+busy for good. So what C++ takes on trust is checked first.
 """
 
 import math

@@ -172,6 +172,22 @@ def test_what_cannot_be_written(model: VqaModel, tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.iterdir())
 
 
+def test_int8_needs_the_quantizer(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    converted = parse_model(files["fp32"].read_bytes(), "a test", import_schema("a test"))
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    with pytest.raises(MissingDependency, match=r'"ai-edge-quantizer": pip install "edgevl\[litert\]"'):
+        serialize(converted, "w8")
+
+
+def test_constants_are_aligned(files: dict[str, Path]) -> None:
+    """The schema demands 16 bytes; FlatBuffers' Python packs at any address, and a kernel may load vectors."""
+    for path in files.values():
+        model = parse_model(path.read_bytes(), "a test", import_schema("a test"))
+        start = np.frombuffer(model.content, np.uint8).ctypes.data
+        stored = [data for tensor in model.tensors if (data := model.stored(tensor)) is not None]
+        assert len(stored) > 30 and {(data.ctypes.data - start) % 16 for data in stored} == {0}
+
+
 @pytest.mark.slow
 def test_an_unwritable_folder_and_a_weight_beyond_float16(model: VqaModel, tmp_path: Path) -> None:
     with pytest.raises(EdgeVLError, match="cannot write"):
