@@ -130,6 +130,31 @@ def test_what_is_no_number_in_float32_either_is_named_at_its_source(tmp_path: Pa
     assert fault is not None and fault.kind == "not a number" and fault.op_type == "real_div"
 
 
+def test_noise_that_reaches_no_output_is_no_fault(tmp_path: Path) -> None:
+    """The mean of x minus its mean is zero but for rounding errors, 100 % noise, and vanishes beside x."""
+
+    def build(mb, x):
+        centered = mb.sub(x=x, y=mb.reduce_mean(x=x, axes=[-1], keep_dims=True))
+        return mb.add(x=x, y=mb.reduce_mean(x=centered, axes=[-1], keep_dims=True))
+
+    assert fault_of(tmp_path, build) is None
+
+
+@pytest.mark.parametrize("harmless_first", [True, False])
+def test_damage_is_traced_back_to_its_origin(tmp_path: Path, harmless_first: bool) -> None:
+    """A variance that underflows makes its reciprocal root infinite: the underflow is the cause, and is named, even
+    behind an operator that is all noise and has no part in it."""
+
+    def build(mb, x):
+        noise = mb.reduce_mean(x=mb.sub(x=x, y=mb.reduce_mean(x=x, axes=[-1], keep_dims=True)), axes=[-1])
+        tiny = mb.square(x=mb.mul(x=x, y=1e-5), name="variance")
+        scaled = mb.mul(x=mb.real_div(x=1.0, y=tiny, name="inverse"), y=1e-9)
+        return (noise, scaled) if harmless_first else (scaled, noise)
+
+    fault = fault_of(tmp_path, build)
+    assert fault is not None and fault.kind == "underflow" and fault.output.startswith("variance")
+
+
 def test_the_threshold_is_the_callers(tmp_path: Path) -> None:
     path = tmp_path / "model.mlpackage"
     save_mil(path, healthy, {"x": X}, precision="fp16")

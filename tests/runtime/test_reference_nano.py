@@ -1,4 +1,4 @@
-"""The embedded nano through the executor: no fault in half precision, the answers of torch, 1000 samples in a minute."""
+"""The embedded nano through the executor: no fault in half precision, answers of torch, 1000 samples in a minute."""
 
 import time
 from pathlib import Path

@@ -13,6 +13,7 @@ from edgevl.runtime.coreml_reference.executor import Executor, Ran
 from edgevl.runtime.coreml_reference.refusals import Location
 
 MIN_SNR_DB = 20.0  # below it the error is a tenth of the signal, or more
+_CERTAIN = ("overflow", "inner overflow", "not a number")
 _VARIES = 1e-3  # a tensor whose spread is under this part of its size may become constant by one rounding: no fault
 
 _TINIEST = 2.0**-24  # smallest half-precision number above 0
@@ -55,22 +56,47 @@ class Fault:
         )
 
 
-def faults(tested: Executor, exact: Executor, inputs: dict[str, Tensor], min_snr_db: float) -> Iterator[Fault]:
-    """Run both executors on the same inputs and yield each operator at fault, in the order of execution.
+def find_fault(tested: Executor, exact: Executor, inputs: dict[str, Tensor], min_snr_db: float) -> Fault | None:
+    """Run both executors side by side, each on its own values, and return the operator where the damage starts.
 
-    Everything behind a fault is wrong too, so the first one is the cause. Both runs go on with their own values.
+    An overflow counts wherever it happens. A lost signal counts if it is still lost in an output of the program: a mean
+    that is zero but for rounding errors is noise, and harms nothing. A damaged result that was computed from a damaged
+    operand is traced back to the operator where the first of them came from.
     """
-    for ran, model in zip(tested.trace(inputs), exact.trace(inputs)):
-        for result, expected in zip(ran.results, model.results):
-            if not result.is_floating_point() or not result.numel():
-                continue
+    origins: dict[int, Fault] = {}  # slot of a damaged value -> where its damage started
+    with torch.inference_mode():
+        for ran, model in zip(tested.trace(inputs), exact.trace(inputs)):
+            inherited = [origins[slot] for slot in ran.step.reads if slot in origins]
+            for slot, fault in zip(ran.step.writes, _compare(ran, model, min_snr_db)):
+                origins.pop(slot, None)
+                if fault is None:
+                    continue
+                origins[slot] = min(inherited, key=lambda item: item.location.index) if inherited else fault
+                if fault.kind in _CERTAIN:
+                    return origins[slot]
+    return next((origins[slot] for slot in tested.output_slots if slot in origins), None)
+
+
+def overflowing(tested: Executor, exact: Executor, inputs: dict[str, Tensor]) -> list[Fault]:
+    """Return every operator that overflows, in the order of execution: the first one is the cause of the others."""
+    with torch.inference_mode():
+        pairs = zip(tested.trace(inputs), exact.trace(inputs))
+        found = [fault for ran, model in pairs for fault in _compare(ran, model, -math.inf)]
+    return [fault for fault in found if fault is not None and fault.kind == "overflow"]
+
+
+def _compare(ran: Ran, model: Ran, min_snr_db: float) -> Iterator[Fault | None]:
+    """For each result of an operator: what is wrong with it."""
+    for result, expected in zip(ran.results, model.results):
+        verdict = None
+        if result.is_floating_point() and result.numel():
             verdict = judge(result, expected, min_snr_db)
-            if verdict is None or (verdict[0] == "not a number" and _has_nan(model)):
-                continue
-            kind, ratio = verdict
-            if ratio is not None and _overflows_inside(ran):
-                kind = "inner overflow"
-            yield _fault(kind, ratio, model, result, expected)
+        if verdict is None or (verdict[0] == "not a number" and _has_nan(model)):
+            yield None
+            continue
+        kind, ratio = verdict
+        kind = "inner overflow" if ratio is not None and _overflows_inside(ran) else kind
+        yield _fault(kind, ratio, model, result, expected)
 
 
 def judge(found: Tensor, expected: Tensor, min_snr_db: float) -> tuple[str, float | None] | None:
@@ -136,11 +162,3 @@ def _fault(kind: str, ratio: float | None, model: Ran, result: Tensor, expected:
 def _largest(tensor: Tensor) -> float:
     """Largest magnitude; `nan` where there is one."""
     return float(tensor.float().abs().max()) if tensor.numel() else 0.0
-
-
-def first_fault(
-    tested: Executor, exact: Executor, inputs: dict[str, Tensor], min_snr_db: float = MIN_SNR_DB
-) -> Fault | None:
-    """Return the cause, or `None` for a program that half precision does not break on these inputs."""
-    with torch.inference_mode():
-        return next(faults(tested, exact, inputs, min_snr_db), None)

@@ -81,6 +81,11 @@ class Executor:
         self.steps = self._with_frees(steps)
         self._slots.clear()  # PyMIL variables hold the whole program and a second copy of its weights
 
+    @property
+    def output_slots(self) -> tuple[int, ...]:
+        """The slots of the program's outputs."""
+        return tuple(self._output_slots.values())
+
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run the program on tensors of the declared shapes. Returns its outputs."""
         values = self._start(inputs)

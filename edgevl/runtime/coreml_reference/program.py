@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from edgevl.errors import unknown_name
-from edgevl.runtime.coreml_reference.diagnosis import MIN_SNR_DB, Fault, faults, first_fault
+from edgevl.runtime.coreml_reference.diagnosis import MIN_SNR_DB, Fault, find_fault, overflowing
 from edgevl.runtime.coreml_reference.executor import PRECISIONS, Executor
 from edgevl.runtime.coreml_reference.image_input import ImageInput
 from edgevl.runtime.coreml_reference.package import Package, read_package
@@ -79,20 +79,19 @@ class MLProgram:
         return {spec.name: results[spec.name].numpy().astype(spec.dtype, copy=True) for spec in self._outputs}
 
     def find_fault(self, inputs: Mapping[str, np.ndarray], min_snr_db: float = MIN_SNR_DB) -> Fault | None:
-        """Return the first operator whose result this program's precision breaks; `None` if there is none.
+        """Return the operator where this program's precision starts to break the result; `None` if nothing breaks.
 
         The program runs twice, side by side: as it was loaded, and in float32 (its file is read again for that, once).
-        A result is broken if it is infinite or not a number where float32 is finite, if it is all zeros or all the same
-        where float32 is not, or if its signal-to-noise ratio against float32 is below `min_snr_db`. Load with
-        `precision="strict_fp16"` to look inside operators too. Raises `InputError` as `predict` does.
+        Broken is a result that is infinite or not a number where float32 is finite; and one that is all zeros, all the
+        same, or of a signal-to-noise ratio below `min_snr_db` against float32, if an output of the program is so too.
+        Load with `precision="strict_fp16"` to look inside operators. Raises `InputError` as `predict` does.
         """
-        return first_fault(self._executor, self._float32(), self._tensors(inputs), min_snr_db)
+        return find_fault(self._executor, self._float32(), self._tensors(inputs), min_snr_db)
 
     def overflows(self, inputs: Mapping[str, np.ndarray]) -> list[str]:
         """Return `"type output"` of every operator that overflows, in order: the first one is the cause."""
-        with torch.inference_mode():
-            found = list(faults(self._executor, self._float32(), self._tensors(inputs), -np.inf))
-        return [f"{fault.op_type} {fault.output}" for fault in found if fault.kind == "overflow"]
+        found = overflowing(self._executor, self._float32(), self._tensors(inputs))
+        return [f"{fault.op_type} {fault.output}" for fault in found]
 
     def _float32(self) -> Executor:
         if self._exact is None:
