@@ -31,10 +31,17 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 LICENSE = "Apache-2.0"
-_VERSIONS = (
-    "torch", "timm", "numpy", "pillow", "tokenizers", "onnx", "onnxscript", "onnxruntime", "coremltools", "executorch",
-    "litert-torch", "ai-edge-quantizer", "tensorrt-rtx-cu13", "coreai-torch",
-)  # fmt: skip
+# Packages that have a part in every bundle, and in those of a target.
+_VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")
+_ONNX_VERSIONS = ("onnx", "onnxscript", "onnxruntime")
+_TARGET_VERSIONS = {
+    "onnx": _ONNX_VERSIONS,
+    "tensorrt": (*_ONNX_VERSIONS, "tensorrt-rtx-cu13"),
+    "coreml": ("coremltools",),
+    "executorch": ("executorch",),
+    "litert": ("litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
+    "coreai": ("coreai-torch", "coreai-core"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +153,7 @@ def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntr
         ),
         labels=LabelsSpec(file="labels.json", count=len(loaded.labels)),
         golden=GOLDEN,
-        versions=_versions(),
+        versions=_versions(exporter.name),
         license=LICENSE,
         provenance=_provenance(loaded),
         files=files,
@@ -200,9 +207,9 @@ def _text(value: Any) -> str | None:
     return text if len(text) <= 2000 else text[:1999] + "…"
 
 
-def _versions() -> dict[str, str]:
+def _versions(target: str) -> dict[str, str]:
     versions = {"edgevl": edgevl.__version__, "python": platform.python_version()}
-    for name in _VERSIONS:
+    for name in (*_VERSIONS, *_TARGET_VERSIONS[target]):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

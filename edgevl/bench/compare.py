@@ -20,6 +20,11 @@ from edgevl.bundle import Bundle
 from edgevl.errors import InputError
 
 QUESTION = "what color is the car?"
+NOT_TIMED_HERE = {
+    "coreml": "Core ML runs on a Mac; here only the reference executor runs it",
+    "tensorrt": "TensorRT runs on its GPU; here a stand-in runs its file",
+    "coreai": "Core AI runs on macOS 27 only",
+}
 
 
 @dataclasses.dataclass
@@ -106,11 +111,14 @@ def _as_bundle(source: str | Path | None, scratch: Path, steps: _Steps) -> Bundl
 
 
 def _check_target(bundle: Bundle) -> None:
-    if bundle.manifest.target == "coreml" and sys.platform != "darwin":
+    manifest = bundle.manifest
+    if manifest.target in NOT_TIMED_HERE and not (manifest.target == "coreml" and sys.platform == "darwin"):
         raise InputError(
-            f'"{bundle.path}" is a Core ML bundle: here only the reference executor runs it, whose times mean nothing. '
-            "Run this on a Mac, or give an ONNX bundle (edgevl export --target onnx)"
+            f'"{bundle.path}": {NOT_TIMED_HERE[manifest.target]}, so its times would mean nothing. '
+            "Give an ONNX bundle (edgevl export --target onnx)"
         )
+    if manifest.batch > 1:
+        raise InputError(f'"{bundle.path}" takes {manifest.batch} samples at once; the benchmark asks one: --batch 1')
 
 
 def _build(name: str, bundle: Bundle, scratch: Path, query: Query, threads: int, steps: _Steps) -> Path:

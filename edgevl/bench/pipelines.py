@@ -114,5 +114,6 @@ class EdgePipeline:
 def runtime_name(target: str) -> str:
     from importlib import metadata
 
-    package = {"onnx": "onnxruntime", "coreml": "coremltools", "torch": "torch"}[target]
+    packages = {"onnx": "onnxruntime", "coreml": "coremltools", "litert": "ai-edge-litert"}
+    package = packages.get(target, target)
     return f"{package} {metadata.version(package)}, CPU"
