@@ -42,18 +42,6 @@ def _aside(path: Path) -> Path:
     return path
 
 
-def _bottomless(bundle: Path) -> None:
-    """Folders in folders, deeper than any path may be long."""
-    back = os.getcwd()
-    os.chdir(bundle)
-    try:
-        for _ in range(3000):
-            os.mkdir("d")
-            os.chdir("d")
-    finally:
-        os.chdir(back)
-
-
 def _sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)
@@ -107,7 +95,6 @@ def file_system() -> Iterator[Mutation]:
         "a name with a line break": lambda bundle: (bundle / "a\nerror: b").write_text("x"),
         "a name with markup": lambda bundle: (bundle / "[red]x[").write_text("x"),
         "a deep folder": lambda bundle: (bundle / ("d/" * 900)).mkdir(parents=True),
-        "a deeper folder": _bottomless,
     }
     for name, change in whole.items():
         yield Mutation(name, "onnx", change, "refused")

@@ -11,6 +11,7 @@ import struct
 import unicodedata
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -168,7 +169,7 @@ class SecondBundle:
         import onnxruntime
 
         batch = self.manifest["inputs"][0]["shape"][0]
-        values = {"image": np.repeat(image, batch, axis=0), "input_ids": np.repeat(ids, batch, axis=0)}
+        values: dict[str, Any] = {"image": np.repeat(image, batch, axis=0), "input_ids": np.repeat(ids, batch, axis=0)}
         for program in self.manifest["programs"] or [self.manifest]:
             session = onnxruntime.InferenceSession(str(self.folder / program["artifact"]))
             feeds = {spec["name"]: values[spec["name"]] for spec in program["inputs"]}
