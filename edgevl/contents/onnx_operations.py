@@ -22,8 +22,10 @@ from edgevl.contents.graph import (
     product_macs,
     transposed_convolution_macs,
 )
+from edgevl.errors import VerificationFailed
 
 Types = Mapping[str, tuple[str, Shape | None]]  # value -> dtype, shape; None: not even the rank is known
+_MOST_NODES = 1_000_000  # a few functions that call each other twice are more operators than any machine holds
 _STANDARD = ("", "ai.onnx")
 _LARGE = 64  # elements: longer initializers are no shapes or axes, and inference need not look into them
 # An operator that only moves numbers: a kernel that takes quantized operands takes them through it too.
@@ -108,9 +110,30 @@ def _value_types(graph: Any) -> Iterator[tuple[str, tuple[str, Shape | None]]]:
 
 
 def _inlined(model: Any) -> Any:
+    """The model without functions. Raises `VerificationFailed` if they call themselves or blow up the file."""
     import onnx.inliner
 
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
+    if not model.functions:
+        return model
+    bodies = {(function.domain, function.name): function.node for function in model.functions}
+    if _expanded(model.graph.node, bodies, {}, ()) > _MOST_NODES:
+        raise VerificationFailed(f"its functions expand to more than {_MOST_NODES:,} operators")
+    return onnx.inliner.inline_local_functions(model)
+
+
+def _expanded(nodes: Iterable[Any], bodies: Mapping[Any, Any], known: dict[Any, int], path: tuple[Any, ...]) -> int:
+    """Operators after inlining. `known` remembers functions that were counted, `path` the calls around this one."""
+    total = 0
+    for node in nodes:
+        total += 1 + sum(_expanded(graph.node, bodies, known, path) for graph in subgraphs(node))
+        key = (node.domain, node.op_type)
+        if key in path:
+            raise VerificationFailed(f"its function {node.op_type} calls itself")
+        if key in bodies:
+            if key not in known:
+                known[key] = _expanded(bodies[key], bodies, known, (*path, key))
+            total += known[key]
+    return total
 
 
 def _inferred(model: Any) -> Any:

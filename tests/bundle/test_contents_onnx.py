@@ -217,3 +217,25 @@ def test_a_negative_side_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(VerificationFailed, match="tensor w has a side of -8"):
         read_onnx(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "calls,words", [(lambda level: level + 1, "more than 1,000,000"), (lambda level: 0, "calls itself")]
+)
+def test_functions_that_never_end_are_refused(tmp_path, calls, words):
+    """Forty functions, each calling the next one twice, would be 2 to the 40th operators."""
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
+    functions = [
+        helper.make_function("own", f"f{level}", ["i"], ["o"], [
+            helper.make_node(f"f{calls(level)}", ["i"], ["h"], domain="own"),
+            helper.make_node(f"f{calls(level)}", ["h"], ["o"], domain="own"),
+        ], opsets)
+        for level in range(40)
+    ]  # fmt: skip
+    functions.append(helper.make_function("own", "f40", ["i"], ["o"], [node("Relu", "i", "o")], opsets))
+    nodes = [helper.make_node("f0", ["x"], ["y"], domain="own")]
+    with pytest.raises(VerificationFailed, match=words):
+        read(
+            tmp_path, nodes, {"x": (FLOAT, [1])}, {"y": (FLOAT, [1])}, {}, functions=functions,
+            opsets=(("", 20), ("own", 1)),
+        )  # fmt: skip
