@@ -25,7 +25,7 @@ from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.litert_model import to_bytes
-from edgevl.export.program import export_program
+from edgevl.export.program import export_program, name_output
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_litert import PRECISIONS, serialize, to_litert, write_litert
 from edgevl.models import VqaModel, build_model
@@ -170,6 +170,24 @@ def test_what_cannot_be_written(model: VqaModel, tmp_path: Path, monkeypatch: py
             with pytest.raises(MissingDependency, match=rf'"{named}": pip install "edgevl\[litert\]"'):
                 write_litert(program, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
+
+
+class SharedHeads(torch.nn.Module):
+    """Four query heads over one key and value head, as MobileNetV4's hybrids have them."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        query = image.reshape(1, 4, 16, 8)
+        key, value = query[:, :1] * 1.5, 1 - query[:, 1:2]
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+
+
+def test_heads_that_share_a_key(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    image = torch.randn(1, 512)
+    program = name_output(torch.export.export(SharedHeads(), (image,)), "logits")
+    write_litert(program, tmp_path / "model.tflite")
+    got = open_session(tmp_path / "model.tflite", "litert").run({"image": image.numpy()})["logits"]
+    np.testing.assert_allclose(got, SharedHeads()(image).numpy(), atol=1e-5)
 
 
 def test_int8_needs_the_quantizer(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
