@@ -42,12 +42,23 @@ BAD = {
     "no question": Bad(("predict", "{onnx}", "{photo}"), "Missing argument 'question'"),
     # targets and precisions
     "unknown target": Bad(("export", "--target", "coremll", "--out", "{new}"), 'did you mean "coreml"?'),
-    "planned target": Bad(("export", "--target", "tensorrt", "--out", "{new}"), "Available now: coreml, onnx"),
+    "misspelt alias": Bad(
+        ("export", "--target", "engin", "--out", "{new}"), 'did you mean "engine", which is tensorrt?'
+    ),
+    "misspelt layout": Bad(("export", "--layout", "splitt", "--out", "{new}"), 'did you mean "split"?'),
+    "batch for Core ML": Bad(("export", "--target", "coreml", "--batch", "2", "--out", "{new}"), "at most 1"),
+    "batch of none": Bad(("export", "--batch", "0", "--out", "{new}"), "--batch"),
+    "option of another target": Bad(
+        ("export", "--target", "onnx", "--deployment-target", "iOS18", "--out", "{new}"), "it is for coreml"
+    ),
+    "misspelt deployment target": Bad(
+        ("export", "--target", "coreml", "--deployment-target", "iOS81", "--out", "{new}"), 'did you mean "iOS18"?'
+    ),
     "misspelt precision": Bad(
         ("export", "--target", "onnx", "--precision", "fp23", "--out", "{new}"), 'did you mean "fp32"?'
     ),
     "precision of another target": Bad(
-        ("export", "--target", "onnx", "--precision", "w4", "--out", "{new}"), "Known: fp32"
+        ("export", "--target", "onnx", "--precision", "w4", "--out", "{new}"), "Known: fp16, fp32, w8"
     ),
     # models and bundles
     "missing model": Bad(("export", "{dir}/none", "--out", "{new}"), "no model folder"),
@@ -257,6 +268,9 @@ sys.meta_path.insert(0, Block())
         ("coremltools", ["export", "--target", "coreml", "--out", "{new}"]),
         ("onnxscript", ["export", "--target", "onnx", "--out", "{new}"]),
         ("onnxruntime", ["predict", "{onnx}", "{photo}", QUESTION]),
+        ("executorch", ["export", "--target", "executorch", "--out", "{new}"]),
+        ("litert_torch", ["export", "--target", "litert", "--out", "{new}"]),
+        ("coreai_torch", ["export", "--target", "coreai", "--out", "{new}"]),
     ],
 )
 def test_a_missing_package_names_the_command_that_installs_it(package, line, place, tmp_path):
