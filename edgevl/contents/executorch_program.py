@@ -39,6 +39,7 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     constant: int
+    planned: bool = False  # does it have a place in the method's working memory?
 
     @property
     def bytes(self) -> int:
@@ -218,7 +219,7 @@ def _tensor(table: Table) -> Tensor:
     if any(side < 0 for side in shape):
         raise VerificationFailed(f"a tensor has the shape {list(shape)[:10]}")
     planned = table.table(6) is not None  # then its memory is shared with others, and data only its initial state
-    return Tensor(_DTYPES[dtype], shape, 0 if planned else table.scalar(5, "I"))
+    return Tensor(_DTYPES[dtype], shape, 0 if planned else table.scalar(5, "I"), planned)
 
 
 def _call(step: Table, operators: list[str], delegates: int) -> Call:

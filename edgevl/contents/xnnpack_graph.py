@@ -18,6 +18,7 @@ ABSENT = 2**32 - 1  # the number of a value that a node does not have, such as a
 _HEADER = struct.Struct("<4s4sHIIIQ")  # zeros, magic, its bytes; flatbuffer: where, bytes; constants: where, bytes
 _NO_OFFSET = 2**64 - 1
 _MAX_RANK = 6  # XNN_MAX_TENSOR_DIMS
+_MAX_BYTES = 2**31  # of one value: more is no model for a device
 # XNNDatatype -> dtype; the quantized kinds differ in where their scales come from, not in how they are stored
 _DTYPES = {
     1: "float32", 2: "float16", 3: "int8", 4: "uint8", 5: "int32", 6: "int8", 7: "int32", 8: "int4", 9: "int8",
@@ -72,6 +73,7 @@ class Value:
     dtype: str
     shape: tuple[int, ...]
     constant: int
+    external: int  # its number among the arguments of the delegate, `ABSENT` for none
     scales: tuple[int, int] | None = None  # number of the constant with the scales, and how many there are
 
     @property
@@ -87,6 +89,7 @@ class Node:
     inputs: tuple[int, ...]
     output: int
     taps: int = 0  # of a convolution: multiply-adds for each output (of a transposed one, for each input)
+    filter_size: int = 0  # of a convolution: elements that its filter must have
 
 
 class XnnpackGraph:
@@ -113,6 +116,12 @@ class XnnpackGraph:
             raise VerificationFailed(f"constant {number} of a graph for XNNPACK lies outside its {len(found):,} bytes")
         return found
 
+    def check_call(self, arguments: int) -> None:
+        """Raise `VerificationFailed` unless a step gives this delegate as many arguments as it takes."""
+        wanted = len(self.inputs) + len(self.outputs)
+        if arguments != wanted:
+            raise VerificationFailed(f"a step gives a delegate {arguments} arguments, its graph has {wanted}")
+
     def storage(self, number: int) -> str:
         """What names the stored bytes of a constant within the program; "" if it belongs to this graph alone."""
         return self._places[number][2]
@@ -129,14 +138,42 @@ class XnnpackGraph:
         for number in (*used, *self.inputs, *self.outputs):
             if number not in self.values:
                 raise VerificationFailed(f"a graph for XNNPACK reads value {number}, which does not exist")
+        arguments = [self.values[number].external for number in (*self.inputs, *self.outputs)]
+        external = [value.external for value in self.values.values() if value.external != ABSENT]
+        if not sorted(arguments) == sorted(external) == list(range(self._root.scalar(3, "I"))):
+            raise VerificationFailed(f"a graph for XNNPACK numbers its {len(arguments)} arguments {external[:20]}")
         for number, value in self.values.items():
-            stored = len(self.constant(value.constant)) if value.constant else value.bytes
-            if stored < value.bytes:
+            self._check_data(number, value)
+        self._check_order()
+        for node in self.nodes:
+            found = math.prod(self.values[node.inputs[1]].shape) if node.filter_size else 0
+            if found != node.filter_size:
                 raise VerificationFailed(
-                    f"value {number} of a graph for XNNPACK needs {value.bytes:,} bytes, {stored:,} are there"
+                    f"a {node.type} needs a filter of {node.filter_size:,} elements, not {found:,}"
                 )
-            if value.scales and len(self.constant(value.scales[0])) < 2 * value.scales[1]:
-                raise VerificationFailed(f"value {number} of a graph for XNNPACK lacks some of its scales")
+
+    def _check_order(self) -> None:
+        """Each value is written once, before it is read."""
+        ready = {number for number, value in self.values.items() if value.constant} | set(self.inputs)
+        for index, node in enumerate(self.nodes):
+            if not ready.issuperset(number for number in node.inputs if number != ABSENT):
+                raise VerificationFailed(f"{node.type}_{index} of a graph for XNNPACK reads what is not written yet")
+            if node.output in ready:
+                raise VerificationFailed(f"{node.type}_{index} of a graph for XNNPACK writes what is there already")
+            ready.add(node.output)
+        if not ready.issuperset(self.outputs):
+            raise VerificationFailed("a graph for XNNPACK does not write all of its outputs")
+
+    def _check_data(self, number: int, value: Value) -> None:
+        if value.bytes > _MAX_BYTES:
+            raise VerificationFailed(f"value {number} of a graph for XNNPACK has the shape {list(value.shape)}")
+        stored = len(self.constant(value.constant)) if value.constant else value.bytes
+        if stored < value.bytes:
+            raise VerificationFailed(
+                f"value {number} of a graph for XNNPACK needs {value.bytes:,} bytes, {stored:,} are there"
+            )
+        if value.scales and len(self.constant(value.scales[0])) < 2 * value.scales[1]:
+            raise VerificationFailed(f"value {number} of a graph for XNNPACK lacks some of its scales")
 
 
 def _split(payload: Buffer) -> tuple[Buffer, Buffer]:
@@ -161,7 +198,8 @@ def _value(table: Table) -> tuple[int, Value]:
     if len(shape) != tensor.scalar(1, "I") or len(shape) > _MAX_RANK:
         raise VerificationFailed(f"a value of a graph for XNNPACK has the shape {list(shape)[:10]}")
     scales = _scales(found) if kind == _QUANTIZED_VALUE else None
-    return tensor.scalar(6, "I"), Value(_DTYPES[dtype], shape, tensor.scalar(3, "I"), scales)
+    value = Value(_DTYPES[dtype], shape, tensor.scalar(3, "I"), tensor.scalar(4, "I"), scales)
+    return tensor.scalar(6, "I"), value
 
 
 def _scales(quantized: Table) -> tuple[int, int] | None:
@@ -185,7 +223,8 @@ def _node(table: Table) -> Node:
         numbers = numbers[: int(name[-1])]  # "Concatenate3": the others are not read
     channels = 11 if name == "ConvTranspose2d" else 10  # of a group: out or in
     taps = math.prod(found.scalar(field, "I") for field in (4, 5, channels)) if layout == "conv" else 0
-    return Node(f"XNN{name}", numbers, found.scalar(output, "I"), taps)
+    full = math.prod(found.scalar(field, "I") for field in (4, 5, 10, 11, 12)) if layout == "conv" else 0
+    return Node(f"XNN{name}", numbers, found.scalar(output, "I"), taps, full)
 
 
 def constants_read(graph: XnnpackGraph) -> Iterator[tuple[str, int, Value]]:

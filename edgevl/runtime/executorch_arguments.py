@@ -19,11 +19,15 @@ _OWN = {
 
 
 def check_arguments(method: Method) -> None:
-    """Raise `VerificationFailed` for a step whose arguments are not of the kinds that its operator takes.
+    """Raise `VerificationFailed` for a step whose arguments have no memory or are not of the kinds it takes.
 
-    Operators that are not among torch's `aten` and `_OWN` are not checked.
+    The kinds of operators that are not among torch's `aten` and `_OWN` are not checked.
     """
     for call in method.calls:
+        for number in call.args:
+            tensor = method.tensor(number)
+            if tensor and not (tensor.constant or tensor.planned or number in method.inputs):
+                raise VerificationFailed(f"a step reads value {number}, which has no memory")
         expected = _expected(call)
         if expected and len(call.args) < len(expected):
             raise VerificationFailed(f"{call.operator} takes {len(expected)} arguments, a step has {len(call.args)}")

@@ -41,9 +41,7 @@ class ExecutorchSession:
             EdgeVLError: the file is truncated or damaged, or ExecuTorch cannot run it.
         """
         self.path, self.threads = Path(path), threads
-        self._program = self._checked()
-        self.inputs = tuple(_spec(name, tensor) for name, tensor in self._program.inputs)
-        self.outputs = tuple(_spec(name, tensor) for name, tensor in self._program.outputs)
+        self._program, self.inputs, self.outputs = self._checked()
         backends = sorted({delegate.backend for delegate in self._program.forward.delegates})
         self._native = _import_runtime()
         self._require(backends)
@@ -85,17 +83,19 @@ class ExecutorchSession:
             raise self._refused(lines[-1] if lines else str(failure)) from failure
         _pool.users.add(self)
 
-    def _checked(self) -> PteProgram:
+    def _checked(self) -> tuple[PteProgram, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """The program, what it takes and what it gives."""
         try:
             program = PteProgram.load(self.path)
             for method in program.methods.values():
                 check_arguments(method)
-            for delegate in program.forward.delegates:
-                if delegate.backend == BACKEND:
-                    XnnpackGraph(delegate.payload, program.named_data)
+            for call in program.forward.calls:
+                delegate = None if call.operator else program.forward.delegates[call.delegate]
+                if delegate and delegate.backend == BACKEND:
+                    XnnpackGraph(delegate.payload, program.named_data).check_call(len(call.args))
+            return program, _specs(program.inputs), _specs(program.outputs)
         except (EdgeVLError, OSError) as error:
             raise self._refused(str(error)) from error
-        return program
 
     def _refused(self, reason: str) -> EdgeVLError:
         return EdgeVLError(
@@ -156,5 +156,5 @@ def _import_runtime() -> Any:
         return import_executorch(_BINDINGS, _PURPOSE)
 
 
-def _spec(name: str, tensor: Tensor) -> TensorSpec:
-    return TensorSpec(name, tensor.dtype, tensor.shape)
+def _specs(named: tuple[tuple[str, Tensor], ...]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, tensor.dtype, tensor.shape) for name, tensor in named)
