@@ -12,28 +12,38 @@ import torch
 from torch.export import ExportedProgram
 
 import edgevl
-from edgevl.errors import EdgeVLError, unknown_name
+from edgevl.errors import EdgeVLError, InputError, unknown_name
+from edgevl.export.coreml_weights import Compression, pipeline
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, register_exporter
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.session import TensorSpec
 
 DEPLOYMENT_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
-_COMPUTE_PRECISION = {"fp16": "FLOAT16", "fp32": "FLOAT32"}  # what ct.precision calls them
+SCHEMES = ("blocks", "palette")  # of w4
+_COMPUTE_PRECISION = {"fp16": "FLOAT16", "fp32": "FLOAT32", "w8": "FLOAT16", "w4": "FLOAT16"}  # as ct.precision says it
+_OPTIONS = {
+    "deployment_target": Option(DEPLOYMENT_TARGETS, "iOS16", {"w4": "iOS18"}),
+    "scheme": Option((*SCHEMES, "none"), "none", {"w4": "blocks"}),
+}
 
 
 @register_exporter(
     "coreml",
     artifact="model.mlpackage",
     adapter="float",
-    precisions=("fp16", "fp32"),
+    precisions=("fp16", "fp32", "w8", "w4"),
     aliases=("core-ml", "mlpackage", "mlprogram"),
-    options={"deployment_target": Option(DEPLOYMENT_TARGETS, "iOS16")},
+    options=_OPTIONS,
     max_batch=1,
     batch_advice="a Core ML image is one picture; an app passes several to MLModel.predictions(from:)",
 )
 def write_coreml(
-    program: ExportedProgram, path: Path, precision: str = "fp16", deployment_target: str = "iOS16"
+    program: ExportedProgram,
+    path: Path,
+    precision: str = "fp16",
+    deployment_target: str | None = None,
+    scheme: str | None = None,
 ) -> None:
     """Write `program`, whose `image` is float [1, 3, S, S] in 0..255, as an ML Program.
 
@@ -41,18 +51,19 @@ def write_coreml(
     weights give the same bytes.
 
     Args:
-        precision: `fp16` (weights and arithmetic in half precision, what the Neural Engine runs) or `fp32`.
-        deployment_target: the oldest system that must run it: iOS15 to iOS18 (macOS 12 to 15). A newer one offers newer
-            operators.
+        precision: `fp16` (weights and arithmetic in half precision, what the Neural Engine runs), `fp32`, or compressed
+            weights with arithmetic in half precision: `w8` (int8, a scale for each output channel) or `w4`. Small
+            weights stay float; in `w4` embedding and answer head are int8, unless they are a large share of the model.
+        deployment_target: the oldest system that must run it: iOS15 to iOS18 (macOS 12 to 15); None: iOS18 for `w4`,
+            otherwise iOS16. A newer one offers newer operators. `w8` and palettes need iOS16, blocks iOS18.
+        scheme: of `w4`: `blocks` (int4, a scale for 32 weights; None is this) or `palette` (indices into 16 values).
     Raises:
-        InputError: an unknown precision or deployment target.
+        InputError: an unknown precision, deployment target or scheme, or one that does not go with another.
         MissingDependency: coremltools is not installed.
     """
-    if precision not in _COMPUTE_PRECISION:
-        raise unknown_name("Core ML precision", precision, _COMPUTE_PRECISION)
-    if deployment_target not in DEPLOYMENT_TARGETS:
-        raise unknown_name("deployment target", deployment_target, DEPLOYMENT_TARGETS)
-    model = to_mlprogram(program, precision, deployment_target)
+    target = deployment_target or _default("deployment_target", precision)
+    compression = check_compression(precision, target, scheme or _default("scheme", precision))
+    model = to_mlprogram(program, precision, target, compression)
     try:
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder) / "model.mlpackage"
@@ -64,7 +75,39 @@ def write_coreml(
         raise EdgeVLError(f"cannot write {path}: {error}") from error
 
 
-def to_mlprogram(program: ExportedProgram, precision: str, deployment_target: str) -> Any:
+def _default(option: str, precision: str) -> str:
+    return _OPTIONS[option].for_precision.get(precision, _OPTIONS[option].default)
+
+
+def check_compression(precision: str, deployment_target: str, scheme: str = "none") -> Compression | None:
+    """Return how the weights are to be compressed, None for not at all.
+
+    Raises `InputError` for an unknown name, a scheme without `w4`, and a system too old for the operators needed.
+    """
+    if precision not in _COMPUTE_PRECISION:
+        raise unknown_name("Core ML precision", precision, _COMPUTE_PRECISION)
+    if deployment_target not in DEPLOYMENT_TARGETS:
+        raise unknown_name("deployment target", deployment_target, DEPLOYMENT_TARGETS)
+    if scheme not in (*SCHEMES, "none"):
+        raise unknown_name("scheme", scheme, SCHEMES)
+    if precision != "w4" and scheme != "none":
+        raise InputError(f'scheme "{scheme}" is for the precision w4; {precision} has none: leave it out')
+    if precision not in ("w8", "w4"):
+        return None
+    if precision == "w4" and scheme == "none":
+        raise InputError("the precision w4 needs a scheme: blocks or palette")
+    if scheme == "blocks" and deployment_target != "iOS18":
+        raise InputError(
+            f"int4 in blocks needs the deployment target iOS18, not {deployment_target}; a palette runs from iOS16"
+        )
+    if deployment_target == "iOS15":
+        raise InputError(f"compressed weights ({precision}) need the deployment target iOS16 or later, not iOS15")
+    return Compression(bits=int(precision[1:]), palette=scheme == "palette", ios18=deployment_target == "iOS18")
+
+
+def to_mlprogram(
+    program: ExportedProgram, precision: str, deployment_target: str, compression: Compression | None = None
+) -> Any:
     """Convert to a `coremltools.models.MLModel`, in memory."""
     ct = import_coremltools("export to Core ML")
     with quiet_coremltools():
@@ -75,6 +118,7 @@ def to_mlprogram(program: ExportedProgram, precision: str, deployment_target: st
             outputs=[ct.TensorType(name=spec.name, dtype=np.float32) for spec in program_outputs(program)],
             compute_precision=getattr(ct.precision, _COMPUTE_PRECISION[precision]),
             minimum_deployment_target=getattr(ct.target, deployment_target),
+            pass_pipeline=pipeline(ct, compression) if compression else None,
             skip_model_load=True,  # on macOS it would compile the model here, only to throw the result away
         )
 
