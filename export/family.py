@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgevl.config import ModelConfig
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch.nn import Module
 
 _SIZE = 64
 # backbone -> (index of the feature map, pixels per token, options for timm, side of the picture)
@@ -84,9 +84,10 @@ def write_untrained(config: ModelConfig, folder: Path, seed: int = 1) -> Path:
     return save_model(folder, model, tokenizer, labels)
 
 
-def _set_batch_statistics(vision: "nn.Module", size: int, pictures: int = 8) -> None:
+def _set_batch_statistics(vision: "Module", size: int, pictures: int = 8) -> None:
     """Let every batch norm take the statistics of some pictures of Scenes."""
     import torch
+    from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
     from edgevl.data.scenes import Scenes
@@ -95,6 +96,8 @@ def _set_batch_statistics(vision: "nn.Module", size: int, pictures: int = 8) -> 
     images = [torch.from_numpy(scenes[index].image) for index in range(pictures)]
     norms = [module for module in vision.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
+        if norm.weight is not None and not norm.weight.any():
+            nn.init.ones_(norm.weight)  # timm starts residual branches at zero, and a converter folds them away
         norm.momentum = 1.0
         norm.train()
     with torch.no_grad():

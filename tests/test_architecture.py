@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[1]
 LINKS = ("training", "quantize", "export")
 # A backend or a heavy library that only some commands need: imported inside the function that needs it.
 LAZY = {
-    "ai_edge_litert", "coremltools", "executorch", "litert_torch", "matplotlib", "onnx", "onnxruntime", "onnxscript",
-    "tensorboard", "tensorrt", "tensorrt_rtx", "torchao", "webdataset",
+    "ai_edge_litert", "ai_edge_quantizer", "coreai", "coreai_torch", "coremltools", "executorch", "flatbuffers",
+    "litert_torch", "matplotlib", "onnx", "onnxruntime", "onnxscript", "tensorboard", "tensorrt", "tensorrt_rtx",
+    "torch_tensorrt", "torchao", "webdataset",
 }  # fmt: skip
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")

@@ -1,5 +1,7 @@
 """How many answers may differ: judged as draws, so that few samples are not stricter than many."""
 
+import itertools
+
 import pytest
 
 from edgevl.verify import FULL, THRESHOLDS
@@ -23,6 +25,6 @@ def test_more_samples_are_never_looser(precision):
 
 def test_a_lower_precision_is_allowed_more():
     order = [THRESHOLDS[name] for name in ("fp32", "fp16", "w8", "w4")]
-    for tighter, looser in zip(order, order[1:]):
+    for tighter, looser in itertools.pairwise(order):
         assert tighter.psnr_db > looser.psnr_db and tighter.top1_agreement > looser.top1_agreement
         assert tighter.accuracy < looser.accuracy
