@@ -1,8 +1,8 @@
 """Damaged bundles: a clean refusal, no traceback, nothing read or written outside.
 
 Each mutation runs `verify`, `inspect` and `predict` in a forked child, since a damaged artifact could take the process
-with it. The default run takes a fixed choice of them; `pytest -m slow tests/bundle/test_bundle_fuzz.py` takes all,
-and all again under strace, which sees what native code opens too.
+with it. The default run takes a fixed choice of them; `pytest -m slow tests/bundle/test_bundle_fuzz.py` takes the
+others, and many again under strace, which sees what native code opens too.
 """
 
 import json
@@ -94,7 +94,10 @@ def test_a_clean_refusal_of_the_others(forked, place, intact, tools, mutation):
 
 @pytest.mark.slow
 def test_native_code_opens_nothing_outside_either(bundles, tiny_model, tools, tmp_path):
-    """Everything again under strace: what ONNX Runtime, protobuf and Core ML's reader open is no event in Python."""
+    """Again under strace: what ONNX Runtime, protobuf and Core ML's reader open is no event in Python.
+
+    It found that ONNX Runtime reports to its maker unless ORT_DISABLE_TELEMETRY is set before it is imported.
+    """
     log = tmp_path / "strace.log"
     strace = [
         "strace",
@@ -113,7 +116,8 @@ def test_native_code_opens_nothing_outside_either(bundles, tiny_model, tools, tm
     server = Forked(place, tools.warming(bundles), prefix=[*strace, str(log)])
     furnish_outside(place)
     done = log.stat().st_size
-    for mutation in MUTATIONS:
+    native = [mutation for mutation in MUTATIONS if mutation.kind in ("artifact", "outside", "golden")]
+    for mutation in dict.fromkeys([*native, *QUICK[:60]]):
         prepare(mutation, place)
         server.run(*tools.three_commands(NAME), timeout=120)
     server.close()
@@ -121,7 +125,7 @@ def test_native_code_opens_nothing_outside_either(bundles, tiny_model, tools, tm
         file.seek(done)
         opened = {found.group(1) for line in file if (found := re.search(r" = \d+<([^>]*)>", line))}
         file.seek(done)
-        started = [line for line in file if "execve(" in line or "connect(" in line]
+        started = [line for line in file if "execve(" in line or "AF_INET" in line]
     assert len(opened) > 50 and not started, started[:3]
     roots = [str(place / name) for name in (NAME, "tmp", "tiny-test", "photo.png")] + SYSTEM
     wrong = [path for path in opened if not any(path == root or path.startswith(root + "/") for root in roots)]

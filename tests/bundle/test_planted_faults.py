@@ -1,0 +1,226 @@
+"""A planted fault in each kind of artifact is caught by `verify`: exit code 4 and a sentence that names it.
+
+The forger knows the format: what he puts into the bundle is a whole artifact, exported by EdgeVL from a model that he
+changed, and he rewrites every digest. Only what it does can give him away. Symmetric weight quantization makes a
+weight that is 1.5 times as large the same integers with a scale 1.5 times as large, so that in `w8` and `w4` the
+first two faults are wrong scales. All kinds: `pytest -m slow tests/bundle/test_planted_faults.py`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgevl.audit import inspect_bundle
+from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.cli import main
+from edgevl.export.bundle_export import export_bundle
+from edgevl.export.registry import get_exporter
+
+# (target, precision, options, the package that exports and runs it)
+KINDS = [
+    ("onnx", "fp32", {}, "onnxruntime"),
+    ("onnx", "w8", {}, "onnxruntime"),
+    ("onnx", "fp16", {}, "onnxruntime"),
+    ("coreml", "fp16", {}, "coremltools"),
+    ("coreml", "fp32", {}, "coremltools"),
+    ("coreml", "w8", {}, "coremltools"),
+    ("coreml", "w4", {"scheme": "blocks"}, "coremltools"),
+    ("coreml", "w4", {"scheme": "palette"}, "coremltools"),
+    ("litert", "fp32", {}, "litert_torch"),
+    ("litert", "fp16", {}, "litert_torch"),
+    ("litert", "w8", {}, "litert_torch"),
+    ("executorch", "fp32", {}, "executorch"),
+]
+QUICK = {("onnx", "w8"), ("coreml", "fp16")}
+
+
+def scale_of_the_attention(model: torch.nn.Module, answer: int) -> None:
+    model.get_parameter("core.fusion.blocks.0.attention.value.weight").mul_(1.5)
+
+
+def scale_of_an_answer(model: torch.nn.Module, answer: int) -> None:
+    """One scale of many: that of an answer which a golden case gives."""
+    model.get_parameter("head.3.weight")[answer].mul_(1.5)
+
+
+def doubled_layer(model: torch.nn.Module, answer: int) -> None:
+    model.get_parameter("core.fusion.blocks.0.mlp.2.weight").mul_(2)
+
+
+def sign_of_the_words(model: torch.nn.Module, answer: int) -> None:
+    model.get_parameter("core.text.words.weight").neg_()
+
+
+def nothing(model: torch.nn.Module, answer: int) -> None:
+    """The model as it is."""
+
+
+def channels_swapped(model: torch.nn.Module, answer: int) -> None:
+    """The first convolution reads the channels in the other order, as a picture decoded by OpenCV would need."""
+    name, weight = next((n, p) for n, p in model.named_parameters() if p.ndim == 4 and p.shape[1] == 3)
+    assert "vision" in name
+    weight.copy_(weight.flip(1))
+
+
+Fault = Callable[[torch.nn.Module, int], None]
+# A layer norm stands behind the word embeddings and the projection of the visual tokens: a factor there is no fault.
+FAULTS: dict[str, Fault] = {
+    "a scale of the attention x 1.5": scale_of_the_attention,
+    "the scale of one answer x 1.5": scale_of_an_answer,
+    "a layer x 2": doubled_layer,
+    "the sign of the words": sign_of_the_words,
+}
+# What 4-bit weights do by themselves is as large as these faults: measured, a good one differs by up to 0.17 of the
+# largest logit, and one with such a scale by 0.1 to 0.3.
+TOO_FINE = {("w4", "a scale of the attention x 1.5"), ("w4", "the scale of one answer x 1.5")}
+
+
+def kind_id(kind: tuple) -> str:
+    return "-".join([*kind[:2], *kind[2].values()])
+
+
+def each_kind(wanted: Callable[[tuple], bool] = lambda kind: True) -> pytest.MarkDecorator:
+    marks = {True: (), False: (pytest.mark.slow,)}
+    values = [pytest.param(k, id=kind_id(k), marks=marks[k[:2] in QUICK]) for k in KINDS if wanted(k)]
+    return pytest.mark.parametrize("kind", values, indirect=True)
+
+
+@pytest.fixture(scope="module")
+def kind(request, tiny_model, tmp_path_factory) -> tuple:
+    """(target, precision, options, the good bundle of that kind), exported once, its checkpoint beside it."""
+    target, precision, options, package = request.param
+    pytest.importorskip(package)
+    folder = tmp_path_factory.mktemp("kind")
+    shutil.copytree(tiny_model, folder / tiny_model.name)
+    bundle = export_bundle(tiny_model, target, precision, out=folder / "good.edgevl", options=options)
+    return target, precision, options, bundle
+
+
+@pytest.fixture
+def forged(kind, tools, tiny_model) -> Callable[[Fault], Path]:
+    """A copy of the good bundle whose artifact is exported from a changed model, digests forged."""
+    return lambda fault: forge(kind, load_model(tiny_model), fault, tools)
+
+
+def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
+    target, precision, options, good = kind
+    answer = json.loads((good / "golden.json").read_text())["cases"][0]["answer"]
+    with torch.no_grad():
+        fault(loaded.model, loaded.labels.index(answer))
+    path = good.with_name("forged.edgevl")
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(good, path)
+    artifact = path / get_exporter(target).artifact
+    shutil.rmtree(artifact) if artifact.is_dir() else artifact.unlink()
+    get_exporter(target).export(loaded.model, path, precision, options=options)
+    tools.forge(path)
+    return path
+
+
+def verdict(path: Path, capsys) -> tuple[int, str]:
+    """Exit code and error line of `edgevl verify`."""
+    capsys.readouterr()
+    code = main(["verify", str(path), "--samples", "32"])
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
+    return code, " ".join(line for line in output.err.splitlines() if line.startswith("error:"))
+
+
+@each_kind()
+def test_the_good_bundle_passes(kind, capsys):
+    """And so does the forger's own work when he changes nothing: what is caught below is the fault."""
+    assert verdict(kind[3], capsys) == (0, "")
+
+
+@each_kind()
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_artifact(request, forged, capsys, fault):
+    if (request.node.callspec.params["kind"][1], fault) in TOO_FINE:
+        pytest.skip("finer than what 4 bits can tell")
+    code, line = verdict(forged(FAULTS[fault]), capsys)
+    assert code == 4, f"{fault} was not caught"
+    assert "golden case" in line or "parity" in line, line
+
+
+@each_kind()
+def test_channels_swapped_in_the_artifact(kind, tools, capsys, tmp_path):
+    """With the embedded model, which sees colors; the tiny one is random and all but blind."""
+    target, precision, options, _ = kind
+    good = export_bundle(None, target, precision, out=tmp_path / "good.edgevl", options=options)
+    code, line = verdict(forge((target, precision, options, good), load_model(None), channels_swapped, tools), capsys)
+    assert code == 4 and "golden case" in line, line
+
+
+@each_kind()
+def test_an_unchanged_artifact_is_no_fault(forged, capsys):
+    assert verdict(forged(nothing), capsys) == (0, "")
+
+
+@each_kind()
+@pytest.mark.parametrize("claim", ["w8", "w4", "fp16", "fp32", "w8a8"])
+def test_a_claim_that_the_file_does_not_keep(kind, tools, capsys, tmp_path, claim):
+    """The same artifact under each other precision: float weights under an integer claim, and the other way round."""
+    _, precision, _, good = kind
+    if claim == precision:
+        pytest.skip("that claim is true")
+    path = shutil.copytree(good, tmp_path / "claim.edgevl")
+    tools.edit(path, lambda values: values.update(precision=claim))
+    code, line = verdict(path, capsys)
+    assert code == 4 and f"claims {claim}" in line, line
+    assert any(f"claims {claim}" in problem for problem in inspect_bundle(path).problems)
+
+
+@each_kind()
+def test_a_changed_vocabulary(kind, tools, capsys, tmp_path):
+    """With and without the checkpoint at hand, for words of the golden questions."""
+    path = shutil.copytree(kind[3], tmp_path / "vocabulary.edgevl")
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    words["what"], words["the"] = words["the"], words["what"]
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    tools.forge(path)
+    code, line = verdict(path, capsys)
+    assert code == 4 and "tokenizer.json gives other token ids" in line, line
+
+
+@each_kind()
+def test_permuted_labels(kind, tools, capsys, tmp_path):
+    path = shutil.copytree(kind[3], tmp_path / "labels.edgevl")
+    labels = json.loads((path / "labels.json").read_text())
+    (path / "labels.json").write_text(json.dumps(labels[1:] + labels[:1]))
+    tools.forge(path)
+    code, line = verdict(path, capsys)
+    assert code == 4 and "labels.json does not give the recorded answer" in line, line
+
+
+@each_kind()
+def test_preprocessing_with_the_channels_swapped(kind, tools, capsys, tmp_path):
+    """Golden pictures written in the other order: an app that swaps channels would agree with them."""
+    from PIL import Image
+
+    path = shutil.copytree(kind[3], tmp_path / "channels.edgevl")
+    for file in (path / "golden").iterdir():
+        Image.merge("RGB", Image.open(file).split()[::-1]).save(file)
+    tools.forge(path)
+    code, line = verdict(path, capsys)
+    assert code == 4 and "the preprocessed picture is not the recorded tensor" in line, line
+
+
+@pytest.mark.slow
+@each_kind(lambda kind: kind[:2] in QUICK)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_forger_who_also_loosens_the_golden_cases(forged, tools, capsys, fault):
+    """Then the checkpoint, whose digest is not his to choose, gives him away."""
+    path = forged(FAULTS[fault])
+    golden = json.loads((path / "golden.json").read_text())
+    golden["tolerance"] = 1e5
+    for case in golden["cases"]:
+        case["margin"] = 0.0
+    (path / "golden.json").write_text(json.dumps(golden))
+    tools.forge(path)
+    code, line = verdict(path, capsys)
+    assert code == 4 and "parity" in line, line
