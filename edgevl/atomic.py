@@ -153,7 +153,7 @@ def _explain(error: Exception, parent: Path) -> Exception:
     """The error to raise: one line for a full disk or a folder that cannot be written, else `error` itself."""
     if isinstance(error, EdgeVLError):
         cause = error.__cause__
-        if error.exit_code != 1 or not isinstance(cause, OSError):
+        if error.exit_code != 1 or not isinstance(cause, Exception) or isinstance(cause, EdgeVLError):
             return error
         explained = _explain(cause, parent)  # an exporter wrapped it as an unexpected failure
         return error if explained is cause else explained

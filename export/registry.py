@@ -115,7 +115,7 @@ class Exporter:
         Raises:
             InputError: a precision, layout, batch or option that this target does not support.
             MissingDependency: the target's package is not installed.
-            EdgeVLError: the folder cannot be written.
+            EdgeVLError: the folder cannot be written, or the target's converter cannot express the model.
         """
         precision, files = self.check_precision(precision), self.files(layout)
         batch, chosen = self.check_batch(batch), self.check_options(options, precision)
@@ -125,10 +125,20 @@ class Exporter:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise EdgeVLError(f"cannot write {path.parent}: {error.strerror}") from error
-            self.write(export_program(model, self.adapter, batch, part), path, precision, **chosen)
+            self._convert(export_program(model, self.adapter, batch, part), path, precision, chosen)
         if self.finish:
             self.finish(folder)
         return folder / (self.artifact if layout == "single" else "model")
+
+    def _convert(self, program: ExportedProgram, path: Path, precision: str, options: dict[str, str]) -> None:
+        """Write one artifact; what a converter raises for a model that it cannot express becomes one line."""
+        try:
+            self.write(program, path, precision, **options)
+        except (EdgeVLError, OSError, MemoryError):
+            raise
+        except Exception as error:  # each converter has its own exceptions
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise EdgeVLError(f"the converter for {self.name} cannot express this model ({reason})") from error
 
 
 exporters: Registry[Exporter] = Registry("export target")

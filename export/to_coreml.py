@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 
 import edgevl
@@ -19,6 +20,7 @@ from edgevl.export.registry import Option, register_exporter
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.session import TensorSpec
 
+UNKNOWN = (torch.ops.aten.addcmul,)  # what coremltools 9 cannot convert and torch can take apart (ConvNeXt V2 has it)
 DEPLOYMENT_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 SCHEMES = ("blocks", "palette")  # of w4
 _COMPUTE_PRECISION = {"fp16": "FLOAT16", "fp32": "FLOAT32", "w8": "FLOAT16", "w4": "FLOAT16"}  # as ct.precision says it
@@ -112,7 +114,7 @@ def to_mlprogram(
     ct = import_coremltools("export to Core ML")
     with quiet_coremltools():
         return ct.convert(
-            without_aliases(program.run_decompositions({})),
+            without_aliases(program.run_decompositions(get_decompositions(UNKNOWN))),
             convert_to="mlprogram",
             inputs=[_input_type(ct, spec) for spec in program_inputs(program)],
             outputs=[ct.TensorType(name=spec.name, dtype=np.float32) for spec in program_outputs(program)],

@@ -87,3 +87,36 @@ def test_no_path_of_this_machine_is_inside(target: str, precision: str, tmp_path
 def file_bytes(path: Path) -> dict[str, bytes]:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return {str(file.relative_to(path.parent)): file.read_bytes() for file in files}
+
+
+def test_a_model_that_a_converter_cannot_express_is_one_line(tmp_path: Path) -> None:
+    """coremltools does not know aten.frexp."""
+
+    class Strange(torch.nn.Module):
+        def forward(self, image, input_ids):
+            return torch.frexp(image.mean((1, 2, 3)))[0]
+
+    program = torch.export.export(Strange(), (torch.ones(1, 3, 8, 8), torch.zeros(1, 4, dtype=torch.int32)))
+    with pytest.raises(EdgeVLError, match=r"the converter for coreml cannot express this model \(.*frexp") as caught:
+        get_exporter("coreml")._convert(program, tmp_path / "x.mlpackage", "fp16", {})
+    assert caught.value.exit_code == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_addcmul_is_taken_apart_for_core_ml(tmp_path: Path) -> None:
+    """coremltools 9 does not know it; ConvNeXt V2 has it."""
+    from edgevl.export.program import name_output
+    from edgevl.runtime import open_session
+
+    class Scaled(torch.nn.Module):
+        def forward(self, image, input_ids):
+            return torch.addcmul(image.mean((2, 3)), image.amax((2, 3)), input_ids[:, :3].float(), value=2.0)
+
+    inputs = (torch.zeros(1, 3, 8, 8), torch.ones(1, 4, dtype=torch.int32))
+    program = name_output(torch.export.export(Scaled(), inputs), "logits")
+    get_exporter("coreml")._convert(program, tmp_path / "x.mlpackage", "fp32", {"deployment_target": "iOS16"})
+    pixels = torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8)
+    expected = Scaled()(pixels.permute(0, 3, 1, 2).float(), inputs[1])
+    got = open_session(tmp_path / "x.mlpackage", "coreml").run(
+        {"image": pixels.numpy(), "input_ids": inputs[1].numpy()}
+    )
+    torch.testing.assert_close(torch.from_numpy(got["logits"]), expected, rtol=1e-4, atol=1e-2)
