@@ -55,8 +55,10 @@ class Request:
     options: dict[str, str]
 
     def bundle_name(self, model: str) -> str:
-        """NAME-TARGET-PRECISION.edgevl, with the layout and the batch where they are not the usual ones."""
-        extra = ["split"] if self.layout == "split" else []
+        """NAME-TARGET-PRECISION.edgevl, with options, layout and batch where they are not the usual ones."""
+        usual = self.exporter.check_options(None, self.precision)
+        extra = [value for name, value in self.options.items() if value != usual[name]]
+        extra += ["split"] if self.layout == "split" else []
         extra += [f"b{self.batch}"] if self.batch > 1 else []
         return "-".join([model, self.exporter.name, self.precision, *extra]) + SUFFIX
 

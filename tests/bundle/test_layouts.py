@@ -92,6 +92,9 @@ def test_halves_of_different_models_are_refused(bundles, tiny_model, tmp_path):
 def test_names_of_bundles(tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert export_bundle(tiny_model, "onnx", layout="split", batch=2).name == "tiny-test-onnx-fp32-split-b2.edgevl"
+    newer = export_bundle(tiny_model, "coreml", options={"deployment_target": "iOS18"})
+    assert newer.name == "tiny-test-coreml-fp16-iOS18.edgevl"
+    assert Bundle.open(newer).manifest.options["deployment_target"] == "iOS18"
 
 
 def test_several_questions_on_the_command_line(bundles, picture, tmp_path, capsys):
