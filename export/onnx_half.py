@@ -58,6 +58,7 @@ class _Converter:
         self.outputs = {value.name for value in graph.output}
         self.twins: set[str] = set()  # values that exist in float32 too
         self.halves: set[str] = set()  # weights that exist in half precision
+        self.read_half = {name for node in graph.node if node.op_type not in KEEP_FLOAT for name in node.input}
         self.nodes: list[Any] = []
 
     def convert(self) -> None:
@@ -98,7 +99,7 @@ class _Converter:
         """An output of the graph stays float32; what flows on inside is cast to half after an operator in float32."""
         if name in self.outputs:
             self._cast(source, name, half=False) if half else self._identity(source, name)
-        if not half:
+        if not half and name in self.read_half:
             self._cast(source, self._half_name(name), half=True)
 
     def _half_name(self, name: str) -> str:

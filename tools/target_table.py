@@ -58,7 +58,8 @@ def embedded_cases() -> Iterator[Case]:
     for target in target_names():
         for precision in get_exporter(target).precisions:
             schemes = get_exporter(target).options.get("scheme")
-            variants = [("--scheme", each) for each in schemes.choices] if schemes and precision == "w4" else [()]
+            named = [each for each in schemes.choices if each != "none"] if schemes and precision == "w4" else []
+            variants = [("--scheme", each) for each in named] or [()]
             yield from (Case("embedded", target, precision, variant) for variant in variants)
     yield Case("embedded", "executorch", "fp32", ("--delegate", "coreml"))
     for target in ("onnx", "coreml", "executorch", "litert", "tensorrt"):

@@ -156,7 +156,8 @@ def _accuracy(accuracy: Data | None) -> str:
 def _build(program: Data) -> str:
     """What TensorRT's parser and builder said of one file."""
     engines = ", ".join(f"SM {e['capability']} {size(e['bytes'])} in {e['seconds']:.1f} s" for e in program["engines"])
-    return f"{program['package']} {program['version']} parsed {program['layers']} layers and built {engines}"
+    parsed = f"{program['artifact']}: {program['layers']} layers parsed by {program['package']} {program['version']}"
+    return f"{parsed}, built for {engines}"
 
 
 def _golden(golden: Data | None) -> str:

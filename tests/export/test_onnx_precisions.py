@@ -99,6 +99,14 @@ def test_layer_norm_in_float_survives_what_half_precision_does_not():
     np.testing.assert_allclose(run(half, {"x": values})[0], expected, atol=5e-3)
 
 
+def test_nothing_is_computed_that_nobody_reads():
+    """The vision half of a model ends in a layer norm: its float32 result is the output, a half one would be dead."""
+    torch.manual_seed(0)
+    half = to_half(to_onnx(export_program(build_model(CONFIG), part="vision")))
+    read = {name for node in half.graph.node for name in node.input} | {value.name for value in half.graph.output}
+    assert [name for node in half.graph.node for name in node.output if name and name not in read] == []
+
+
 def test_a_weight_that_half_precision_cannot_hold_is_named(float_model):
     broken = onnx.ModelProto()
     broken.CopyFrom(float_model)
