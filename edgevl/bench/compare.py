@@ -23,7 +23,7 @@ QUESTION = "what color is the car?"
 NOT_TIMED_HERE = {
     "coreml": "Core ML runs on a Mac; here only the reference executor runs it",
     "tensorrt": "TensorRT runs on its GPU; here a stand-in runs its file",
-    "coreai": "Core AI runs on macOS 27 only",
+    "coreai": "Core AI is for Apple's hardware; here its runtime uses the CPU",
 }
 
 
