@@ -122,3 +122,13 @@ def test_mistakes(options, fragment, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["export", *options]) == 2
     assert fragment in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_the_second_question_costs_at_most_sixty_percent(tmp_path):
+    """Of the embedded model, in multiply-adds: no busy machine changes them. `tools/split_cost.py` measures the time."""
+    from edgevl.audit import read_contents
+
+    bundle = Bundle.open(export_bundle(None, "onnx", out=tmp_path / "nano.edgevl", layout="split"))
+    macs = {name: sum(contents.macs.values()) for name, contents in read_contents(bundle).items()}
+    vision, fusion = macs["model/vision.onnx"], macs["model/fusion.onnx"]
+    assert vision > 0 and 0 < fusion <= 0.6 * (vision + fusion)
