@@ -125,7 +125,7 @@ def test_mistakes(options, fragment, tmp_path, monkeypatch, capsys):
 
 
 def test_the_second_question_costs_at_most_sixty_percent(tmp_path):
-    """Of the embedded model, in multiply-adds: no busy machine changes them. `tools/split_cost.py` measures the time."""
+    """Of the embedded model, in multiply-adds: no busy machine changes them. `tools/split_cost.py` takes the time."""
     from edgevl.audit import read_contents
 
     bundle = Bundle.open(export_bundle(None, "onnx", out=tmp_path / "nano.edgevl", layout="split"))
