@@ -1,5 +1,6 @@
 """ONNX in fp16 and w8: what is inside, that it is strongly typed, and what it computes."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +81,9 @@ def test_half_is_strongly_typed(float_model):
         assert floats <= {wanted}, f"{node.op_type} {node.name} mixes {floats}"
         seen.add(node.op_type)
     assert {"Conv", "Gemm", "MatMul", "LayerNormalization", "Softmax"} <= seen
-    sizes = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
+    sizes: Counter[int] = Counter()
     for tensor in half.graph.initializer:
-        sizes[tensor.data_type] = sizes.get(tensor.data_type, 0) + int(np.prod(tensor.dims))
+        sizes[tensor.data_type] += int(np.prod(tensor.dims))
     assert sizes[TensorProto.FLOAT] < 0.01 * sizes[TensorProto.FLOAT16], "only layer norms keep float32 weights"
 
 
