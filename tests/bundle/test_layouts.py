@@ -21,10 +21,10 @@ QUESTIONS = ["what color is the car?", "how many animals are there?", "is there 
 def bundles(tiny_model) -> dict[str, Path]:
     folder = tiny_model.parent
     return {
-        "single": export_bundle(tiny_model, "onnx", out=folder / "single.edgevl"),
-        "split": export_bundle(tiny_model, "onnx", out=folder / "split.edgevl", layout="split"),
-        "batch": export_bundle(tiny_model, "onnx", out=folder / "batch.edgevl", batch=3),
-        "split-coreml": export_bundle(tiny_model, "coreml", out=folder / "split-coreml.edgevl", layout="split"),
+        "single": export_bundle(tiny_model, "onnx", out=folder / "layout-single.edgevl"),
+        "split": export_bundle(tiny_model, "onnx", out=folder / "layout-split.edgevl", layout="split"),
+        "batch": export_bundle(tiny_model, "onnx", out=folder / "layout-batch.edgevl", batch=3),
+        "split-coreml": export_bundle(tiny_model, "coreml", out=folder / "layout-split-coreml.edgevl", layout="split"),
     }
 
 
