@@ -55,7 +55,7 @@ THRESHOLDS = {
     "fp16": Thresholds(psnr_db=40, top1_agreement=0.995, accuracy=0.002),
     "w8": Thresholds(psnr_db=30, top1_agreement=0.98, accuracy=0.003),
     "w8a8": Thresholds(psnr_db=15, top1_agreement=0.96, accuracy=0.01),
-    "w4": Thresholds(psnr_db=20, top1_agreement=0.93, accuracy=0.01),
+    "w4": Thresholds(psnr_db=23, top1_agreement=0.93, accuracy=0.01),
 }
 
 

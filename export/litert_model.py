@@ -10,7 +10,7 @@ import edgevl
 from edgevl.errors import InputError, MissingDependency
 from edgevl.runtime.litert_file import IDENTIFIER, LiteModel, numbers, parse_model, tensor_name
 
-SMALLEST = 1024  # elements: below that the bytes saved are not worth an operator more
+SMALLEST = 256  # elements: below that the bytes saved are not worth an operator more
 ALIGNMENT = 16  # of the constants in the file; the schema says force_align: 16
 _LAYER = re.compile(r"InterpreterModule_(\w+)")  # how torch.export's unflatten calls a module
 _OPERANDS = {1: "weight", 2: "bias"}  # of the operators below; other constants are numbered
