@@ -34,6 +34,8 @@ KINDS = [
     ("litert", "fp16", {}, "litert_torch"),
     ("litert", "w8", {}, "litert_torch"),
     ("executorch", "fp32", {}, "executorch"),
+    ("tensorrt", "fp16", {}, "tensorrt_rtx"),
+    ("coreai", "fp32", {}, "coreai_torch"),
 ]
 QUICK = {("onnx", "w8"), ("coreml", "fp16")}
 
