@@ -102,7 +102,7 @@ def contents(**sizes: int) -> Contents:
 @pytest.mark.parametrize(
     "precision,sizes,fine",
     [
-        ("fp32", {"float32": 100, "int64": 4}, True),
+        ("fp32", {"float32": 100, "int64": 400}, True),  # indices, such as those of attention biases
         ("fp32", {"float32": 100, "float16": 10}, False),
         ("fp16", {"float16": 100, "float32": 4, "bool": 1}, True),
         ("fp16", {"float16": 100, "float32": 6}, False),
