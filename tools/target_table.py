@@ -99,7 +99,7 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
         "parity": report.get("parity"),
         "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},
         "bytes": artifact_bytes(bundle),
-        "latency_ms": None if case.target in NOT_TIMED else latency(bundle),
+        "latency_ms": None if case.target in NOT_TIMED or not report.get("parity") else latency(bundle),
     }
 
 
