@@ -1,8 +1,6 @@
 """Write a program for LiteRT: a `.tflite` file, whose inputs and outputs have names in its signature."""
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,8 @@ from edgevl.errors import EdgeVLError, MissingDependency, unknown_name
 from edgevl.export.litert_model import halve_weights, quantize_weights, rename_tensors, to_bytes
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
+from edgevl.quiet import quiet_python, without_bars, without_native_stderr
 from edgevl.runtime.litert_file import LiteModel, import_schema, parse_model
-from edgevl.runtime.litert_quiet import quiet_stderr
 
 _CONVERT = {"fp32": lambda model: model, "fp16": halve_weights, "w8": quantize_weights}
 PRECISIONS = tuple(_CONVERT)
@@ -56,7 +54,7 @@ def to_litert(program: ExportedProgram) -> LiteModel:
         except ImportError as error:
             raise MissingDependency("litert-torch", "litert", "export to LiteRT") from error
         converted = litert_torch.convert(Named(program), sample_kwargs=_zeros(program))
-        with quiet_stderr():
+        with without_native_stderr():  # the converter's C++ counts multiply-adds there
             content = converted.model_content()
     return rename_tensors(parse_model(content, "the converted model", schema))
 
@@ -138,19 +136,12 @@ def quiet_converter() -> Iterator[None]:
     - jax warns through Python about a CPU without a plugin, torch about its own deprecated functions.
     - ai-edge-quantizer draws a tqdm bar whatever `enable_progress_bar` says (0.10: `quantize` does not pass it on).
     """
-    import tqdm
-
-    before, level, init = dict(os.environ), logging.root.manager.disable, tqdm.tqdm.__init__
+    before = dict(os.environ)
     os.environ.update(_QUIET)
-    logging.disable(logging.WARNING)
-    tqdm.tqdm.__init__ = lambda self, *args, **options: init(self, *args, **{**options, "disable": True})  # pyright: ignore
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_python(), without_bars():
             yield
     finally:
-        tqdm.tqdm.__init__ = init
-        logging.disable(level)
         for name in _QUIET:
             os.environ.pop(name)
             if name in before:

@@ -1,10 +1,8 @@
 """The typer application and `main`, which turns every outcome into an exit code and at most one error line."""
 
 import contextlib
-import logging
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,6 +10,7 @@ import typer
 from edgevl import __version__
 from edgevl.cli import console, data, demo, doctor, measure, model, train
 from edgevl.cli.failures import explain
+from edgevl.quiet import quiet_python
 
 app = typer.Typer(
     name="edgevl",
@@ -53,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        with _quiet_libraries(debug):
+        # A user reads our lines only, not other libraries' warnings and info logs.
+        with contextlib.nullcontext() if debug else quiet_python():
             code = app(args=arguments, prog_name="edgevl", standalone_mode=False)
     except BaseException as error:
         if debug and isinstance(error, Exception):
@@ -63,22 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.error_line(message)
     _flush()
     return int(code or 0)
-
-
-@contextlib.contextmanager
-def _quiet_libraries(debug: bool) -> Iterator[None]:
-    """Hide other libraries' warnings and info logs: a user reads our lines only. `--debug` shows them."""
-    if debug:
-        yield
-        return
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logging.disable(previous)
 
 
 def _flush() -> None:

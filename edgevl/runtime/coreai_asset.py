@@ -8,14 +8,13 @@ import contextlib
 import hashlib
 import importlib
 import io
-import os
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from edgevl.errors import EdgeVLError, MissingDependency
+from edgevl.quiet import without_native_stderr
 
 PROGRAM, HASH, METADATA = "main.mlirb", "main.hash", "metadata.json"
 _MAGIC = b"ML\xefR"  # of MLIR bytecode
@@ -29,28 +28,9 @@ def quiet_coreai() -> Iterator[None]:
     artifact by artifact) and prints a line for each conversion; the runtime writes a line to the standard error of the
     process for each function that it loads. None has a switch.
     """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _native_stderr_closed():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), without_native_stderr():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def _native_stderr_closed() -> Iterator[None]:
-    """What native code writes to file descriptor 2 goes nowhere; what Python writes is written before and after."""
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # a process without a standard error
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def import_coreai(module: str, purpose: str) -> ModuleType:

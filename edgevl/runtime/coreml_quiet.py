@@ -1,6 +1,5 @@
 """coremltools without its noise: import it and run it through here."""
 
-import functools
 import importlib
 import logging
 import warnings
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from edgevl.errors import MissingDependency
+from edgevl.quiet import without_bars
 
 
 @contextmanager
@@ -18,21 +18,16 @@ def quiet_coremltools() -> Iterator[None]:
     - Off macOS it logs eight `Failed to load _MLModelProxy` warnings at import (apple/coremltools#2465): expected,
       since predictions there need Apple's framework; conversion and loading do not.
     - It logs that this torch is newer than the last one it was tested with. Ours is tested here, artifact by artifact.
-    - `ct.convert` draws four tqdm bars and has no switch for them (apple/coremltools#1815), so tqdm's constructor is
-      told `disable=True`.
+    - `ct.convert` draws four tqdm bars and has no switch for them (apple/coremltools#1815).
     """
-    import tqdm
-
     logger = logging.getLogger("coremltools")
-    level, init = logger.level, tqdm.tqdm.__init__
+    level = logger.level
     logger.setLevel(logging.ERROR)
-    tqdm.tqdm.__init__ = functools.partialmethod(init, disable=True)  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        with warnings.catch_warnings():
+        with without_bars(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        tqdm.tqdm.__init__ = init
         logger.setLevel(level)
 
 

@@ -2,13 +2,12 @@
 
 import importlib
 import io
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from types import ModuleType
 
 from edgevl.errors import MissingDependency
+from edgevl.quiet import quiet_python
 
 
 @contextmanager
@@ -20,14 +19,8 @@ def quiet_executorch() -> Iterator[None]:
     - Every part warns that it is experimental (`ExperimentalWarning`), some that something in torch is deprecated.
     - The Core ML partitioner sets its own logger to INFO and tells of each operator that it does not take.
     """
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    with quiet_python():
+        yield
 
 
 @contextmanager

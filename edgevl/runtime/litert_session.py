@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from edgevl.errors import EdgeVLError, MissingDependency
+from edgevl.quiet import without_native_stderr
 from edgevl.runtime.litert_file import LiteModel, read_model, tensor_shape
-from edgevl.runtime.litert_quiet import quiet_stderr
 from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
 
 _PURPOSE = "running a LiteRT file"
@@ -72,7 +72,7 @@ def _load(path: Path, threads: int | None) -> Any:
     except ImportError as error:
         raise MissingDependency("ai-edge-litert", "litert", _PURPOSE) from error
     try:
-        with quiet_stderr():
+        with without_native_stderr():  # "Created TensorFlow Lite XNNPACK delegate for CPU"
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
