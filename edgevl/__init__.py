@@ -7,5 +7,6 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime 1.32 looks up its maker's telemetry host on Linux too, unless this is set before its first import.
+# ONNX Runtime's official builds report to their maker, on Linux and macOS too (their Privacy.md). We have nothing to
+# report to anyone. Only this variable, set before the first import, stops all of it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -13,7 +13,7 @@ from edgevl.bundle import Bundle
 from edgevl.claims import UNKNOWN, claim_problems
 from edgevl.contents import Contents, Weight, merge, read_artifact
 from edgevl.contents.graph import SMALLEST_DIGEST
-from edgevl.errors import EdgeVLError, MissingDependency, VerificationFailed
+from edgevl.errors import EdgeVLError, MissingDependency, VerificationFailed, first_line
 from edgevl.hazards import KINDS, Found, find_hazards
 from edgevl.manifest import Accuracy, Audit, AuditWeight, Duplicate, Hazard, Parity, TensorSpec
 
@@ -101,8 +101,7 @@ def _read(bundle: Bundle, name: str) -> Contents:
     except EdgeVLError as error:
         raise VerificationFailed(f"{name}: {error}") from None
     except Exception as error:  # protobuf, struct and numpy all have their own for a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise VerificationFailed(f"{name} is truncated or damaged ({reason})") from None
+        raise VerificationFailed(f"{name} is truncated or damaged ({first_line(error, 200)})") from None
 
 
 def audit_contents(target: str, contents: Mapping[str, Contents], problems: Sequence[str] = ()) -> Audit:

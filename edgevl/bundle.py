@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.atomic import atomic_folder, check_destination, remove_leftovers, write_atomically
-from edgevl.errors import InputError, MissingDependency, VerificationFailed
+from edgevl.errors import InputError, MissingDependency, VerificationFailed, first_line
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
 
 __all__ = [
@@ -113,7 +113,7 @@ class Bundle:
         try:
             tokenizer = Tokenizer.from_file(self.file(spec.file))
         except Exception as error:
-            raise VerificationFailed(f"{spec.file} cannot be read as a tokenizer ({_first_line(error)})") from None
+            raise VerificationFailed(f"{spec.file} cannot be read as a tokenizer ({first_line(error)})") from None
         found, said = (tokenizer.vocab_size, tokenizer.pad_id), (spec.vocab_size, spec.pad_id)
         if found != said:
             raise VerificationFailed(
@@ -149,7 +149,7 @@ class Bundle:
         except (MissingDependency, VerificationFailed, CannotRunHere):
             raise
         except Exception as error:  # each runtime has its own exception for a broken file
-            raise VerificationFailed(f"{artifact} cannot be loaded: {_first_line(error)}") from None
+            raise VerificationFailed(f"{artifact} cannot be loaded: {first_line(error)}") from None
 
     def check_digests(self) -> list[FileProblem]:
         """Compare every file with the manifest. Returns the changed, truncated, missing, unexpected and linked ones."""
@@ -198,11 +198,6 @@ class Bundle:
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise VerificationFailed(f'"{self.path}": {problems[0]}{more}; export the bundle again')
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, str]]:

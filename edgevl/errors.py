@@ -47,3 +47,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f'; did you mean "{near[0]}"?' if near else "."
     return InputError(f'unknown {kind} "{name}"{hint} Known: {", ".join(names)}')
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """Return what an error of another library says in one line: the first that is not blank, or the error's type."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip()[:limit] if lines else type(error).__name__

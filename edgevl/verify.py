@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from edgevl.audit import audit_contents, claim_problems, read_contents
 from edgevl.bundle import Bundle
 from edgevl.data import open_dataset
-from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed, first_line
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
 from edgevl.golden import replay
 from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity
@@ -196,7 +196,7 @@ class _Check:
         except EdgeVLError as error:
             self.problems.append(str(error))
         except Exception as error:  # each runtime fails in its own ways
-            self.problems.append(f"{self.manifest.artifact} fails when it runs: {_line(error)}")
+            self.problems.append(f"{self.manifest.artifact} fails when it runs: {first_line(error)}")
 
     def measure(self, session: Any, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
         labels, tokenizer, manifest = self.bundle.labels(), self.bundle.tokenizer(), self.manifest
@@ -301,10 +301,6 @@ def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:
     try:
         bundle.record(parity=report.parity, accuracy=report.accuracy, audit=report.audit)
     except (EdgeVLError, OSError) as error:
-        note = f"the measurements could not be written into the bundle: {_line(error)}"
+        note = f"the measurements could not be written into the bundle: {first_line(error)}"
         return report.model_copy(update={"notes": [*report.notes, note]})
     return report
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch.export import ExportedProgram
 
-from edgevl.errors import EdgeVLError, InputError, unknown_name
+from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
 from edgevl.export.program import LAYOUTS, export_program
 from edgevl.registry import Registry
 
@@ -137,7 +137,7 @@ class Exporter:
         except (EdgeVLError, OSError, MemoryError):
             raise
         except Exception as error:  # each converter has its own exceptions
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            reason = first_line(error)
             raise EdgeVLError(f"the converter for {self.name} cannot express this model ({reason})") from error
 
 

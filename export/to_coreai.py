@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from edgevl.errors import EdgeVLError, unknown_name
+from edgevl.errors import EdgeVLError, first_line, unknown_name
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
 from edgevl.runtime.coreai_asset import METADATA, import_coreai, quiet_coreai
@@ -83,8 +83,7 @@ def _converted(program: ExportedProgram, inputs: tuple[TensorSpec, ...], outputs
                 .to_coreai()
             )
     except Exception as error:  # the converter raises ValueError, RuntimeError, KeyError, NotImplementedError
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise EdgeVLError(f"Core AI cannot convert this model: {reason}") from error
+        raise EdgeVLError(f"Core AI cannot convert this model: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

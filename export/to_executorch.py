@@ -7,7 +7,7 @@ import torch
 from torch.export import ExportedProgram
 
 from edgevl.contents.executorch_program import INPUT_NAMES, OUTPUT_NAMES
-from edgevl.errors import EdgeVLError, unknown_name
+from edgevl.errors import EdgeVLError, first_line, unknown_name
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, register_exporter
 from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
@@ -64,7 +64,8 @@ def to_pte(program: ExportedProgram, delegate: str = "xnnpack") -> bytes:
     except EdgeVLError:
         raise
     except Exception as error:  # exir, torch and the delegates each raise types of their own
-        raise EdgeVLError(f"ExecuTorch cannot lower this model to {delegate} ({_line(error)})") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise EdgeVLError(f"ExecuTorch cannot lower this model to {delegate} ({reason})") from error
 
 
 def _lower_xnnpack(exir: Any, program: ExportedProgram, names: dict[str, str]) -> Any:
@@ -138,9 +139,3 @@ def _pair(sides: Any) -> list[int]:
     """[height, width] of an argument that may be one number for both."""
     sides = [sides] if isinstance(sides, int) else list(sides)
     return sides * 2 if len(sides) == 1 else sides
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error that says something, at most 300 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.errors import EdgeVLError, MissingDependency
+from edgevl.errors import EdgeVLError, MissingDependency, first_line
 from edgevl.runtime.coreai_asset import check_asset, import_coreai, quiet_coreai
 from edgevl.runtime.session import Arrays, CannotRunHere, Session, TensorSpec, check_feeds, sessions
 
@@ -64,7 +64,7 @@ class CoreAISession:
         return model.load_function(ENTRY)
 
     def _refused(self, error: Exception) -> EdgeVLError:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         version = platform.mac_ver()[0]
         if platform.system() == "Darwin" and int(version.split(".")[0] or 0) < 27:
             return CannotRunHere(f"Core AI is part of macOS 27, this is macOS {version} ({reason})")

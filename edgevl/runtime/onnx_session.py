@@ -1,13 +1,12 @@
 """Run an ONNX file with ONNX Runtime on the CPU."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgevl.errors import EdgeVLError, MissingDependency
+from edgevl.errors import EdgeVLError, MissingDependency, first_line
 from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
 
 _DTYPES = {
@@ -48,9 +47,6 @@ def open_onnx(path: Path, threads: int | None = None) -> Session:
 
 
 def _load(path: Path, threads: int | None) -> Any:
-    # The official builds report to their maker, on Linux and macOS too (their Privacy.md). A verifier has nothing to
-    # report to anyone. Only the variable, set before the import, stops all of it: the call comes after a first event.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -65,7 +61,7 @@ def _load(path: Path, threads: int | None) -> Any:
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen types of its own, all derived from Exception only
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise EdgeVLError(
             f"{path} cannot be loaded by ONNX Runtime ({reason}). If it is truncated or was changed, export it again"
         ) from error
