@@ -19,7 +19,7 @@ MAX_INT8_MACS = 0.2  # of w8 and w4, which claim integer weights and float arith
 UNKNOWN = "unknown"
 _QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "quantize", "QUANTIZE"}
 _INDICES = {"bool", "int32", "int64", "uint32"}  # TinyViT gathers its attention biases with a fourth of its bytes
-_FLOATS = {"fp32": "float32", "fp16": "float16"}
+FLOATS = {"fp32": "float32", "fp16": "float16"}
 
 # Files that state the type of every value: a product whose type they hide keeps no claim. In the others, delegates hide
 # operators, and only what is known is judged.
@@ -92,8 +92,8 @@ def _weight_problems(artifact: str, precision: str, contents: Contents) -> list[
     total = sum(sizes.values())
     if not total:
         return [f"{artifact} holds no weights"]
-    if precision in _FLOATS:
-        claimed = _FLOATS[precision]
+    if precision in FLOATS:
+        claimed = FLOATS[precision]
         foreign = max((dtype for dtype in sizes if dtype != claimed), key=lambda dtype: sizes[dtype], default=claimed)
         share = sizes[foreign] / total if foreign != claimed else 0
         return [_foreign(artifact, precision, weights, foreign, share, claimed)] if share > MAX_FOREIGN else []

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from edgevl.bundle import Bundle
+from edgevl.claims import FLOATS, MIN_FLOAT_MACS
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.manifest import Count, Name, Part, Real, Text
 from edgevl.runtime import build_engine
@@ -26,8 +27,6 @@ PACKAGE = "tensorrt_rtx"
 CAPABILITIES = ("8.6", "12.0")  # Ampere and Blackwell; it has no 8.7 (Jetson Orin)
 MAX_SECONDS = 900
 PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "EINSUM", "MATRIX_MULTIPLY")
-MIN_PRODUCTS = 0.9  # share of them that must compute in what the precision claims, as in the audit
-_FLOATS = {"fp32": "float32", "fp16": "float16"}
 
 
 class BuiltEngine(Part):
@@ -163,9 +162,9 @@ def build_section(
 
 def precision_problems(report: BuildReport, precision: str) -> list[str]:
     """A sentence if the network, as TensorRT parsed it, does not multiply in what `precision` claims."""
-    dtypes, claimed = report.product_dtypes, _FLOATS.get(precision)
+    dtypes, claimed = report.product_dtypes, FLOATS.get(precision)
     total = sum(dtypes.values())
-    if claimed is None or not total or dtypes.get(claimed, 0) / total >= MIN_PRODUCTS:
+    if claimed is None or not total or dtypes.get(claimed, 0) / total >= MIN_FLOAT_MACS:
         return []
     found = ", ".join(f"{count} in {dtype}" for dtype, count in dtypes.items())
     return [
