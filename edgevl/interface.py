@@ -11,22 +11,37 @@ from edgevl.manifest import MANIFEST, Manifest, TensorSpec
 Specs = tuple[TensorSpec, ...]
 
 
-def conventional(manifest: Manifest) -> dict[str, tuple[TensorSpec, ...]]:
-    """The specifications that a tensor may have, by its name, from the other numbers of the manifest.
+def tensor_specs(
+    batch: int, size: int, length: int, vocab_size: int, visual: tuple[int, int], answers: int
+) -> dict[str, TensorSpec]:
+    """Every tensor that goes into a program of a model, or comes out, by name.
 
-    Shapes: B batch, S side of the picture, T tokens, V visual tokens, D their width, A answers.
+    Shapes: B `batch`, S `size`, T `length`, (V, D) `visual`, A `answers`. A target takes the picture as `image`, uint8
+    pixels, or as `picture`, its platform's own type; both are called "image".
     """
-    batch, size, model = manifest.batch, manifest.preprocessing.size, manifest.model
-    last = manifest.tokenizer.vocab_size - 1
     raw = TensorSpec(name="image", dtype="uint8", shape=(batch, size, size, 3), layout="NHWC", range=(0, 255))
     picture = TensorSpec(
         name="image", kind="image", dtype="float32", shape=(batch, 3, size, size), layout="NCHW", range=(0, 255)
     )
-    length, answers = manifest.tokenizer.length, manifest.labels.count
-    ids = TensorSpec(name="input_ids", dtype="int32", shape=(batch, length), layout="NT", range=(0, last))
-    visual = TensorSpec(name="visual", dtype="float32", shape=(batch, model.grid**2, model.width), layout="NVD")
+    ids = TensorSpec(name="input_ids", dtype="int32", shape=(batch, length), layout="NT", range=(0, vocab_size - 1))
+    tokens = TensorSpec(name="visual", dtype="float32", shape=(batch, *visual), layout="NVD")
     logits = TensorSpec(name="logits", dtype="float32", shape=(batch, answers), layout="NA")
-    return {"image": (raw, picture), "input_ids": (ids,), "visual": (visual,), "logits": (logits,)}
+    return {"image": raw, "picture": picture, "input_ids": ids, "visual": tokens, "logits": logits}
+
+
+def conventional(manifest: Manifest) -> dict[str, tuple[TensorSpec, ...]]:
+    """The specifications that a tensor may have, by its name, from the other numbers of the manifest."""
+    tokenizer, model = manifest.tokenizer, manifest.model
+    specs = tensor_specs(
+        manifest.batch,
+        manifest.preprocessing.size,
+        tokenizer.length,
+        tokenizer.vocab_size,
+        (model.grid**2, model.width),
+        manifest.labels.count,
+    )
+    picture = specs.pop("picture")
+    return {name: (spec, picture) if name == "image" else (spec,) for name, spec in specs.items()}
 
 
 def interface_problems(manifest: Manifest, session: Any) -> list[str]:

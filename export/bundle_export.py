@@ -13,6 +13,7 @@ from edgevl.bundle import SUFFIX, atomic_folder, check_destination, list_files
 from edgevl.card import README, write_card
 from edgevl.errors import InputError
 from edgevl.golden import GOLDEN, write_golden
+from edgevl.interface import tensor_specs
 from edgevl.manifest import (
     MANIFEST,
     FileEntry,
@@ -173,18 +174,11 @@ def _programs(files: dict[str, str], specs: dict[str, TensorSpec]) -> Iterator[P
 
 def _tensors(loaded: "LoadedModel", request: Request) -> dict[str, TensorSpec]:
     """Every input and output that a bundle of this model may have, by name."""
-    config, batch = loaded.config, request.batch
-    size, last = config.image_size, loaded.tokenizer.vocab_size - 1
-    if request.exporter.adapter == "raw":
-        image = TensorSpec(name="image", dtype="uint8", shape=(batch, size, size, 3), layout="NHWC", range=(0, 255))
-    else:  # the platform turns its own picture type into floats
-        image = TensorSpec(
-            name="image", kind="image", dtype="float32", shape=(batch, 3, size, size), layout="NCHW", range=(0, 255)
-        )
-    ids = TensorSpec(name="input_ids", dtype="int32", shape=(batch, config.text_length), layout="NT", range=(0, last))
-    visual = TensorSpec(name="visual", dtype="float32", shape=(batch, config.grid**2, config.width), layout="NVD")
-    logits = TensorSpec(name="logits", dtype="float32", shape=(batch, config.num_answers), layout="NA")
-    return {spec.name: spec for spec in (image, ids, visual, logits)}
+    config, vocab_size = loaded.config, loaded.tokenizer.vocab_size
+    visual = (config.grid**2, config.width)
+    specs = tensor_specs(request.batch, config.image_size, config.text_length, vocab_size, visual, config.num_answers)
+    picture = specs.pop("picture")
+    return specs if request.exporter.adapter == "raw" else specs | {"image": picture}
 
 
 def _provenance(loaded: "LoadedModel") -> Provenance:
