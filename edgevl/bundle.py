@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,11 @@ class Bundle:
         size = (self.path / name).stat().st_size
         if entry and size > entry.bytes:
             raise VerificationFailed(f'"{name}" has grown: {size:,} bytes, the manifest says {entry.bytes:,}')
+
+    @property
+    def artifact_sha256(self) -> str:
+        """The digest of the artifact, from the manifest: of several files, as `combined_sha256` says."""
+        return combined_sha256({name: file.sha256 for name, file in self.manifest.artifact_files().items()})
 
     @property
     def artifact(self) -> Path:
@@ -243,6 +248,15 @@ def sha256_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def combined_sha256(digests: Mapping[str, str]) -> str:
+    """Of one file (name -> sha256) its own; of several that of the lines "sha256  name" in order of name."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256(
+        "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
+    ).hexdigest()
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:

@@ -251,7 +251,7 @@ class Manifest(Part):
         for path in (self.tokenizer.file, self.labels.file, self.golden):
             if path not in self.files:
                 raise ValueError(f'"{path}" is not among the files')
-        if not any(path == self.artifact or path.startswith(self.artifact + "/") for path in self.files):
+        if not self.artifact_files():
             raise ValueError(f'the artifact "{self.artifact}" is not among the files')
         names = tuple(program.name for program in self.programs)
         if names != (("vision", "fusion") if self.layout == "split" else ()):
@@ -270,6 +270,11 @@ class Manifest(Part):
         if not self.programs:
             return ((self.artifact, self.inputs, self.outputs),)
         return tuple((program.artifact, program.inputs, program.outputs) for program in self.programs)
+
+    def artifact_files(self) -> dict[str, FileEntry]:
+        """The files of the artifact: one, or all in its folder."""
+        folder = self.artifact + "/"
+        return {path: file for path, file in self.files.items() if path == self.artifact or path.startswith(folder)}
 
     @property
     def batch(self) -> int:

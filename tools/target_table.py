@@ -24,6 +24,7 @@ from typing import Any
 
 import jinja2
 
+from edgevl.bench.compare import why_not_timed
 from edgevl.bench.machine import describe_machine
 from edgevl.bundle import Bundle
 from edgevl.cli import main as edgevl
@@ -36,7 +37,6 @@ ROWS, PAGE = DOCS / "targets.jsonl", DOCS / "targets.md"
 TEMPLATE = Path(__file__).with_name("targets.md.jinja")
 # Of the family each target is shown in the precision that people ship it in.
 SHIPPED = {"onnx": "fp32", "coreml": "fp16", "tensorrt": "fp16", "executorch": "fp32", "litert": "fp32"}
-NOT_TIMED = {"coreml", "tensorrt", "coreai"}  # the reference executor's or a stand-in's times would mean nothing
 TIMED_RUNS = 30
 FEWER_SAMPLES = {"embedded coreai fp16": 50}  # a second and more each: coreai-core computes float16 very slowly
 
@@ -98,8 +98,8 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
         "runtime": report.get("runtime"),
         "parity": report.get("parity"),
         "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},
-        "bytes": artifact_bytes(bundle),
-        "latency_ms": None if case.target in NOT_TIMED or not report.get("parity") else latency(bundle),
+        "bytes": sum(file.bytes for file in Bundle.open(bundle).manifest.artifact_files().values()),
+        "latency_ms": None if why_not_timed(case.target) or not report.get("parity") else latency(bundle),
     }
 
 
@@ -109,12 +109,6 @@ def run(*arguments: str) -> tuple[int, str, list[str]]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = edgevl(list(arguments))
     return code, out.getvalue(), err.getvalue().strip().splitlines()
-
-
-def artifact_bytes(bundle: Path) -> int:
-    manifest = Bundle.open(bundle).manifest
-    inside = (manifest.artifact, manifest.artifact + "/")
-    return sum(file.bytes for name, file in manifest.files.items() if name == inside[0] or name.startswith(inside[1]))
 
 
 def latency(bundle: Path) -> float:

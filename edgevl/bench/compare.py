@@ -16,11 +16,11 @@ from edgevl.bench.presets import NOISE_CV, NOISE_LOAD, NOISE_OTHERS, PRESETS, Pr
 from edgevl.bench.probe import ColdStart, cold_start, open_and_ask
 from edgevl.bench.schema import BenchReport, BenchResult, Flag, Ratio
 from edgevl.bench.stats import bootstrap_interval, pair_ratios, percentile, variation
-from edgevl.bundle import Bundle
+from edgevl.bundle import Bundle, combined_sha256, sha256_file
 from edgevl.errors import InputError
 
 QUESTION = "what color is the car?"
-NOT_TIMED_HERE = {
+_NOT_TIMED = {
     "coreml": "Core ML runs on a Mac; here only the reference executor runs it",
     "tensorrt": "TensorRT runs on its GPU; here a stand-in runs its file",
     "coreai": "Core AI is for Apple's hardware; here its runtime uses the CPU",
@@ -110,11 +110,16 @@ def _as_bundle(source: str | Path | None, scratch: Path, steps: _Steps) -> Bundl
     return Bundle.open(export_bundle(source, "onnx", out=scratch / "model.edgevl"))
 
 
+def why_not_timed(target: str) -> str:
+    """Why the times of a target would mean nothing on this machine; "" if they mean something."""
+    return "" if target == "coreml" and sys.platform == "darwin" else _NOT_TIMED.get(target, "")
+
+
 def _check_target(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    if manifest.target in NOT_TIMED_HERE and not (manifest.target == "coreml" and sys.platform == "darwin"):
+    if reason := why_not_timed(manifest.target):
         raise InputError(
-            f'"{bundle.path}": {NOT_TIMED_HERE[manifest.target]}, so its times would mean nothing. '
+            f'"{bundle.path}": {reason}, so its times would mean nothing. '
             "Give an ONNX bundle (edgevl export --target onnx)"
         )
     if manifest.batch > 1:
@@ -140,25 +145,11 @@ def _enter(kind: str, folder: Path, preset: Preset, query: Query, threads: int, 
     return _Entry(pipeline, fresh or cold, _digest(kind, folder))
 
 
-def _digest(kind: str, folder: Path) -> str | None:
-    """The sha256 of the artifact; of several files, the sha256 of the lines "digest  name" in order of name."""
-    import hashlib
-
-    from edgevl.bundle import sha256_file
-
+def _digest(kind: str, folder: Path) -> str:
+    """The sha256 of the artifact; of several files, as `combined_sha256` says."""
     if kind == CANDIDATE:
-        manifest = Bundle.open(folder).manifest
-        files = {name: entry.sha256 for name, entry in manifest.files.items() if _inside(name, manifest.artifact)}
-    else:
-        files = {name: sha256_file(folder / name) for name in OPPONENTS[kind].artifacts}
-    if len(files) == 1:
-        return next(iter(files.values()))
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _inside(name: str, artifact: str) -> bool:
-    return name == artifact or name.startswith(artifact + "/")
+        return Bundle.open(folder).artifact_sha256
+    return combined_sha256({name: sha256_file(folder / name) for name in OPPONENTS[kind].artifacts})
 
 
 def _measure(entries: list[_Entry], preset: Preset, query: Query, threads: int, steps: _Steps) -> BenchReport:

@@ -1,6 +1,5 @@
 """`edgevl export`, `verify`, `inspect`, `predict`: from a model to a proved bundle, and an answer from it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +64,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Run the artifact and prove it: parity, accuracy, what is inside, digests, golden cases. Exit code 4 if not."""
+    from edgevl.bench.compare import why_not_timed
     from edgevl.verify import verify_bundle
 
     with console.progress_bar("verify") as progress:
@@ -74,7 +74,7 @@ def verify(
     if not report.ok:
         raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(report.audit.problems)}")
     ask = f'edgevl predict {bundle} photo.png "what color is the car?"'
-    console.next_commands(f"edgevl bench {bundle}" if _can_be_timed(report.target) else f"edgevl inspect {bundle}", ask)
+    console.next_commands(f"edgevl {'inspect' if why_not_timed(report.target) else 'bench'} {bundle}", ask)
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:
@@ -108,8 +108,3 @@ def predict(
         for prediction in predictions:
             show.prediction(prediction.answer, prediction.scores)
     console.next_commands(f"edgevl verify {bundle}" if str(bundle).endswith(".edgevl") else f"edgevl export {bundle}")
-
-
-def _can_be_timed(target: str) -> bool:
-    """Core ML is timed where it is, and what a stand-in runs nowhere: their times mean nothing."""
-    return target in ("onnx", "executorch", "litert") or (target == "coreml" and sys.platform == "darwin")

@@ -20,17 +20,17 @@ def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = Non
     """
     from edgevl.bundle import Bundle
 
-    manifest = Bundle.open(path).manifest
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
     parity = verified.parity if verified else manifest.parity
     accuracy = verified.accuracy if verified else manifest.accuracy
     audit = verified.audit if verified else manifest.audit
-    inside = {name: entry for name, entry in manifest.files.items() if _is_artifact(name, manifest.artifact)}
     return Artifact(
         name=Path(path).name,
         target=manifest.target,
         precision=manifest.precision,
-        bytes=sum(entry.bytes for entry in inside.values()),
-        sha256=_digest({name: entry.sha256 for name, entry in inside.items()}),
+        bytes=sum(entry.bytes for entry in manifest.artifact_files().values()),
+        sha256=bundle.artifact_sha256,
         ok=verified.ok if verified else (audit.ok if audit else None),
         runtime=accuracy.runtime if accuracy else None,
         max_abs=parity.max_abs if parity else None,
@@ -62,19 +62,6 @@ def accuracy_from_bundle(
         KindAccuracy(kind, entry.artifact, entry.samples, blind.get(kind)) for kind, entry in measured.per_kind.items()
     ]
     return Accuracy(measured.data, kinds, measured.artifact, blind.get("overall"), Path(path).name)
-
-
-def _is_artifact(name: str, artifact: str) -> bool:
-    return name == artifact or name.startswith(artifact + "/")
-
-
-def _digest(files: dict[str, str]) -> str | None:
-    """Of one file its sha256; of several, as in `edgevl.bench`, that of the lines "digest  name" in order of name."""
-    import hashlib
-
-    if len(files) <= 1:
-        return next(iter(files.values()), None)
-    return hashlib.sha256("".join(f"{value}  {name}\n" for name, value in sorted(files.items())).encode()).hexdigest()
 
 
 def derive_verdict(artifacts: Sequence[Artifact], accuracy: Accuracy | None, bench: BenchReport | None) -> Verdict:
