@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.contents import Contents, Operation, Weight, readers
-from edgevl.contents.executorch_program import Call, Method, PteProgram, Tensor
+from edgevl.contents.executorch_program import ABSENT, Call, Method, PteProgram, Tensor
 from edgevl.contents.flatbuffer import Buffer
 from edgevl.contents.graph import attention_macs, convolution_macs, digest, product_macs, size
 from edgevl.contents.graph import transposed_convolution_macs as transposed_macs
@@ -130,7 +130,9 @@ def _own_operation(call: Call, method: Method) -> Operation:
 
 
 def _first(value: Any, number: int) -> int:
-    return value[0] if isinstance(value, tuple) and value else number
+    """Of a list of values, the number of the first that is there: -1 stands for an optional tensor left out."""
+    items = [item for item in value if item != ABSENT] if isinstance(value, tuple) else []
+    return items[0] if items else number
 
 
 def _own_macs(call: Call, method: Method, tensors: list[Tensor | None], output: Tensor) -> tuple[int, str]:

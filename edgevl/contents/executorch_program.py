@@ -29,6 +29,7 @@ _ITEM_BYTES |= {"float8e5m2": 1, "float8e4m3fn": 1}
 # The union KernelTypes, from 0. Lists of integers and of tensors hold numbers of values.
 KINDS = ("", "None", "int", "bool", "float", "Tensor", "str", "int[]", "float[]", "bool[]", "Tensor[]", "Tensor?[]")
 _LISTS = {"int[]": "q", "Tensor[]": "i", "Tensor?[]": "i"}
+ABSENT = -1  # in a "Tensor?[]": no tensor at this place
 _KERNEL, _DELEGATE = 1, 2  # of the union InstructionArguments
 
 

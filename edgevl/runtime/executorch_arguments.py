@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from edgevl.contents.executorch_program import Call, Method
+from edgevl.contents.executorch_program import ABSENT, Call, Method
 from edgevl.errors import VerificationFailed
 
 _NUMBERS = ("int", "bool", "float")
@@ -72,7 +72,12 @@ def _suits(method: Method, number: int, wanted: str) -> bool:
     wanted = wanted.removesuffix("?")
     if wanted == "number":
         return kind in _NUMBERS
-    if kind != wanted or wanted not in ("int[]", "Tensor[]"):
+    if kind != wanted or wanted not in ("int[]", "Tensor[]", "Tensor?[]"):
         return kind == wanted
-    items = method.values[number]
-    return all(0 <= item < len(method.kinds) and method.kinds[item] == wanted.removesuffix("[]") for item in items)
+    return all(_item_suits(method, item, wanted.removesuffix("[]")) for item in method.values[number])
+
+
+def _item_suits(method: Method, item: int, wanted: str) -> bool:
+    if item == ABSENT and wanted == "Tensor?":
+        return True
+    return 0 <= item < len(method.kinds) and _suits(method, item, wanted)

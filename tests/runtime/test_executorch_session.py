@@ -1,5 +1,7 @@
 """Sessions of ExecuTorch: threads, what a run takes, and files that are damaged. The runtime is C++ and may abort."""
 
+import contextlib
+import dataclasses
 import os
 import signal
 import struct
@@ -15,12 +17,14 @@ import torch
 pytest.importorskip("executorch", reason='ExecuTorch comes with pip install "edgevl[executorch]"')
 
 from edgevl.config import ModelConfig
-from edgevl.contents.executorch_program import PteProgram
-from edgevl.errors import EdgeVLError, InputError, MissingDependency
+from edgevl.contents.executorch_contents import read_executorch
+from edgevl.contents.executorch_program import ABSENT, PteProgram
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.export.program import export_program
-from edgevl.export.to_executorch import write_executorch
+from edgevl.export.to_executorch import to_pte, write_executorch
 from edgevl.models import build_model
 from edgevl.runtime import open_session
+from edgevl.runtime.executorch_arguments import check_arguments
 from edgevl.runtime.executorch_session import ExecutorchSession
 
 CONFIG = ModelConfig(
@@ -143,6 +147,38 @@ def test_an_argument_of_the_wrong_kind_does_not_abort(fusion: Path, tmp_path: Pa
     assert content.count(arguments) == 1
     message = refusal(tmp_path / "x.pte", bytes(content).replace(arguments, swapped))
     assert "gives aten::embedding.out a bool where it takes int" in message
+
+
+class Gather(torch.nn.Module):
+    """Attention biases of LeViT and TinyViT: `index` takes one tensor for each axis, or none."""
+
+    rows: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.tensor([2, 0]))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image[:, self.rows]
+
+
+def test_an_absent_tensor_of_a_list(tmp_path: Path) -> None:
+    image = torch.arange(6.0).reshape(2, 3)
+    program = torch.export.export(Gather(), (image,), strict=True)
+    (tmp_path / "x.pte").write_bytes(to_pte(program))
+    found = list(open_session(tmp_path / "x.pte", "executorch").run({"image": image.numpy()}).values())
+    np.testing.assert_array_equal(found[0], image[:, [2, 0]])
+    (operation,) = (each for each in read_executorch(tmp_path / "x.pte").operations if "index" in each.type)
+    assert operation.shape == (2, 2)
+
+    method = PteProgram.load(tmp_path / "x.pte").forward
+    (place,) = (number for number, kind in enumerate(method.kinds) if kind == "Tensor?[]")
+    assert ABSENT in method.values[place]
+    for item, refused in ((-2, True), (len(method.kinds), True), (method.kinds.index("Tensor"), False)):
+        values = (*method.values[:place], (item,), *method.values[place + 1 :])
+        changed = dataclasses.replace(method, values=values)
+        with pytest.raises(VerificationFailed, match="gives aten::index") if refused else contextlib.nullcontext():
+            check_arguments(changed)
 
 
 def damaged(content: bytes, regions: list[range], count: int, seed: int) -> Iterator[bytes]:
