@@ -35,7 +35,8 @@ def export(
         str | None, typer.Option(help="coreml: the oldest system that must run it, iOS15 to iOS18. Default: iOS16.")
     ] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="coreml w4: blocks (int4, a scale for 32 weights) or palette (16 values).")
+        str | None,
+        typer.Option(help="coreml w4: blocks (int4, a scale for 32 weights) or palette (16 values; iOS16 can run it)."),
     ] = None,
     delegate: Annotated[str | None, typer.Option(help="executorch: xnnpack or coreml. Default: xnnpack.")] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: NAME-TARGET-PRECISION.edgevl.")] = None,

@@ -15,6 +15,7 @@ from edgevl.errors import VerificationFailed
 
 _PACKAGE_MODEL = "Data/com.apple.CoreML/model.mlmodel"
 _PACKAGE_WEIGHTS = "Data/com.apple.CoreML/weights"
+_WEIGHTS = "@model_path/weights/"  # how a program refers to a file of that folder
 _BLOB_HEADER = struct.Struct("<IIQQ")  # sentinel, dtype, bytes, offset of the data
 _BLOB_SENTINEL = 0xDEADBEEF
 
@@ -96,9 +97,20 @@ def _packed(weight: Weight, operation: Any, key: str) -> Weight:
     return dataclasses.replace(weight, dtype=dtype, shape=tensor_type(operation.outputs[0].type)[1])
 
 
+def weight_file(reference: str, folder: Path) -> Path:
+    """The file of `folder`, a package's `weights`, that a program refers to: `@model_path/weights/weight.bin`.
+
+    Raises `VerificationFailed` for any other place: Core ML would look there, and this reader must not.
+    """
+    name = reference.removeprefix(_WEIGHTS)
+    if not reference.startswith(_WEIGHTS) or name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise VerificationFailed(f'a weight is said to lie in "{reference}", which is not {_WEIGHTS} and a file name')
+    return folder / name
+
+
 def _read_blob(weight: Weight, place: Any, folder: Path) -> Weight:
     """The block of a weight must lie inside the weight file and have the size of the tensor."""
-    file = folder / place.fileName.rsplit("/", 1)[-1]  # "@model_path/weights/weight.bin"
+    file = weight_file(place.fileName, folder)
     size = file.stat().st_size
     with file.open("rb") as stream:
         stream.seek(place.offset)

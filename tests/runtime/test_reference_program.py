@@ -9,6 +9,7 @@ import pytest
 import torch
 from mil_programs import coremltools, save_mil  # pyright: ignore[reportMissingImports]
 
+from edgevl.contents.coreml_contents import read_coreml
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.runtime.coreml_quiet import quiet_coremltools
 from edgevl.runtime.coreml_reference import MLProgram
@@ -84,6 +85,17 @@ def test_a_missing_weight_file_is_refused(copied: Path) -> None:
     weight_file(copied).unlink()
     with pytest.raises(EdgeVLError, match=r"weight\.bin is missing or truncated"):
         MLProgram.load(copied)
+
+
+@pytest.mark.parametrize("place", [b"@model_path/weights/../secret", b"@model_path/other/x", b"/etc/passwd"])
+def test_weights_lie_in_the_package(copied: Path, place: bytes) -> None:
+    """Core ML follows the reference as written; a reader that took only the last part would judge another file."""
+    model, usual = copied / "Data/com.apple.CoreML/model.mlmodel", b"@model_path/weights/weight.bin"
+    model.write_bytes(model.read_bytes().replace(usual, place.ljust(len(usual), b"x")))  # lengths stand around it
+    with pytest.raises(EdgeVLError, match="is said to lie in"):
+        MLProgram.load(copied)
+    with pytest.raises(EdgeVLError, match="is said to lie in"):
+        read_coreml(copied)
 
 
 def test_damaged_packages_are_refused(copied: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevl.contents.coreml_contents import weight_file
 from edgevl.errors import EdgeVLError, InputError, unknown_name
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.coreml_reference.refusals import Location, check_supported, locate
@@ -95,7 +96,7 @@ def _check_weight_offsets(spec: Any, weights: Path, path: Path) -> None:
     for function in spec.mlProgram.functions.values():
         for block in function.block_specializations.values():
             for value in _blob_values(block):
-                file = weights / value.fileName.split("/")[-1]
+                file = weight_file(value.fileName, weights)
                 size = file.stat().st_size if file.is_file() else -1
                 if value.offset + _METADATA_BYTES > size or _blob_end(file, value.offset) > size:
                     raise EdgeVLError(
