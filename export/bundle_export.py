@@ -29,6 +29,7 @@ from edgevl.manifest import (
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
     from edgevl.export.registry import Exporter
+    from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
 LICENSE = "Apache-2.0"
@@ -111,7 +112,8 @@ def export_bundle(
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
         tell(1, 4, f"converting to {exporter.name} {precision}")
-        exporter.export(loaded.model, folder, precision, layout, batch, request.options)
+        plan = _plan(loaded) if precision == "w8a8" else None
+        exporter.export(loaded.model, folder, precision, layout, batch, request.options, plan)
         tell(2, 4, "writing golden cases")
         loaded.tokenizer.save(folder / "tokenizer.json")
         _write_json(folder / "labels.json", loaded.labels)
@@ -120,6 +122,19 @@ def export_bundle(
         _finish(loaded, request, folder)
     tell(4, 4, "done")
     return destination
+
+
+def _plan(loaded: "LoadedModel") -> "Plan":
+    """The plan that lies beside the model, or one from a calibration now."""
+    from edgevl.quantize import require_torchao
+    from edgevl.quantize.plan import load_plan
+
+    if (plan := load_plan(loaded.path)) is not None:
+        return plan
+    require_torchao()
+    from edgevl.quantize.calibrate import calibrate
+
+    return calibrate(loaded)
 
 
 def _finish(loaded: "LoadedModel", request: Request, folder: Path) -> None:

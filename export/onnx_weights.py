@@ -4,6 +4,7 @@ A `DequantizeLinear` stands in front of each convolution and matrix product. Of 
 dequantized that are asked for, since a whole table would cost more than the rest of the model.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +27,11 @@ def quantize_channels(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.nda
     return np.rint(weight / scale).clip(-LEVELS, LEVELS).astype(np.int8), scale.reshape(-1)
 
 
-def quantize_weights(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return `model` with the large weights of Conv, ConvTranspose, Gemm, MatMul and Gather in int8.
+READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
+
+
+def quantize_weights(model: "onnx.ModelProto", readers: Sequence[str] = READERS) -> "onnx.ModelProto":
+    """Return `model` with the large weights that operators of the types `readers` read in int8.
 
     The `DequantizeLinear` of a weight gives its result the weight's old name, so that nothing that reads it changes.
     """
@@ -39,15 +43,15 @@ def quantize_weights(model: "onnx.ModelProto") -> "onnx.ModelProto":
     kept, front = [], []
     for tensor in graph.initializer:
         axis = _channel_axis(graph, tensor)
-        if axis is None:
+        read_by = [node for node in graph.node if tensor.name in node.input]
+        if axis is None or any(node.op_type not in readers for node in read_by):
             kept.append(tensor)
             continue
         values, scale = quantize_channels(onnx.numpy_helper.to_array(tensor), axis)
         q, s = tensor.name + ".int8", tensor.name + ".scale"
         kept += [onnx.numpy_helper.from_array(values, q), onnx.numpy_helper.from_array(scale, s)]
-        readers = [node for node in graph.node if tensor.name in node.input]
-        if all(node.op_type == "Gather" for node in readers):
-            for node in readers:
+        if all(node.op_type == "Gather" for node in read_by):
+            for node in read_by:
                 _gather_rows(graph, node, q, s)
         else:
             front.append(onnx.helper.make_node("DequantizeLinear", [q, s], [tensor.name], name=f"dq_{q}", axis=axis))

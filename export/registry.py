@@ -15,6 +15,7 @@ from edgevl.registry import Registry
 
 if TYPE_CHECKING:
     from edgevl.models.vqa import VqaModel
+    from edgevl.quantize.plan import Plan
 
 # Imported on first use; none of them imports its backend before it writes.
 _MODULES = ("to_onnx", "to_coreml", "to_tensorrt", "to_executorch", "to_litert", "to_coreai")
@@ -52,6 +53,7 @@ class Exporter:
     max_batch: int | None = None  # None: any
     batch_advice: str = ""  # what to do instead of a larger batch
     finish: Callable[[Path], None] | None = None  # adds further files to the folder of the artifacts
+    dialect: str = ""  # of `w8a8`: a name of `edgevl.quantize.spec.DIALECTS`; an option of this name may say otherwise
 
     @property
     def default_precision(self) -> str:
@@ -107,13 +109,15 @@ class Exporter:
         layout: str = "single",
         batch: int = 1,
         options: Mapping[str, str | None] | None = None,
+        plan: "Plan | None" = None,
     ) -> Path:
         """Write the artifact of `model` into `folder` (created if needed) and return its path.
 
-        With the layout `split` that is the folder `model`, which holds a `vision` and a `fusion` artifact.
+        With the layout `split` that is the folder `model`, which holds a `vision` and a `fusion` artifact. `plan` is
+        for the precision `w8a8`: the ranges of activations.
 
         Raises:
-            InputError: a precision, layout, batch or option that this target does not support.
+            InputError: a precision, layout, batch or option that this target does not support; `w8a8` without a plan.
             MissingDependency: the target's package is not installed.
             EdgeVLError: the folder cannot be written, or the target's converter cannot express the model.
         """
@@ -125,10 +129,24 @@ class Exporter:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise EdgeVLError(f"cannot write {path.parent}: {error.strerror}") from error
-            self._convert(export_program(model, self.adapter, batch, part), path, precision, chosen)
+            program = export_program(model, self.adapter, batch, part)
+            if precision == "w8a8":
+                program = self._quantized(program, plan, chosen)
+            self._convert(program, path, precision, chosen)
         if self.finish:
             self.finish(folder)
         return folder / (self.artifact if layout == "single" else "model")
+
+    def _quantized(self, program: ExportedProgram, plan: "Plan | None", options: dict[str, str]) -> ExportedProgram:
+        from edgevl.quantize import require_torchao
+        from edgevl.quantize.spec import get_dialect
+
+        if plan is None:
+            raise InputError("the precision w8a8 needs a plan: make one with `edgevl quantize`")
+        require_torchao()
+        from edgevl.quantize.ptq import quantize_program
+
+        return quantize_program(program, plan, get_dialect(options.get("dialect", self.dialect)))
 
     def _convert(self, program: ExportedProgram, path: Path, precision: str, options: dict[str, str]) -> None:
         """Write one artifact; what a converter raises for a model that it cannot express becomes one line."""
@@ -155,12 +173,13 @@ def register_exporter(
     max_batch: int | None = None,
     batch_advice: str = "",
     finish: Callable[[Path], None] | None = None,
+    dialect: str = "",
 ) -> Callable[[W], W]:
     """Decorate a function `(program, path, precision, **options)` that writes an artifact. See `Exporter`."""
 
     def add(write: W) -> W:
         exporter = Exporter(
-            name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish
+            name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish, dialect
         )
         exporters.register(name)(exporter)
         return write

@@ -7,27 +7,37 @@ import torch
 from torch.export import ExportedProgram
 
 import edgevl
-from edgevl.errors import EdgeVLError, MissingDependency, unknown_name
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_name
 from edgevl.export.onnx_half import to_half
+from edgevl.export.onnx_qdq import to_static_int8
 from edgevl.export.onnx_weights import quantize_weights
 from edgevl.export.program import program_inputs, program_outputs
-from edgevl.export.registry import register_exporter
+from edgevl.export.registry import Option, register_exporter
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 20  # the highest that ONNX Runtime's static int8 kernels take (docs/export.md)
-_CONVERT = {"fp32": lambda model: model, "fp16": to_half, "w8": quantize_weights}
+_CONVERT = {"fp32": lambda model: model, "fp16": to_half, "w8": quantize_weights, "w8a8": to_static_int8}
 PRECISIONS = tuple(_CONVERT)
+DIALECTS = ("x86", "arm")
 
 
-@register_exporter("onnx", artifact="model.onnx", adapter="raw", precisions=PRECISIONS, aliases=("ort", "onnxruntime"))
-def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
+@register_exporter(
+    "onnx",
+    artifact="model.onnx",
+    adapter="raw",
+    precisions=PRECISIONS,
+    aliases=("ort", "onnxruntime"),
+    options={"dialect": Option((*DIALECTS, "none"), "none", {"w8a8": "x86"})},
+)
+def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", dialect: str = "none") -> None:
     """Write `program` to `path`, optimized and checked. The same weights give the same bytes.
 
     Args:
-        precision: `fp32`; `fp16` (strongly typed, see `edgevl.export.onnx_half`); or `w8` (int8 weights, float32
-            arithmetic, see `edgevl.export.onnx_weights`).
+        precision: `fp32`; `fp16` (strongly typed, see `edgevl.export.onnx_half`); `w8` (int8 weights, float32
+            arithmetic, see `edgevl.export.onnx_weights`); or `w8a8` (static int8), for a program with Q/DQ.
+        dialect: of `w8a8`, which the program was quantized in: `x86` or `arm`.
     Raises:
         InputError: an unknown precision, or a weight that float16 cannot hold.
         MissingDependency: onnx or onnxscript is not installed.
@@ -35,6 +45,8 @@ def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32") ->
     """
     if precision not in PRECISIONS:
         raise unknown_name("ONNX precision", precision, PRECISIONS)
+    if precision != "w8a8" and dialect != "none":
+        raise InputError(f'dialect "{dialect}" is for the precision w8a8; {precision} has none: leave it out')
     save_onnx(_CONVERT[precision](to_onnx(program)), path)
 
 

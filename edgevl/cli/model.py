@@ -38,6 +38,9 @@ def export(
         str | None,
         typer.Option(help="coreml w4: blocks (int4, a scale for 32 weights) or palette (16 values; iOS16 can run it)."),
     ] = None,
+    dialect: Annotated[
+        str | None, typer.Option(help="onnx w8a8: the processor that the file is for, x86 or arm. Default: x86.")
+    ] = None,
     delegate: Annotated[str | None, typer.Option(help="executorch: xnnpack or coreml. Default: xnnpack.")] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: NAME-TARGET-PRECISION.edgevl.")] = None,
     force: Force = False,
@@ -45,7 +48,7 @@ def export(
     """Export a model to a bundle that an app can ship."""
     from edgevl.export.bundle_export import export_bundle
 
-    options = {"deployment_target": deployment_target, "scheme": scheme, "delegate": delegate}
+    options = {"deployment_target": deployment_target, "scheme": scheme, "dialect": dialect, "delegate": delegate}
     with console.progress_bar("export") as progress:
         bundle = export_bundle(
             model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options

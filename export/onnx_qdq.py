@@ -1,0 +1,117 @@
+"""Static int8 for ONNX Runtime: what its int8 kernels want of a graph that PT2E has given Q/DQ.
+
+- A weight is stored as the product reads it: no Transpose between the `DequantizeLinear` and the product.
+- The bias of a product is int32 in steps of (scale of the input) x (scale of the channel): with a float bias ONNX
+  Runtime leaves a Gemm in float.
+- Rows of embedding tables are int8, as in `w8`.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevl.export.onnx_weights import quantize_weights
+
+if TYPE_CHECKING:
+    import onnx
+
+_INT32 = 2**31 - 1
+
+
+def to_static_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return `model`, which holds Q/DQ nodes, as ONNX Runtime runs it in int8."""
+    import onnx
+
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    graph = _Graph(prepared.graph)
+    graph.transpose_weights()
+    graph.quantize_biases()
+    graph.save()
+    return quantize_weights(prepared, ("Gather",))
+
+
+class _Graph:
+    """A graph with its constants and producers at hand."""
+
+    def __init__(self, graph: Any):
+        from onnx import numpy_helper
+
+        self.graph = graph
+        self.nodes = list(graph.node)
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.producers = {name: node for node in self.nodes for name in node.output}
+
+    def readers(self, name: str) -> list[Any]:
+        return [node for node in self.nodes if name in node.input]
+
+    def dequantized(self, name: str) -> Any | None:
+        """The `DequantizeLinear` that makes a value, or None."""
+        node = self.producers.get(name)
+        return node if node is not None and node.op_type == "DequantizeLinear" else None
+
+    def transpose_weights(self) -> None:
+        for node in [node for node in self.nodes if node.op_type == "Transpose"]:
+            source = self.dequantized(node.input[0])
+            if source is None or source.input[0] not in self.constants:
+                continue
+            permutation = list(_attribute(node, "perm").ints)
+            stored = f"{source.input[0]}.transposed"
+            self.constants[stored] = np.ascontiguousarray(self.constants[source.input[0]].transpose(permutation))
+            inputs, axis = [stored, *source.input[1:]], permutation.index(_attribute(source, "axis").i)
+            self._replace(node, _make("DequantizeLinear", inputs, node.output[0], axis=axis))
+
+    def quantize_biases(self) -> None:
+        for product, place, bias in list(self._biases()):
+            data, weight = self.dequantized(product.input[0]), self.dequantized(product.input[1])
+            if data is None or weight is None or weight.input[0] not in self.constants:
+                continue
+            scale = self.constants[data.input[1]] * self.constants[weight.input[1]].reshape(-1)
+            steps = np.rint(self.constants[bias] / scale.astype(np.float64)).clip(-_INT32, _INT32)
+            names = [f"{bias}.int32", f"{bias}.scale"]
+            self.constants |= {names[0]: steps.astype(np.int32), names[1]: scale.astype(np.float32)}
+            place.input[list(place.input).index(bias)] = f"{bias}.float"
+            self._insert_before(product, _make("DequantizeLinear", names, f"{bias}.float", axis=0))
+
+    def _biases(self) -> Iterator[tuple[Any, Any, str]]:
+        """Each product with the node that adds its bias, itself or an Add behind it, and the name of the bias."""
+        for node in self.nodes:
+            if node.op_type in ("Conv", "Gemm") and len(node.input) == 3 and node.input[2] in self.constants:
+                yield node, node, node.input[2]
+            if node.op_type == "MatMul":
+                for add in self.readers(node.output[0]):
+                    bias = next((name for name in add.input if name in self.constants), None)
+                    if add.op_type == "Add" and bias and self.constants[bias].ndim == 1:
+                        yield node, add, bias
+
+    def _insert_before(self, node: Any, new: Any) -> None:
+        self.nodes.insert(self.nodes.index(node), new)
+        self.producers[new.output[0]] = new
+
+    def _replace(self, node: Any, new: Any) -> None:
+        self.nodes[self.nodes.index(node)] = new
+        self.producers[new.output[0]] = new
+
+    def save(self) -> None:
+        """Put nodes and constants back, without those that nothing reads any more."""
+        from onnx import numpy_helper
+
+        used = {name for node in self.nodes for name in node.input} | {value.name for value in self.graph.output}
+        nodes = [node for node in self.nodes if any(name in used for name in node.output)]
+        del self.graph.node[:], self.graph.initializer[:]
+        self.graph.node.extend(nodes)
+        used = {name for node in nodes for name in node.input}
+        self.graph.initializer.extend(
+            numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in used
+        )
+
+
+def _make(operator: str, inputs: list[str], output: str, **attributes: Any) -> Any:
+    import onnx
+
+    return onnx.helper.make_node(operator, inputs, [output], name=f"{operator}_{output}", **attributes)
+
+
+def _attribute(node: Any, name: str) -> Any:
+    return next(attribute for attribute in node.attribute if attribute.name == name)

@@ -1,0 +1,21 @@
+"""From a float program and a plan to a program with Q/DQ in the dialect of a target."""
+
+import torch
+from torch.export import ExportedProgram
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from edgevl.export.program import name_output, program_outputs
+from edgevl.quantize.plan import Plan
+from edgevl.quantize.quantizer import DialectQuantizer
+from edgevl.quantize.spec import Dialect
+
+
+def quantize_program(program: ExportedProgram, plan: Plan, dialect: Dialect) -> ExportedProgram:
+    """Return `program` with `quantize` and `dequantize` operators where the dialect wants them, weights in int8."""
+    example = program.example_inputs[0]  # pyright: ignore[reportOptionalSubscript]
+    prepared = prepare_pt2e(program.module(), DialectQuantizer(dialect, plan))
+    with torch.no_grad():
+        prepared(*example)  # shows the weights to their observers
+        converted = convert_pt2e(prepared)
+        quantized = torch.export.export(converted, example)
+    return name_output(quantized, program_outputs(program)[0].name)

@@ -1,0 +1,64 @@
+"""What each target wants of a quantized graph: one dialect each, a table of choices with their reasons.
+
+A dialect says which operators multiply in int8, whose results are stored as int8, and how a range becomes a scale and
+a zero point. The ranges themselves come from the plan: every dialect reads the same ones.
+"""
+
+import dataclasses
+
+import torch
+
+from edgevl.errors import unknown_name
+from edgevl.quantize.plan import Range
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """Operators are named as in `edgevl.quantize.values`."""
+
+    name: str
+    reason: str
+    dtype: torch.dtype = torch.int8  # of activations
+    symmetric: bool = False  # zero point 0
+    products: frozenset[str] = frozenset({"conv", "linear", "matmul"})  # read int8, with int8 weights
+    requantized: frozenset[str] = frozenset({"conv"})  # their results are stored as int8
+    elementwise: frozenset[str] = frozenset()  # read and write int8
+    carriers: frozenset[str] = frozenset()  # pass int8 on with the scale it came with
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        """Smallest and largest quantized value of an activation."""
+        info = torch.iinfo(self.dtype)
+        return (-info.max if self.symmetric else info.min), info.max
+
+    def parameters(self, values: Range) -> tuple[float, int]:
+        """Scale and zero point of a range. Zero is always exact, as padding and ReLU need it."""
+        low, high = min(values.low, 0.0), max(values.high, 0.0)
+        smallest, largest = self.levels
+        if self.symmetric:
+            return max(max(-low, high) / largest, _TINY), 0
+        scale = max((high - low) / (largest - smallest), _TINY)
+        return scale, min(largest, max(smallest, round(smallest - low / scale)))
+
+
+_TINY = 1e-8  # of a value that is always 0
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect(
+            "x86",
+            "x86 multiplies uint8 by int8 (VNNI); a range that starts at 0 makes ReLU a part of QLinearConv",
+            dtype=torch.uint8,
+            elementwise=frozenset({"add", "avg_pool2d"}),
+            carriers=frozenset({"max_pool2d"}),
+        ),
+    )
+}
+
+
+def get_dialect(name: str) -> Dialect:
+    """Raises `InputError` for an unknown name."""
+    if name not in DIALECTS:
+        raise unknown_name("dialect", name, DIALECTS)
+    return DIALECTS[name]
