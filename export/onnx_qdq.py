@@ -3,6 +3,7 @@
 - A weight is stored as the product reads it: no Transpose between the `DequantizeLinear` and the product.
 - The bias of a product is int32 in steps of (scale of the input) x (scale of the channel): with a float bias ONNX
   Runtime leaves a Gemm in float.
+- The picture is not cast, shifted and rounded: uint8 pixels with a zero point are what those steps would make of it.
 - Rows of embedding tables are int8, as in `w8`.
 """
 
@@ -26,6 +27,7 @@ def to_static_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     graph = _Graph(prepared.graph)
+    graph.keep_pixels()
     graph.transpose_weights()
     graph.quantize_biases()
     graph.save()
@@ -50,6 +52,28 @@ class _Graph:
         """The `DequantizeLinear` that makes a value, or None."""
         node = self.producers.get(name)
         return node if node is not None and node.op_type == "DequantizeLinear" else None
+
+    def keep_pixels(self) -> None:
+        """Cast, Transpose, Sub(c) and QuantizeLinear in steps of 1 give back the picture, with the zero point c."""
+        for rounded in [node for node in self.nodes if node.op_type == "QuantizeLinear"]:
+            chain = [self.producers.get(rounded.input[0])]
+            for operator in ("Sub", "Transpose", "Cast"):
+                if chain[-1] is None or chain[-1].op_type != operator:
+                    break
+                chain.append(self.producers.get(chain[-1].input[0]))
+            else:
+                self._keep_pixels(rounded, *chain[:3])
+
+    def _keep_pixels(self, rounded: Any, shift: Any, transpose: Any, cast: Any) -> None:
+        middle = self.constants[shift.input[1]]
+        if self.constants[rounded.input[1]] != 1.0 or not 0 <= middle <= 255:
+            return
+        self.constants["pixel_zero"] = np.array(middle, np.uint8)
+        self._replace(
+            rounded, _make("Transpose", [cast.input[0]], rounded.output[0], perm=_attribute(transpose, "perm").ints)
+        )
+        for reader in self.readers(rounded.output[0]):
+            reader.input[2] = "pixel_zero"
 
     def transpose_weights(self) -> None:
         for node in [node for node in self.nodes if node.op_type == "Transpose"]:

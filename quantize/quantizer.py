@@ -14,7 +14,8 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgevl.errors import InputError
-from edgevl.quantize.plan import Plan
+from edgevl.quantize.picture import take_integer_pixels
+from edgevl.quantize.plan import Plan, Range
 from edgevl.quantize.spec import Dialect
 from edgevl.quantize.values import is_float, module_of, named_values, operator_name
 
@@ -51,6 +52,11 @@ class DialectQuantizer(Quantizer):
         self._names: dict[Node, str] = {}
         self._stored: dict[Node, FixedQParamsQuantizationSpec] = {}  # values that are int8
         self._open: set[Node] = set()  # results that wait for their clamp
+        self._known: dict[Node, Range] = {}  # ranges that need no calibration
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        self._known = take_integer_pixels(model)
+        return model
 
     def annotate(self, model: GraphModule) -> GraphModule:
         self._names = {node: name for name, node in named_values(model.graph)}
@@ -84,9 +90,10 @@ class DialectQuantizer(Quantizer):
 
     def _spec(self, node: Node) -> FixedQParamsQuantizationSpec:
         name = self._names.get(node, node.name)
-        if name not in self.plan.values:
+        values = self._known.get(node) or self.plan.values.get(name)
+        if values is None:
             raise InputError(f'the plan has no range for "{name}": make it again for this model with `edgevl quantize`')
-        scale, zero_point = self.dialect.parameters(self.plan.values[name])
+        scale, zero_point = self.dialect.parameters(values)
         low, high = self.dialect.levels
         scheme = torch.per_tensor_symmetric if self.dialect.symmetric else torch.per_tensor_affine
         return FixedQParamsQuantizationSpec(self.dialect.dtype, scale, zero_point, low, high, scheme)
