@@ -17,7 +17,8 @@ MIN_FLOAT_MACS = 0.9  # share of the multiply-adds that fp32 and fp16 do in what
 MIN_INT8_MACS = 0.8  # share of the multiply-adds that w8a8 does in int8
 MAX_INT8_MACS = 0.2  # of w8 and w4, which claim integer weights and float arithmetic
 UNKNOWN = "unknown"
-_QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "quantize", "QUANTIZE"}
+# XNNPACK's Convert goes both ways: only one that gives no floats quantizes.
+_QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "quantize", "QUANTIZE", "XNNConvert"}
 _INDICES = {"bool", "int32", "int64", "uint32"}  # TinyViT gathers its attention biases with a fourth of its bytes
 FLOATS = {"fp32": "float32", "fp16": "float16"}
 
@@ -114,7 +115,8 @@ def _weight_problems(artifact: str, precision: str, contents: Contents) -> list[
 def _quantizes_activations(contents: Contents) -> bool:
     """By an operator of its own, or because most values are 8-bit integers anyway (a LiteRT file of integers only)."""
     values = contents.activation_dtypes
-    return bool(_QUANTIZE_OPS & contents.op_types.keys()) or (
+    kinds = {operation.type for operation in contents.operations if "float" not in operation.dtype}
+    return bool(_QUANTIZE_OPS & kinds) or (
         values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2
     )
 

@@ -7,13 +7,13 @@ import torch
 from torch.export import ExportedProgram
 
 from edgevl.contents.executorch_program import INPUT_NAMES, OUTPUT_NAMES
-from edgevl.errors import EdgeVLError, first_line, unknown_name
+from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, register_exporter
 from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
 
 DELEGATES = ("xnnpack", "coreml")
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "w8a8")
 _PURPOSE = "export to ExecuTorch"
 
 
@@ -24,6 +24,7 @@ _PURPOSE = "export to ExecuTorch"
     precisions=PRECISIONS,
     aliases=("pte", "et"),
     options={"delegate": Option(DELEGATES, "xnnpack")},
+    dialect="xnnpack",
 )
 def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp32", delegate: str = "xnnpack") -> None:
     """Write `program` to `path`, weights inside. The same weights give the same bytes; `program` is not changed.
@@ -32,10 +33,10 @@ def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp3
     `output_names` ("logits"). A `.pte` has no other names for them.
 
     Args:
-        precision: `fp32`.
+        precision: `fp32`; or `w8a8` (static int8), for a program with Q/DQ in the dialect `xnnpack`.
         delegate: `xnnpack` (any CPU), or `coreml` (Apple's devices; the file cannot be run elsewhere).
     Raises:
-        InputError: an unknown precision or delegate.
+        InputError: an unknown precision or delegate, or `w8a8` for another delegate than `xnnpack`.
         MissingDependency: executorch, or for the delegate `coreml` coremltools, is not installed.
         EdgeVLError: ExecuTorch or the delegate cannot take the program, or the file cannot be written.
     """
@@ -43,6 +44,8 @@ def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp3
         raise unknown_name("ExecuTorch precision", precision, PRECISIONS)
     if delegate not in DELEGATES:
         raise unknown_name("delegate", delegate, DELEGATES)
+    if precision == "w8a8" and delegate != "xnnpack":
+        raise InputError(f'the delegate "{delegate}" takes fp32; w8a8 is for xnnpack, or for the target {delegate} itself')
     content = to_pte(program, delegate)
     try:
         path.write_bytes(content)

@@ -16,6 +16,6 @@ def quantize_program(program: ExportedProgram, plan: Plan, dialect: Dialect) -> 
     prepared = prepare_pt2e(program.module(), DialectQuantizer(dialect, plan))
     with torch.no_grad():
         prepared(*example)  # shows the weights to their observers
-        converted = convert_pt2e(prepared)
+        converted = convert_pt2e(prepared, fold_quantize=dialect.folded)
         quantized = torch.export.export(converted, example)
     return name_output(quantized, program_outputs(program)[0].name)

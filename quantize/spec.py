@@ -24,6 +24,7 @@ class Dialect:
     requantized: frozenset[str] = frozenset({"conv"})  # their results are stored as int8
     elementwise: frozenset[str] = frozenset()  # read and write int8
     carriers: frozenset[str] = frozenset()  # pass int8 on with the scale it came with
+    folded: bool = True  # weights are int8 in the program; else float behind Q/DQ, and the converter rounds them
 
     @property
     def levels(self) -> tuple[int, int]:
@@ -52,6 +53,24 @@ DIALECTS = {
             dtype=torch.uint8,
             elementwise=frozenset({"add", "avg_pool2d"}),
             carriers=frozenset({"max_pool2d"}),
+        ),
+        Dialect(
+            "xnnpack",
+            "XNNPACK has int8 kernels for a product only where its result is int8 too; none for products of two "
+            "activations or for average pools",
+            products=frozenset({"conv", "linear"}),
+            requantized=frozenset({"conv", "linear"}),
+            elementwise=frozenset({"add"}),
+            carriers=frozenset({"max_pool2d"}),
+        ),
+        Dialect(
+            "litert",
+            "LiteRT's converter makes int8 kernels of a product whose operands and result are all int8",
+            products=frozenset({"conv", "linear"}),
+            requantized=frozenset({"conv", "linear"}),
+            elementwise=frozenset({"add"}),
+            carriers=frozenset({"max_pool2d"}),
+            folded=False,
         ),
     )
 }
