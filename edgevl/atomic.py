@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.manifest import MANIFEST
@@ -17,17 +18,28 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+class Kind(NamedTuple):
+    """What is written: `force` replaces only a folder of the same kind, known by a file that lies in it."""
+
+    name: str
+    marker: str
+    example: str  # of --out
+
+
+BUNDLE = Kind("bundle", MANIFEST, "FOLDER/NAME.edgevl")
+
+
 @contextlib.contextmanager
-def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
+def atomic_folder(destination: Path, force: bool = False, kind: Kind = BUNDLE) -> Iterator[Path]:
     """Yield a temporary sibling to fill; on success it becomes `destination` in one rename, else it is removed.
 
-    With `force` an existing bundle is moved aside first and deleted only after the new one is in place. If the
-    process is killed between the two renames, the old bundle survives as the sibling `.NAME.old-PID-RANDOM`.
+    With `force` an existing folder of this kind is moved aside first and deleted only after the new one is in place. If
+    the process is killed between the two renames, the old one survives as the sibling `.NAME.old-PID-RANDOM`.
 
     Raises:
-        InputError: the destination exists (and not `force`) or is not a bundle, cannot be written, or the disk is full.
+        InputError: the destination exists (and not `force`) or is of another kind, cannot be written; the disk is full.
     """
-    check_destination(destination, force)
+    check_destination(destination, force, kind)
     parent, mark = destination.parent, f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = parent / f".{destination.name}.tmp-{mark}"
     try:
@@ -35,7 +47,7 @@ def atomic_folder(destination: Path, force: bool = False) -> Iterator[Path]:
         _remove_stale(parent, destination.name)
         yield temporary
         _fsync_tree(temporary)
-        check_destination(destination, force)
+        check_destination(destination, force, kind)
         _replace(temporary, destination, parent / f".{destination.name}.old-{mark}")
     except Exception as error:
         explained = _explain(error, parent)
@@ -59,15 +71,15 @@ def _make(temporary: Path) -> None:
         raise InputError(f'"{parent}" cannot be used ({error.strerror}): choose another path with --out') from None
 
 
-def check_destination(destination: Path, force: bool) -> None:
-    """Raise `InputError` if a bundle cannot be put at `destination`. With `force` only a bundle is ever replaced."""
+def check_destination(destination: Path, force: bool, kind: Kind = BUNDLE) -> None:
+    """Raise `InputError` if nothing can be put at `destination`. With `force` only the same `kind` is ever replaced."""
     if not os.path.lexists(destination):
         return
     if destination.is_symlink() or not destination.is_dir():
-        raise InputError(f'"{destination}" exists and is not a bundle: choose another path with --out')
-    if not (destination / MANIFEST).exists() and any(destination.iterdir()):
+        raise InputError(f'"{destination}" exists and is not a {kind.name}: choose another path with --out')
+    if not (destination / kind.marker).exists() and any(destination.iterdir()):
         raise InputError(
-            f'"{destination}" is a folder that is not a bundle: name the bundle itself, --out FOLDER/NAME.edgevl'
+            f'"{destination}" is a folder that is not a {kind.name}: name the {kind.name} itself, --out {kind.example}'
         )
     if not force:
         raise InputError(f'"{destination}" exists: add --force to replace it, or choose another path with --out')

@@ -6,6 +6,7 @@ Shapes: N samples, S image side, T text tokens, A answers.
 import dataclasses
 import functools
 import math
+import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,8 +79,10 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
 
 
 @functools.lru_cache(maxsize=2)
-def draw_samples(data: str, count: int, size: int) -> Samples:
-    """One question for each of the first `count` scenes of `data`, at S = `size`. Cached: two targets share them.
+def draw_samples(data: str, count: int, size: int, seed: int | None = None) -> Samples:
+    """One question for each of `count` scenes of `data`, at S = `size`. Cached: two targets share them.
+
+    Without a `seed` these are the first scenes, with one they are drawn at random, each at most once.
 
     Raises:
         InputError: an unknown data specification, or `count` below 1.
@@ -94,11 +97,13 @@ def draw_samples(data: str, count: int, size: int) -> Samples:
     dataset = open_dataset(data, size=max(size, _MIN_SIDE))
     if len(dataset) < count:
         raise InputError(f'"{data}" has {len(dataset)} scenes, {count} were asked for: lower --samples')
+    everything = range(len(dataset))
+    chosen = everything[:count] if seed is None else random.Random(seed).sample(everything, count)
     pixels, asked = np.empty((count, size, size, 3), np.uint8), []
-    for index in range(count):
+    for place, index in enumerate(chosen):
         scene = dataset[index]
         same = scene.image.shape[:2] == (size, size)
-        pixels[index] = scene.image if same else to_pixels(Image.fromarray(scene.image), size)
+        pixels[place] = scene.image if same else to_pixels(Image.fromarray(scene.image), size)
         asked.append(scene.questions(1)[0])
     pixels.flags.writeable = False
     return Samples(

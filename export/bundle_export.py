@@ -129,7 +129,7 @@ def _plan(loaded: "LoadedModel") -> "Plan":
     from edgevl.quantize import require_torchao
     from edgevl.quantize.plan import load_plan
 
-    if (plan := load_plan(loaded.path)) is not None:
+    if (plan := load_plan(loaded.path, loaded.sha256)) is not None:
         return plan
     require_torchao()
     from edgevl.quantize.calibrate import calibrate

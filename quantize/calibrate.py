@@ -1,69 +1,110 @@
 """Calibration: run samples through the float program, with an observer on every value."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
-from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver, MovingAverageMinMaxObserver, ObserverBase
 from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgevl.errors import unknown_name
 from edgevl.evaluate import Samples, draw_samples
 from edgevl.export.program import export_program
-from edgevl.quantize.plan import Calibration, Plan, Range
+from edgevl.quantize.calibration_audit import audit_ranges, audit_samples
+from edgevl.quantize.module_errors import module_plans
+from edgevl.quantize.observers import OBSERVERS, observed
+from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES, Calibration, Plan, Range
 from edgevl.quantize.quantizer import ObservingQuantizer
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
 
-DATA, SAMPLES, OBSERVER = "scenes:val", 512, "histogram"  # of a calibration that nobody asked for in detail
-_BATCH = 16
-OBSERVERS: dict[str, Callable[..., ObserverBase]] = {
-    "minmax": MinMaxObserver,
-    "moving": MovingAverageMinMaxObserver,
-    "histogram": HistogramObserver,
-}
+BATCH = 16
+_JUDGED = 4  # batches that the errors of modules are measured on
+
+Batch = tuple[Tensor, ...]
+Progress = Callable[[int, int, str], None]
 
 
 def calibrate(
-    loaded: "LoadedModel", data: str = DATA, samples: int = SAMPLES, observer: str = OBSERVER, seed: int = 0
+    loaded: "LoadedModel",
+    data: str = DATA,
+    samples: int = SAMPLES,
+    observer: str = OBSERVER,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Plan:
     """Run `samples` pictures with a question each through the float model and return the plan.
 
-    Raises `InputError` for unknown data or an unknown observer.
+    `seed` says which pictures of `data` are drawn: the same seed gives the same plan, byte for byte, on one machine
+    with one number of threads.
+
+    Raises `InputError` for unknown data, an unknown observer, and a calibration set that cannot be trusted
+    (`edgevl.quantize.calibration_audit`).
     """
-    program = export_program(loaded.model, "raw", _BATCH)
-    drawn = draw_samples(data, samples, loaded.config.image_size)
-    values = observe(program, _batches(loaded, drawn), observer)
-    settings = Calibration(data=data, samples=samples, seed=seed, observer=observer)
-    return Plan(checkpoint_sha256=loaded.sha256, calibration=settings, values=values, modules={})
+    tell = progress or (lambda done, total, text: None)
+    check_observer(observer)
+    tell(0, samples, "drawing samples")
+    drawn = draw_samples(data, samples, loaded.config.image_size, seed)
+    coverage = audit_samples(drawn, loaded.labels)
+    observation = Observation(export_program(loaded.model, "raw", BATCH), observer)
+    batches = list(_batches(loaded, drawn))
+    early: dict[str, Range] = {}
+    for number, batch in enumerate(batches):
+        if number == len(batches) // 2:
+            early = observation.ranges()
+        observation.run([batch])
+        tell(BATCH * (number + 1), samples, "observing values")
+    values = observation.ranges()
+    coverage = audit_ranges(coverage, early, values, samples)
+    tell(samples, samples, "judging modules")
+    return Plan(
+        checkpoint_sha256=loaded.sha256,
+        calibration=Calibration(data=data, samples=samples, seed=seed, observer=observer),
+        coverage=coverage,
+        values=values,
+        modules=module_plans(observation.program, observation.nodes, values, islice(batches, _JUDGED)),
+    )
 
 
-def _batches(loaded: "LoadedModel", samples: Samples) -> Iterator[tuple[Tensor, ...]]:
+def check_observer(name: str) -> None:
+    """Raises `InputError` for an unknown observer."""
+    if name not in OBSERVERS:
+        raise unknown_name("observer", name, OBSERVERS)
+
+
+def _batches(loaded: "LoadedModel", samples: Samples) -> Iterator[Batch]:
+    """All samples; where they do not fill the last batch, it begins earlier."""
     ids_NT = loaded.tokenizer.encode_batch(list(samples.questions), loaded.config.text_length)
-    for start in range(0, len(samples) - _BATCH + 1, _BATCH):
-        chosen = slice(start, start + _BATCH)
+    last = len(samples) - BATCH
+    for start in (*range(0, last, BATCH), last):
+        chosen = slice(start, start + BATCH)
         yield torch.from_numpy(samples.pixels_NSS3[chosen].copy()), torch.from_numpy(ids_NT[chosen])
 
 
-def observe(program: ExportedProgram, batches: Iterable[tuple[Tensor, ...]], observer: str) -> dict[str, Range]:
-    """Return the range of every value of `program` over `batches`, by the names of `edgevl.quantize.values`."""
-    if observer not in OBSERVERS:
-        raise unknown_name("observer", observer, OBSERVERS)
-    quantizer = ObservingQuantizer(OBSERVERS[observer])
-    prepared = prepare_pt2e(program.module(), quantizer)
-    with torch.no_grad():
-        for batch in batches:
-            prepared(*batch)
-    nodes = {node.name: node for node in prepared.graph.nodes}
-    return {name: _range(prepared, nodes[node]) for name, node in quantizer.names.items()}
+class Observation:
+    """A float program with an observer on every value."""
+
+    def __init__(self, program: ExportedProgram, observer: str):
+        check_observer(observer)
+        quantizer = ObservingQuantizer(OBSERVERS[observer])
+        self.program = prepare_pt2e(program.module(), quantizer)
+        self.nodes = quantizer.names  # value -> its node in `program`
+        found = {node.name: node for node in self.program.graph.nodes}
+        self._observers = {name: _observer_of(found[node]) for name, node in self.nodes.items()}
+
+    def run(self, batches: Iterable[Batch]) -> None:
+        with torch.no_grad():
+            for batch in batches:
+                self.program(*batch)
+
+    def ranges(self) -> dict[str, Range]:
+        """The range of every value so far, by the names of `edgevl.quantize.values`."""
+        return {name: observed(self.program.get_submodule(path)) for name, path in self._observers.items()}
 
 
-def _range(prepared: torch.fx.GraphModule, node: torch.fx.Node) -> Range:
-    """What the observer behind `node` found."""
-    observer: Any = prepared.get_submodule(str(next(user for user in node.users if user.op == "call_module").target))
-    scale, zero_point = observer.calculate_qparams()
-    low = -float(scale) * int(zero_point)
-    return Range(low=low, high=low + 255 * float(scale))
+def _observer_of(node: torch.fx.Node) -> str:
+    """The path of the observer behind a node."""
+    return str(next(user.target for user in node.users if user.op == "call_module"))

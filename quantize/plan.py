@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgevl.errors import InputError
 
 PLAN = "quantization.json"
+DATA, SAMPLES, OBSERVER = "scenes:val", 512, "histogram"  # of a calibration that nobody asked for in detail
 
 
 class _Model(BaseModel):
@@ -22,17 +23,33 @@ class Range(_Model):
 
 
 class ModulePlan(_Model):
-    """One convolution, linear layer or matrix product."""
+    """One module with products: a convolution, a linear layer, or matrix products of values."""
 
+    operator: str = ""  # conv, linear or matmul
     precision: Literal["w8a8", "fp32"] = "w8a8"
     scheme: str = "int8, one scale for each output channel"
+    weights: int = 0  # numbers that become int8
+    input: Range | None = None  # of the values that it multiplies; of several, from the lowest to the highest
+    sqnr_db: float | None = None  # what rounding this module alone leaves: see `edgevl.quantize.module_errors`
 
 
 class Calibration(_Model):
     data: str
     samples: int
-    seed: int
+    seed: int  # which samples of the data were drawn
     observer: str
+
+
+class Coverage(_Model):
+    """What the audit found in a calibration set (`edgevl.quantize.calibration_audit`)."""
+
+    pictures: int  # that are no near copies of others
+    questions: int  # different ones
+    answers: int  # different ones that are labels of the model
+    labels: int  # of the model
+    kinds: dict[str, int]  # kind of question -> samples
+    growing: float | None = None  # share of values whose range the second half of the batches still moved
+    warnings: tuple[str, ...] = ()
 
 
 class Plan(_Model):
@@ -40,6 +57,7 @@ class Plan(_Model):
     precision: Literal["w8a8"] = "w8a8"
     checkpoint_sha256: str
     calibration: Calibration
+    coverage: Coverage | None = None
     values: dict[str, Range]
     modules: dict[str, ModulePlan]
 
@@ -48,12 +66,23 @@ class Plan(_Model):
         return module in self.modules and self.modules[module].precision == "fp32"
 
 
-def load_plan(folder: Path) -> Plan | None:
-    """The plan of a model folder, or None. Raises `InputError` for one that cannot be read."""
+def load_plan(folder: Path, checkpoint_sha256: str) -> Plan | None:
+    """The plan of a model folder, or None.
+
+    Raises `InputError` for one that cannot be read, or that was made for other weights than `checkpoint_sha256`.
+    """
     path = folder / PLAN
     if not path.is_file():
         return None
     try:
-        return Plan.model_validate_json(path.read_text(encoding="utf-8"))
+        plan = Plan.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a quantization plan: make it again with `edgevl quantize`") from error
+    if plan.checkpoint_sha256 != checkpoint_sha256:
+        raise InputError(f"{path} was made for other weights: make it again with `edgevl quantize {folder}`")
+    return plan
+
+
+def save_plan(plan: Plan, folder: Path) -> None:
+    """Write the plan into a model folder: the same plan gives the same bytes."""
+    (folder / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")

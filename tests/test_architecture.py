@@ -18,7 +18,13 @@ LAZY = {
     "torch_tensorrt", "torchao", "webdataset",
 }  # fmt: skip
 # Modules that are written on torchao's classes. They are imported inside functions, behind `require_torchao`.
-ON_TORCHAO = {"edgevl.quantize.calibrate", "edgevl.quantize.ptq", "edgevl.quantize.quantizer"}
+ON_TORCHAO = {
+    "edgevl.quantize.calibrate",
+    "edgevl.quantize.module_errors",
+    "edgevl.quantize.observers",
+    "edgevl.quantize.ptq",
+    "edgevl.quantize.quantizer",
+}
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")
 # What orchestrates stands with the command line, wherever its file lies. The benchmark is there because it exports what

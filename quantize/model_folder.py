@@ -1,0 +1,70 @@
+"""`edgevl quantize`: from a model folder to a model folder with a plan, in one atomic step."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from edgevl.atomic import Kind, atomic_folder, check_destination
+from edgevl.checkpoint import FILES, load_model
+from edgevl.data import open_dataset
+from edgevl.errors import unknown_name
+from edgevl.quantize import require_torchao
+from edgevl.quantize.plan import DATA, OBSERVER, PLAN, SAMPLES, Plan, save_plan
+
+PRECISIONS = ("w8a8",)
+QUANTIZED = Kind("quantized model", PLAN, "FOLDER/NAME-w8a8")
+_FURTHER = ("README.md", "training.json", "curves.png")  # of a model folder, where it has them
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    folder: Path
+    plan: Plan
+    parameters: int  # of the model
+
+
+def quantize_model(
+    model: str | Path | None = None,
+    precision: str = "w8a8",
+    data: str = DATA,
+    samples: int = SAMPLES,
+    observer: str = OBSERVER,
+    seed: int = 0,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Quantized:
+    """Calibrate a model and write it, with its plan, as the folder NAME-w8a8.
+
+    Args:
+        model: a model folder; None is the embedded nano.
+        data, samples, observer, seed: see `edgevl.quantize.calibrate.calibrate`.
+        out: the folder to write; default: NAME-PRECISION in the current folder.
+        force: replace an earlier folder of this kind; it is deleted only when the new one is in place.
+        progress: called as progress(done, total, text).
+
+    Raises:
+        InputError: no such model, precision, data or observer; the calibration set cannot be trusted; the destination
+            exists or cannot be written; the disk is full.
+        MissingDependency: torchao is not installed.
+    """
+    if precision not in PRECISIONS:
+        raise unknown_name("precision to quantize to", precision, PRECISIONS)
+    require_torchao()
+    from edgevl.quantize.calibrate import calibrate, check_observer
+
+    check_observer(observer)
+    open_dataset(data)  # a misspelled name fails before any work
+    loaded = load_model(model)
+    destination = Path(out) if out is not None else Path(f"{loaded.config.name}-{precision}")
+    check_destination(destination, force, QUANTIZED)
+    with atomic_folder(destination, force, QUANTIZED) as folder:
+        plan = calibrate(loaded, data, samples, observer, seed, progress)
+        for name in (*FILES, *_FURTHER):
+            if (loaded.path / name).is_file():
+                shutil.copyfile(loaded.path / name, folder / name)
+        save_plan(plan, folder)
+    return Quantized(destination, plan, sum(parameter.numel() for parameter in loaded.model.parameters()))
