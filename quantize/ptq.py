@@ -17,5 +17,6 @@ def quantize_program(program: ExportedProgram, plan: Plan, dialect: Dialect) -> 
     with torch.no_grad():
         prepared(*example)  # shows the weights to their observers
         converted = convert_pt2e(prepared, fold_quantize=dialect.folded)
-        quantized = torch.export.export(converted, example)
+        with torch.fx.traceback.preserve_node_meta():  # or nobody knows which module an operator belongs to
+            quantized = torch.export.export(converted, example)
     return name_output(quantized, program_outputs(program)[0].name)
