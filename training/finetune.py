@@ -1,14 +1,14 @@
 """Fine-tuning for visual question answering: the pretrained core, an answer head, cross entropy."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevl.checkpoint import load_weights, save_model, write_json
+from edgevl.checkpoint import EMBEDDED, load_weights, save_model, write_json
 from edgevl.config import ModelConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, VOCABULARY
@@ -16,8 +16,10 @@ from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import Positions, VqaSamples, batches
+from edgevl.training.grow import grow
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
+from edgevl.training.losses.base import loss_weights
 from edgevl.training.pretrain import build_config, open_run, require_stage, trim
 from edgevl.training.recipe import Recipe, load_recipe
 
@@ -50,6 +52,13 @@ class VqaTask(nn.Module):
         return {"val_accuracy": right / total} if total else {}
 
 
+MakeTask = Callable[[Recipe, VqaModel, VqaSamples], VqaTask]
+
+
+def answer_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> VqaTask:
+    return VqaTask(model, validation, recipe.eval_samples)
+
+
 def run(
     recipe: str | Path | Recipe,
     overrides: list[str] | None = None,
@@ -63,33 +72,59 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     require_stage(recipe, "finetune")
-    tokenizer, config = load_tokenizer_and_config(recipe)
-    folder = open_run(recipe, out, resume)
+    return train_answers(recipe, answer_task, out, resume, progress)
+
+
+def train_answers(
+    recipe: Recipe,
+    make_task: MakeTask,
+    out: Path | None,
+    resume: bool,
+    progress: Progress | None,
+    image_size: int = 0,
+) -> Path:
+    """What fine-tuning and distillation share: a model, questions, a task between them, and the loop.
+
+    Training pictures have the side `image_size` where that is larger than the model's: the task makes them smaller.
+    Nothing is written before everything that the recipe names has been found.
+    """
     torch.manual_seed(recipe.seed)
-    model = build_model(config).train()
-    if recipe.init:
-        load_pretrained(model, Path(recipe.init), tokenizer)
-    data = recipe.data
-    train, val = (open_dataset(spec, seed=data.seed, size=config.image_size) for spec in (data.train, data.val))
+    model, tokenizer = starting_model(recipe)
+    config, data = model.config, recipe.data
+    train = open_dataset(data.train, seed=data.seed, size=max(image_size, config.image_size))
+    val = open_dataset(data.val, seed=data.seed, size=config.image_size)
     samples = VqaSamples(train, tokenizer, config, ANSWERS, data.texts, data.focus, data.focus_texts)
-    task = VqaTask(model, VqaSamples(val, tokenizer, config, ANSWERS, data.texts), recipe.eval_samples)
-    rows = fit(Run(recipe, task, samples, Criterion(), folder, progress), resume)
+    task = make_task(recipe, model, VqaSamples(val, tokenizer, config, ANSWERS, data.texts))
+    folder = open_run(recipe, out, resume)
+    criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
+    rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
     save_model(folder / "model", model, tokenizer, list(ANSWERS))
     write_json(folder / "model" / "training.json", training_record(recipe, rows))
     return folder
 
 
-def load_tokenizer_and_config(recipe: Recipe) -> tuple[Tokenizer, ModelConfig]:
-    """Those of the pretrained model, or fresh ones when the recipe starts from nothing."""
+def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
+    """The model of `init`, grown if the recipe says so, or a fresh one of `model`.
+
+    Raises `InputError` when `init` holds no model, or one that does not fit its config.
+    """
     if recipe.init is None:
         tokenizer = Tokenizer.from_words(VOCABULARY)
-        return tokenizer, build_config(recipe, tokenizer, len(ANSWERS))
-    folder = Path(recipe.init)
+        return build_model(build_config(recipe, tokenizer, len(ANSWERS))), tokenizer
+    folder = model_folder(recipe.init)
     if not (folder / "config.json").is_file():
         raise InputError(
             f"no pretrained model at {folder}; run `edgevl pretrain` first, or set init= to its model folder"
         )
-    return Tokenizer.from_file(folder / "tokenizer.json"), ModelConfig.from_file(folder / "config.json")
+    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    model = build_model(ModelConfig.from_file(folder / "config.json"))
+    load_pretrained(model, folder, tokenizer)
+    return (grow(model, recipe.grow) if recipe.grow else model), tokenizer
+
+
+def model_folder(name: str) -> Path:
+    """A model folder named in a recipe; `nano` is the embedded one, unless there is a folder of that name."""
+    return EMBEDDED if name == "nano" and not Path(name).exists() else Path(name)
 
 
 def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer) -> None:

@@ -21,6 +21,7 @@ from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import PretrainSamples
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
+from edgevl.training.losses.base import loss_weights, make_losses
 from edgevl.training.recipe import Recipe, load_recipe
 
 
@@ -64,7 +65,6 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     require_stage(recipe, "pretrain")
-    folder = open_run(recipe, out, resume)
     tokenizer = Tokenizer.from_words(VOCABULARY)
     config = build_config(recipe, tokenizer, len(ANSWERS))
     torch.manual_seed(recipe.seed)
@@ -72,9 +72,8 @@ def run(
     task = PretrainTask(model.core, build_losses(recipe, config, tokenizer))
     scenes = open_dataset(recipe.data.train, seed=recipe.data.seed, size=config.image_size)
     samples = PretrainSamples(scenes, tokenizer, config, recipe.data.texts)
-    criterion = Criterion(
-        {name: options.get("weight", 1.0) for name, options in recipe.losses.items()} | recipe.weights
-    )
+    criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
+    folder = open_run(recipe, out, resume)
     fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
     if "mlm" in task.losses:
         start_head_from_mlm(model, task.losses["mlm"], tokenizer, ANSWERS)
@@ -101,18 +100,7 @@ def start_head_from_mlm(model: VqaModel, mlm: nn.Module, tokenizer: Tokenizer, l
 def build_losses(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, nn.Module]:
     """The recipe's losses by name; a weight of 0 switches one off. Raises `InputError` for an unknown one or option."""
     context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": ("small", "large")})
-    built: dict[str, nn.Module] = {}
-    for name, options in recipe.losses.items():
-        kind = LOSSES[name]
-        if options.get("weight") == 0:
-            continue
-        try:
-            built[name] = kind(context, **{key: value for key, value in options.items() if key != "weight"})
-        except TypeError as error:
-            raise InputError(f"loss {name}: {error}") from None
-    if not built:
-        raise InputError("the recipe has no losses; add at least one of: " + ", ".join(LOSSES))
-    return built
+    return make_losses(recipe.losses, LOSSES, context)
 
 
 def build_config(recipe: Recipe, tokenizer: Tokenizer, num_answers: int) -> ModelConfig:

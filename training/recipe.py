@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgevl.errors import InputError, unknown_name
 
@@ -37,10 +37,12 @@ class OptimizerSection(Section):
 
 
 class Recipe(Section):
-    stage: Literal["pretrain", "finetune"]
+    stage: Literal["pretrain", "finetune", "distill"]
     name: str
     model: dict[str, Any] = Field(default_factory=lambda: {"config": "nano"})
-    init: str | None = Field(None, description="finetune: a pretrained run's model folder")
+    init: str | None = Field(None, description="the model folder to start from; nano is the embedded one")
+    grow: int | None = Field(None, ge=1, description="blocks of the transformer: more than init's, answers as before")
+    teacher: str | None = Field(None, description="distill: the model folder to learn from; nano is the embedded one")
     data: DataSection = DataSection()  # pyright: ignore[reportCallIssue]
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict, description="loss -> {weight: …, its options}")
     weights: dict[str, float] = Field(default_factory=dict, description="weights of single parts, as object.box_l1")
@@ -55,10 +57,28 @@ class Recipe(Section):
     eval_samples: int = Field(1000, ge=0)
     checkpoint_every: int = Field(200, ge=1)
 
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "Recipe":
+        for key, stages in _STAGES.items():
+            if getattr(self, key) and self.stage not in stages:
+                raise ValueError(f"{key} is for {' and '.join(stages)}, not for {self.stage}")
+        if self.grow and not self.init:
+            raise ValueError("grow needs init, the model to grow from")
+        return self
+
     @property
     def last_step(self) -> int:
         """The step at which the run ends."""
         return min(self.stop_after or self.steps, self.steps)
+
+
+# What only some stages read.
+_STAGES = {
+    "init": ("finetune", "distill"),
+    "grow": ("finetune", "distill"),
+    "losses": ("pretrain", "distill"),
+    "teacher": ("distill",),
+}
 
 
 def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -122,6 +142,8 @@ def _scalar(text: str) -> Any:
 def _clear(error: ValidationError, origin: str) -> InputError:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
+    if not place:
+        return InputError(f"{origin}: {first['msg'].removeprefix('Value error, ')}")
     if first["type"] != "extra_forbidden":
         return InputError(f"{origin}: {'.'.join(place)}: {first['msg']} (given: {first['input']!r})")
     section: Any = Recipe

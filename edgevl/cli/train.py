@@ -1,4 +1,4 @@
-"""`edgevl pretrain` and `edgevl finetune`: a recipe, overrides, one call."""
+"""`edgevl pretrain`, `edgevl finetune` and `edgevl distill`: a recipe, overrides, one call."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last chec
 def add_to(app: typer.Typer) -> None:
     command(app, "pretrain", example="edgevl pretrain pretrain_scenes_nano steps=200 --out runs/try")(pretrain)
     command(app, "finetune", example="edgevl finetune finetune_scenes_nano init=runs/try/model")(finetune)
+    command(app, "distill", example="edgevl distill distill_scenes_nano teacher=runs/big/model")(distill)
 
 
 def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
@@ -38,6 +39,16 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     from edgevl.training.finetune import run
 
     with console.progress_bar("finetune") as progress, _how_to_resume("finetune", recipe):
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
+    console.result(str(folder))
+    console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")
+
+
+def distill(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
+    """Fine-tune a student that also learns from a teacher: its logits, tokens, relations, attention."""
+    from edgevl.training.distill import run
+
+    with console.progress_bar("distill") as progress, _how_to_resume("distill", recipe):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
     console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")

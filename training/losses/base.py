@@ -2,16 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
+from edgevl.errors import InputError
 from edgevl.models.core import TextEmbedding, VisionLanguageCore
 from edgevl.registry import Registry
 from edgevl.tokenizer import Tokenizer
 
 Batch = Mapping[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,32 @@ class PretrainingLoss(nn.Module):
 
 
 LOSSES: Registry[type[PretrainingLoss]] = Registry("loss")
+
+
+def make_losses(
+    options: Mapping[str, Mapping[str, Any]], registry: Registry[type[M]], *context: Any
+) -> dict[str, nn.Module]:
+    """A recipe's losses by name, each built with `context` and its options; a weight of 0 switches one off.
+
+    Raises `InputError` for an unknown loss or option, or when none is left.
+    """
+    built: dict[str, nn.Module] = {}
+    for name, given in options.items():
+        kind = registry[name]
+        if given.get("weight") == 0:
+            continue
+        try:
+            built[name] = kind(*context, **{key: value for key, value in given.items() if key != "weight"})
+        except TypeError as error:
+            raise InputError(f"loss {name}: {error}") from None
+    if not built:
+        raise InputError("the recipe has no losses; add at least one of: " + ", ".join(registry))
+    return built
+
+
+def loss_weights(recipe_losses: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Weight of each loss, 1 where none is given."""
+    return {name: given.get("weight", 1.0) for name, given in recipe_losses.items()}
 
 
 class NameClassifier(nn.Module):

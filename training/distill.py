@@ -1,0 +1,121 @@
+"""Distillation: fine-tuning with a teacher beside the right answers.
+
+The loop, the data and the start are those of fine-tuning (`edgevl.training.finetune`). Added are a frozen teacher that
+sees the same pictures and questions, and the losses of `edgevl.training.losses.distillation`. Their heads live in the
+task and are not saved with the model.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.config import ModelConfig
+from edgevl.data.scenes import ANSWERS
+from edgevl.errors import InputError
+from edgevl.models import VqaModel
+from edgevl.tokenizer import Tokenizer
+from edgevl.training.data import VqaSamples
+from edgevl.training.finetune import VqaTask, model_folder, train_answers
+from edgevl.training.loop import Progress
+from edgevl.training.losses.base import make_losses
+from edgevl.training.losses.distillation import DISTILLATION, Trace
+from edgevl.training.pretrain import require_stage, trim
+from edgevl.training.recipe import Recipe, load_recipe
+
+
+class DistillTask(VqaTask):
+    """`vqa`, the cross entropy of fine-tuning, and the teacher losses by name."""
+
+    def __init__(
+        self,
+        model: VqaModel,
+        validation: VqaSamples,
+        eval_samples: int,
+        teacher: VqaModel,
+        losses: Mapping[str, nn.Module],
+    ):
+        super().__init__(model, validation, eval_samples)
+        self.losses = nn.ModuleDict(losses)
+        # In a list: it is frozen, stays in eval mode, and is no part of a checkpoint.
+        self._teacher = [teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)]  # pyright: ignore
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        batch = trim(batch, "questions")
+        student = trace(self.model, batch)
+        with torch.no_grad():
+            teacher = trace(self._teacher[0].to(student.logits_NA.device), batch)
+        named = {"vqa": F.cross_entropy(student.logits_NA.float(), batch["answers"].flatten())}
+        for loss in self.losses.values():
+            named |= loss(student, teacher)
+        return named
+
+
+def trace(model: VqaModel, batch: Mapping[str, Tensor]) -> Trace:
+    """Run `model` on a batch, at its own picture size, and keep what the losses compare."""
+    questions_BKT = batch["questions"]
+    ids_NT = questions_BKT.flatten(0, 1)
+    read: list[Tensor] = []
+    hook = model.core.fusion.blocks[-1].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    try:
+        visual_BVD = model.core.encode_image(to_size(batch["image"], model.config.image_size))
+        logits_NA = model.answer(visual_BVD.repeat_interleave(questions_BKT.shape[1], 0), ids_NT)
+    finally:
+        hook.remove()
+    return Trace(model, ids_NT, visual_BVD, read[0], logits_NA)
+
+
+def to_size(image_B3SS: Tensor, side: int) -> Tensor:
+    """Float pictures of `side`, by the triangle filter of preprocessing, rounded as it rounds."""
+    image = image_B3SS.float()
+    if image.shape[-1] != side:
+        image = F.interpolate(image, (side, side), mode="bilinear", antialias=True).round()
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def run(
+    recipe: str | Path | Recipe,
+    overrides: list[str] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Distill by a recipe; return the run folder. The student is `RUN/model`, a folder that every command takes.
+
+    Raises `InputError` when there is no teacher, when it has other labels or another tokenizer than the student, or
+    when the recipe is wrong.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    require_stage(recipe, "distill")
+    if recipe.teacher is None:
+        raise InputError(f'the recipe "{recipe.name}" has no teacher; set teacher= to a model folder, or to nano')
+    teacher = load_model(model_folder(recipe.teacher))
+
+    def make_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> DistillTask:
+        check_teacher(teacher, validation.tokenizer, model.config)
+        losses = make_losses(recipe.losses, DISTILLATION, model.config, teacher.config)
+        return DistillTask(model, validation, recipe.eval_samples, teacher.model, losses)
+
+    # Pictures are drawn for whoever sees the larger ones; the other gets them smaller, as an app would hand them over.
+    return train_answers(recipe, make_task, out, resume, progress, teacher.config.image_size)
+
+
+def check_teacher(teacher: LoadedModel, tokenizer: Tokenizer, student: ModelConfig) -> None:
+    """Raises `InputError` for a teacher whose answers or words do not mean the same as the student's."""
+    if teacher.labels != list(ANSWERS):
+        raise InputError(
+            f"the teacher {teacher.path} has other labels than the student ({len(teacher.labels)}, not "
+            f"{len(ANSWERS)} in the same order): its logits mean other answers"
+        )
+    if teacher.tokenizer.backend.to_str() != tokenizer.backend.to_str():
+        raise InputError(
+            f"the teacher {teacher.path} has another tokenizer than the student: it would read other words"
+        )
+    if teacher.config.text_length < student.text_length:
+        raise InputError(
+            f"the teacher {teacher.path} reads {teacher.config.text_length} tokens, the student "
+            f"{student.text_length}: choose a teacher that reads as many"
+        )
