@@ -34,6 +34,21 @@ def to_static_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
     return quantize_weights(prepared, ("Gather",))
 
 
+def to_symmetric_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return `model`, which holds Q/DQ nodes with zero points of 0, as TensorRT takes it.
+
+    int8 constants feed a `DequantizeLinear` and nothing else, biases stay float, and so does the picture up to its Q.
+    """
+    import onnx
+
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    graph = _Graph(prepared.graph)
+    graph.transpose_weights()
+    graph.save()
+    return quantize_weights(prepared, ("Gather",), rows=False)
+
+
 class _Graph:
     """A graph with its constants and producers at hand."""
 
@@ -68,6 +83,8 @@ class _Graph:
         middle = self.constants[shift.input[1]]
         if self.constants[rounded.input[1]] != 1.0 or not 0 <= middle <= 255:
             return
+        if self.constants[rounded.input[2]].dtype != np.uint8:  # the convolution must not mix int8 and uint8
+            return
         self.constants["pixel_zero"] = np.array(middle, np.uint8)
         self._replace(
             rounded, _make("Transpose", [cast.input[0]], rounded.output[0], perm=_attribute(transpose, "perm").ints)
@@ -81,7 +98,7 @@ class _Graph:
             if source is None or source.input[0] not in self.constants:
                 continue
             permutation = list(_attribute(node, "perm").ints)
-            stored = f"{source.input[0]}.transposed"
+            stored = f"{node.output[0]}.int8"
             self.constants[stored] = np.ascontiguousarray(self.constants[source.input[0]].transpose(permutation))
             inputs, axis = [stored, *source.input[1:]], permutation.index(_attribute(source, "axis").i)
             self._replace(node, _make("DequantizeLinear", inputs, node.output[0], axis=axis))
@@ -93,10 +110,11 @@ class _Graph:
                 continue
             scale = self.constants[data.input[1]] * self.constants[weight.input[1]].reshape(-1)
             steps = np.rint(self.constants[bias] / scale.astype(np.float64)).clip(-_INT32, _INT32)
-            names = [f"{bias}.int32", f"{bias}.scale"]
+            own = f"{product.output[0]}.bias"  # equal biases are one constant, but each product has its own scales
+            names = [f"{own}.int32", f"{own}.scale"]
             self.constants |= {names[0]: steps.astype(np.int32), names[1]: scale.astype(np.float32)}
-            place.input[list(place.input).index(bias)] = f"{bias}.float"
-            self._insert_before(product, _make("DequantizeLinear", names, f"{bias}.float", axis=0))
+            place.input[list(place.input).index(bias)] = own
+            self._insert_before(product, _make("DequantizeLinear", names, own, axis=0))
 
     def _biases(self) -> Iterator[tuple[Any, Any, str]]:
         """Each product with the node that adds its bias, itself or an Add behind it, and the name of the bias."""

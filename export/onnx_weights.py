@@ -30,9 +30,12 @@ def quantize_channels(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.nda
 READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
 
 
-def quantize_weights(model: "onnx.ModelProto", readers: Sequence[str] = READERS) -> "onnx.ModelProto":
+def quantize_weights(
+    model: "onnx.ModelProto", readers: Sequence[str] = READERS, rows: bool = True
+) -> "onnx.ModelProto":
     """Return `model` with the large weights that operators of the types `readers` read in int8.
 
+    `rows` False dequantizes tables whole, in front of the Gather: TensorRT refuses to gather rows of int8.
     The `DequantizeLinear` of a weight gives its result the weight's old name, so that nothing that reads it changes.
     """
     import onnx
@@ -50,7 +53,7 @@ def quantize_weights(model: "onnx.ModelProto", readers: Sequence[str] = READERS)
         values, scale = quantize_channels(onnx.numpy_helper.to_array(tensor), axis)
         q, s = tensor.name + ".int8", tensor.name + ".scale"
         kept += [onnx.numpy_helper.from_array(values, q), onnx.numpy_helper.from_array(scale, s)]
-        if all(node.op_type == "Gather" for node in read_by):
+        if rows and all(node.op_type == "Gather" for node in read_by):
             for node in read_by:
                 _gather_rows(graph, node, q, s)
         else:

@@ -6,12 +6,13 @@ from pathlib import Path
 from torch.export import ExportedProgram
 
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_name
+from edgevl.export.onnx_qdq import to_symmetric_int8
 from edgevl.export.program import program_inputs
 from edgevl.export.registry import register_exporter
-from edgevl.export.to_onnx import write_onnx
+from edgevl.export.to_onnx import save_onnx, to_onnx, write_onnx
 from edgevl.runtime import build_engine
 
-PRECISIONS = ("fp16", "fp32")
+PRECISIONS = ("fp16", "fp32", "w8a8")
 
 
 class NoTorchTensorRT(MissingDependency):
@@ -39,6 +40,7 @@ def copy_script(folder: Path) -> None:
     precisions=PRECISIONS,
     aliases=("trt", "engine", "rtx"),
     finish=copy_script,
+    dialect="tensorrt",
 )
 def write_tensorrt(program: ExportedProgram, path: Path, precision: str = "fp16") -> None:
     """Write `program` as ONNX for TensorRT 10 and 11. The same weights give the same bytes.
@@ -46,7 +48,9 @@ def write_tensorrt(program: ExportedProgram, path: Path, precision: str = "fp16"
     The file says the type of every value (strongly typed), so that no flag of a builder decides the precision.
 
     Args:
-        precision: `fp16` (layer norm and softmax in float32 between casts, see `edgevl.export.onnx_half`) or `fp32`.
+        precision: `fp16` (layer norm and softmax in float32 between casts, see `edgevl.export.onnx_half`), `fp32`, or
+            `w8a8` (symmetric int8 in front of convolutions and matrix products, the rest float32), for a program with
+            Q/DQ in the dialect `tensorrt`.
     Raises:
         InputError: an unknown precision, or a weight that float16 cannot hold.
         MissingDependency: onnx or onnxscript is not installed.
@@ -54,7 +58,10 @@ def write_tensorrt(program: ExportedProgram, path: Path, precision: str = "fp16"
     """
     if precision not in PRECISIONS:
         raise unknown_name("TensorRT precision", precision, PRECISIONS)
-    write_onnx(program, path, precision)
+    if precision == "w8a8":
+        save_onnx(to_symmetric_int8(to_onnx(program)), path)
+    else:
+        write_onnx(program, path, precision)
 
 
 def build_with_torch_tensorrt(program: ExportedProgram, path: Path) -> None:

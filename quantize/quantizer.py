@@ -76,6 +76,8 @@ class DialectQuantizer(Quantizer):
             stored = True
         elif operator in CLAMPS and node.args[0] in self._open:
             stored, operands = True, []
+        elif dialect.skips and (skip := skip_of(node)):
+            stored, operands = False, [skip]
         else:
             return
         inputs: dict[Node, Any] = {source: self._stored.get(source) or self._spec(source) for source in operands}
@@ -111,6 +113,13 @@ def activations(node: Node) -> list[Node]:
 
 def is_constant(value: Any) -> bool:
     return isinstance(value, Node) and value.op == "get_attr"
+
+
+def skip_of(node: Node) -> Node | None:
+    """What is added to the result of a convolution; of two results, the second. None: `node` is no such addition."""
+    operands = activations(node) if operator_name(node) == "add" else []
+    fused = [source for source in operands if operator_name(source) == "conv" and len(source.users) == 1]
+    return next((source for source in operands if fused and source is not fused[0]), None)
 
 
 def is_clamped(node: Node) -> bool:

@@ -286,8 +286,9 @@ def engine_path(bundle: Path, record: dict[str, Any], out: Path | None = None) -
     return folder / re.sub(r"(\.onnx)?$", ".engine", record["onnx"]["file"], count=1)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, describe: Any = describe) -> int:
     options = arguments(argv)
+    options.describe = describe
     out = sys.stdout
     if options.check:  # TensorRT's C++ prints to standard output here and there: it gets standard error instead
         out = os.fdopen(os.dup(1), "w")
@@ -363,7 +364,7 @@ def build_model(trt: Any, data: bytes, wanted: Any, options: argparse.Namespace,
             print(f"{engine} is up to date", file=out)
             continue
         parsed = parsed or parse(trt, data, name)
-        serialized = build_one(trt, parsed, record)
+        serialized = build_one(trt, parsed, record, options.describe)
         if not options.check:
             keep(engine, serialized, record)
             size, seconds = serialized.nbytes / 2**20, record["engine"]["seconds"]
@@ -372,7 +373,7 @@ def build_model(trt: Any, data: bytes, wanted: Any, options: argparse.Namespace,
     return built
 
 
-def build_one(trt: Any, parsed: Any, record: dict[str, Any]) -> Any:
+def build_one(trt: Any, parsed: Any, record: dict[str, Any], describe: Any = describe) -> Any:
     """Build one engine, complete its record, and return the serialized engine."""
     started = time.perf_counter()
     data = build(trt, parsed, record)

@@ -1,8 +1,9 @@
 """Is an ONNX file what TensorRT accepts? Its own parser and builder answer, without a GPU.
 
 TensorRT for RTX shares both with TensorRT and builds engines ahead of time for GPUs that are not there. It runs in a
-process of its own, by the same `build_engine.py` that a bundle carries: its C++ prints to standard output, and a
-damaged file can crash it (seen with 1.7.1: a segmentation fault for one of 300 mutated files).
+process of its own, by the same `build_engine.py` that a bundle carries (`tensorrt_network` adds what is multiplied in
+what): its C++ prints to standard output, and a damaged file can crash it (seen with 1.7.1: a segmentation fault for one
+of 300 mutated files).
 """
 
 import importlib.util
@@ -21,12 +22,13 @@ from edgevl.bundle import Bundle
 from edgevl.claims import FLOATS, MIN_FLOAT_MACS
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.manifest import Count, Name, Part, Real, Text
-from edgevl.runtime import build_engine
+from edgevl.runtime import build_engine, tensorrt_network
+from edgevl.runtime.tensorrt_network import PRODUCTS
 
 PACKAGE = "tensorrt_rtx"
 CAPABILITIES = ("8.6", "12.0")  # Ampere and Blackwell; it has no 8.7 (Jetson Orin)
 MAX_SECONDS = 900
-PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "EINSUM", "MATRIX_MULTIPLY")
+MIN_INT8_MACS = 0.95  # share of the multiply-adds of w8a8 that read int8 on both sides; `claims` asks 80 % of any target
 
 
 class BuiltEngine(Part):
@@ -46,6 +48,7 @@ class BuildReport(Part):
     layers: Count  # of the parsed network, before anything is fused
     types: dict[Name, dict[Name, Count]]  # type of layer -> dtype of what it gives -> how many
     weight_bytes: dict[Name, Count]  # by dtype
+    macs: dict[Name, Count] = {}  # multiply-adds by the dtype of both operands, as stored; int8 through a Dequantize
     engines: Annotated[tuple[BuiltEngine, ...], Field(max_length=16)]
     messages: Annotated[tuple[Text, ...], Field(max_length=50)] = ()  # warnings of the parser and the builder
 
@@ -63,6 +66,11 @@ class BuildReport(Part):
     def product_dtypes(self) -> dict[str, int]:
         """What convolutions and matrix products compute in: a strongly typed layer computes in what it gives."""
         return self._dtypes(PRODUCTS)
+
+    @property
+    def int8_share(self) -> float:
+        """Of the multiply-adds: those whose operands both come from int8."""
+        return self.macs.get("int8", 0) / max(1, sum(self.macs.values()))
 
     def _dtypes(self, kinds: Any) -> dict[str, int]:
         total: Counter[str] = Counter()
@@ -111,8 +119,9 @@ def _engine(record: dict[str, Any]) -> BuiltEngine:
 
 
 def _run_script(path: Path, capabilities: Sequence[str]) -> list[dict[str, Any]]:
-    """The records of `build_engine.py --check`. -P: the folder of the script is no place to import from."""
-    command = [sys.executable, "-P", build_engine.__file__, str(path), "--check", "--capability", *capabilities]
+    """The records of `build_engine.py --check`. -P: the current folder is no place to import from."""
+    options = [str(path.resolve()), "--check", "--capability", *capabilities]
+    command = [sys.executable, "-P", "-m", tensorrt_network.__name__, *options]
     try:
         answer = subprocess.run(command, capture_output=True, timeout=MAX_SECONDS)
     except subprocess.TimeoutExpired:
@@ -162,6 +171,8 @@ def build_section(
 
 def precision_problems(report: BuildReport, precision: str) -> list[str]:
     """A sentence if the network, as TensorRT parsed it, does not multiply in what `precision` claims."""
+    if precision == "w8a8":
+        return _int8_problems(report)
     dtypes, claimed = report.product_dtypes, FLOATS.get(precision)
     total = sum(dtypes.values())
     if claimed is None or not total or dtypes.get(claimed, 0) / total >= MIN_FLOAT_MACS:
@@ -170,4 +181,14 @@ def precision_problems(report: BuildReport, precision: str) -> list[str]:
     return [
         f"{report.artifact} claims {precision}, but of its {total} convolutions and matrix products, "
         f"as TensorRT parses them, {found}"
+    ]
+
+
+def _int8_problems(report: BuildReport) -> list[str]:
+    if report.int8_share >= MIN_INT8_MACS:
+        return []
+    found = ", ".join(f"{dtype} {count:,}" for dtype, count in report.macs.items()) or "none"
+    return [
+        f"{report.artifact} claims w8a8, but as TensorRT parses it, only {report.int8_share:.1%} of its multiply-adds take "
+        f"data and weights from int8 ({found}), {MIN_INT8_MACS:.0%} are needed"
     ]
