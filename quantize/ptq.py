@@ -2,6 +2,7 @@
 
 import torch
 from torch.export import ExportedProgram
+from torch.fx.traceback import preserve_node_meta
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgevl.export.program import name_output, program_outputs
@@ -17,6 +18,6 @@ def quantize_program(program: ExportedProgram, plan: Plan, dialect: Dialect) -> 
     with torch.no_grad():
         prepared(*example)  # shows the weights to their observers
         converted = convert_pt2e(prepared, fold_quantize=dialect.folded)
-        with torch.fx.traceback.preserve_node_meta():  # or nobody knows which module an operator belongs to
+        with preserve_node_meta():  # or nobody knows which module an operator belongs to
             quantized = torch.export.export(converted, example)
     return name_output(quantized, program_outputs(program)[0].name)
