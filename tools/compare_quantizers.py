@@ -1,0 +1,178 @@
+"""Our static int8 against that of ONNX Runtime and of Optimum: one float file, one calibration set, one run.
+
+    python tools/compare_quantizers.py                   # the embedded model, 512 samples to calibrate, 2 000 to judge
+    python tools/compare_quantizers.py --json > compare.json
+
+- `quantize_static`: unsigned 8-bit activations, signed 8-bit weights per channel, after `quant_pre_process`; as it
+  comes, and restricted to convolutions and matrix products (`products`), as a careful user would.
+- `ORTQuantizer`: Optimum's own configuration for AVX-512 VNNI, static and per channel. Needs optimum-onnx 0.1.0,
+  which holds transformers below 4.58: give it an environment of its own.
+
+Times are of the model alone, interleaved by blocks; a ratio is the median over pairs of blocks with its 95 % interval.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevl.bench.harness import Stopwatch, Subject, interleave
+from edgevl.bench.machine import pinned_threads
+from edgevl.bench.presets import PRESETS
+from edgevl.bench.stats import bootstrap_interval, pair_ratios
+from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.evaluate import Samples, draw_samples, evaluate_model, evaluate_session
+from edgevl.export.registry import get_exporter
+from edgevl.parity import measure_parity
+from edgevl.quantize.calibrate import calibrate
+from edgevl.runtime.onnx_session import OnnxSession
+from edgevl.runtime.session import Arrays
+
+CALIBRATION, TEST = "scenes:val", "scenes:test"
+PRODUCTS = ["Conv", "MatMul", "Gemm"]
+
+
+def rows(loaded: LoadedModel, samples: Samples) -> Iterator[Arrays]:
+    """Feeds of one sample each."""
+    ids_NT = loaded.tokenizer.encode_batch(list(samples.questions), loaded.config.text_length)
+    for index in range(len(samples)):
+        yield {"image": samples.pixels_NSS3[index : index + 1], "input_ids": ids_NT[index : index + 1]}
+
+
+def ours(loaded: LoadedModel, folder: Path, count: int) -> Path:
+    plan = calibrate(loaded, CALIBRATION, count)
+    return get_exporter("onnx").export(loaded.model, folder / "ours", "w8a8", plan=plan)
+
+
+def quantize_static(float_file: Path, feeds: list[Arrays], folder: Path, operators: list[str] | None) -> Path:
+    import onnxruntime.quantization as ort
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(ort.CalibrationDataReader):
+        """Hands out the calibration samples."""
+
+        def __init__(self) -> None:
+            self.left = iter(feeds)
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    prepared, result = folder / "prepared.onnx", folder / f"quantize_static_{'products' if operators else 'all'}.onnx"
+    quant_pre_process(str(float_file), str(prepared))
+    ort.quantize_static(
+        str(prepared), str(result), Reader(), per_channel=True,
+        activation_type=ort.QuantType.QUInt8, weight_type=ort.QuantType.QInt8, op_types_to_quantize=operators,
+    )  # fmt: skip
+    return result
+
+
+def optimum(float_file: Path, feeds: list[Arrays], folder: Path) -> Path | None:
+    try:
+        from optimum.onnxruntime import ORTQuantizer  # pyright: ignore[reportMissingImports]
+        from optimum.onnxruntime.configuration import (  # pyright: ignore[reportMissingImports]
+            AutoQuantizationConfig,
+            CalibrationConfig,
+        )
+        from transformers import PretrainedConfig  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        print(f"ORTQuantizer is not measured: {error}", file=sys.stderr)
+        return None
+    from onnxruntime.quantization import CalibrationMethod
+
+    quantizer = ORTQuantizer(float_file, config=PretrainedConfig())
+    config = AutoQuantizationConfig.avx512_vnni(is_static=True, per_channel=True)
+    samples = [{name: array[0] for name, array in each.items()} for each in feeds]
+    method = CalibrationConfig(CALIBRATION, "", "", len(feeds), CalibrationMethod.MinMax)
+    operators = config.operators_to_quantize
+    ranges = quantizer.fit(samples, method, folder / "augmented.onnx", operators)
+    quantizer.quantize(config, folder / "optimum", calibration_tensors_range=ranges)
+    return next((folder / "optimum").glob("*.onnx"))
+
+
+def measure(files: dict[str, Path], loaded: LoadedModel, samples: int, preset: str, threads: int) -> dict[str, Any]:
+    """Accuracy, size and interleaved times of each file; `float` is the baseline of all ratios."""
+    test = draw_samples(TEST, samples, loaded.config.image_size)
+    sessions = {name: OnnxSession(path, threads) for name, path in files.items()}
+    feeds = next(rows(loaded, test))
+    with pinned_threads(threads):
+        subjects = [Subject(name, "model", _runner(session, feeds)) for name, session in sessions.items()]
+        traces = {trace.subject.name: trace for trace in interleave(subjects, PRESETS[preset])}
+    result, runtime = {}, "ONNX Runtime (CPU)"
+    reference = evaluate_model(loaded, test)
+    for name, session in sessions.items():
+        judged = evaluate_session(session, test, loaded.tokenizer, loaded.config.text_length, loaded.labels)
+        parity = measure_parity(judged.logits_NA, reference.logits_NA, TEST, runtime)
+        result[name] = {
+            "accuracy": judged.accuracy,
+            "ci95": judged.ci95,
+            "psnr_db": parity.psnr_db,
+            "top1_agreement": parity.top1_agreement,
+            "bytes": files[name].stat().st_size,
+            "p50_ms": 1000 * float(np.median(traces[name].samples)),
+            "faster_than_float": _ratio(traces["float"].blocks, traces[name].blocks),
+            "ours_is_faster": _ratio(traces[name].blocks, traces["ours"].blocks),
+        }
+    return result
+
+
+def _runner(session: OnnxSession, feeds: Arrays) -> Any:
+    def run(watch: Stopwatch) -> object:
+        with watch("model"):
+            return session.run(feeds)
+
+    return run
+
+
+def _ratio(baseline: list[list[float]], candidate: list[list[float]]) -> dict[str, Any]:
+    pairs = pair_ratios(baseline, candidate)
+    return {"ratio": float(np.median(pairs)), "ci95": bootstrap_interval(pairs)}
+
+
+def show(result: dict[str, Any]) -> None:
+    print("| file | accuracy | same answer | PSNR dB | kB | p50 ms | faster than float | ours is faster |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, row in result.items():
+        gains = [
+            f"{row[key]['ratio']:.2f}× ({row[key]['ci95'][0]:.2f} to {row[key]['ci95'][1]:.2f})"
+            for key in ("faster_than_float", "ours_is_faster")
+        ]
+        size = f"{row['bytes'] / 1000:,.0f}"
+        close = f"{row['accuracy']:.2%} | {row['top1_agreement']:.2%} | {row['psnr_db']:.1f}"
+        print(f"| {name} | {close} | {size} | {row['p50_ms']:.2f} | {gains[0]} | {gains[1]} |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", help="a model folder; default: the embedded nano")
+    parser.add_argument("--calibrate", type=int, default=512, help="samples of scenes:val")
+    parser.add_argument("--samples", type=int, default=2000, help="samples of scenes:test")
+    parser.add_argument("--preset", default="quick", choices=sorted(PRESETS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    loaded = load_model(arguments.model)
+    with tempfile.TemporaryDirectory(prefix="edgevl-quantizers-") as scratch:
+        folder, said = Path(scratch), io.StringIO()
+        files: dict[str, Path | None] = {"float": get_exporter("onnx").export(loaded.model, folder / "float", "fp32")}
+        drawn = draw_samples(CALIBRATION, arguments.calibrate, loaded.config.image_size)
+        feeds = list(rows(loaded, drawn))
+        with contextlib.redirect_stdout(said):  # both libraries print as they go
+            files["ours"] = ours(loaded, folder, arguments.calibrate)
+            for name, operators in (("quantize_static", None), ("quantize_static, products", PRODUCTS)):
+                files[name] = quantize_static(folder / "float" / "model.onnx", feeds, folder, operators)
+            files["ORTQuantizer"] = optimum(folder / "float" / "model.onnx", feeds, folder)
+        there = {name: path for name, path in files.items() if path}
+        result = measure(there, loaded, arguments.samples, arguments.preset, arguments.threads)
+    print(json.dumps(result, indent=1)) if arguments.json else show(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
