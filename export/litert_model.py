@@ -1,5 +1,6 @@
 """What is done to a converted LiteRT model before it is written: readable names, half precision, int8, bytes."""
 
+import copy
 import re
 from collections import Counter
 from typing import Any
@@ -12,7 +13,8 @@ from edgevl.runtime.litert_file import IDENTIFIER, LiteModel, numbers, parse_mod
 
 SMALLEST = 256  # elements: below that the bytes saved are not worth an operator more
 ALIGNMENT = 16  # of the constants in the file; the schema says force_align: 16
-_LAYER = re.compile(r"InterpreterModule_(\w+)")  # how torch.export's unflatten calls a module
+LAYER = "Layer"  # in the converter's tensor names: Layer_NAME is a part of the path of a layer
+_LAYER = re.compile(rf"\b{LAYER}_(\w+)")
 _OPERANDS = {1: "weight", 2: "bias"}  # of the operators below; other constants are numbered
 _LAYERS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP"}
 
@@ -48,7 +50,7 @@ def _layer(model: LiteModel, operator: Any) -> str:
 def layer_of(name: str) -> str:
     """The dotted path of the layer in a converter's tensor name; of an operator fused from several, the first of them.
 
-    `...UnflattenedModule_program/...InterpreterModule_model/...InterpreterModule_head;12` is `model.head`; "" is none.
+    `Layer/Layer_model/Layer_head;12` is `model.head`; "" is none.
     """
     parts = [".".join(_LAYER.findall(part)) for part in name.split(";;")]
     return next((part for part in reversed(parts) if part), "")
@@ -89,9 +91,14 @@ def _widened(model: LiteModel, index: int) -> Any:
     half.name, half.quantization = wide.name + b".fp16", schema.QuantizationParametersT()
     model.tree.buffers[wide.buffer] = schema.BufferT(data=halves.view(np.uint8))
     wide.buffer = 0  # by convention the empty one
-    model.tensors.append(half)
+    return _dequantize(model, half, index)
+
+
+def _dequantize(model: LiteModel, narrow: Any, index: int) -> Any:
+    """Add the tensor `narrow` and return the operator that widens it to tensor `index`."""
+    model.tensors.append(narrow)
     model.graph.tensors = model.tensors
-    operator = schema.OperatorT(opcodeIndex=_operator_code(model, "DEQUANTIZE"))
+    operator = model.schema.OperatorT(opcodeIndex=_operator_code(model, "DEQUANTIZE"))
     operator.inputs, operator.outputs = [len(model.tensors) - 1], [index]
     return operator
 
@@ -105,6 +112,28 @@ def _operator_code(model: LiteModel, name: str) -> int:
     code = model.schema.OperatorCodeT(deprecatedBuiltinCode=min(number, 127), builtinCode=number, version=3)
     model.tree.operatorCodes.append(code)
     return len(model.tree.operatorCodes) - 1
+
+
+def dequantize_outputs(model: LiteModel) -> LiteModel:
+    """Make outputs in int8 float32, in place, by a DEQUANTIZE behind each.
+
+    The converter takes away the one that the program ends with: callers would have to know scale and zero point.
+    """
+    schema = model.schema
+    for index in numbers(model.graph.outputs):
+        wide = model.tensors[index]
+        if model.dtype(wide) != "int8":
+            continue
+        narrow = copy.copy(wide)
+        narrow.name = wide.name + b".int8"
+        wide.type, wide.quantization = schema.TensorType.FLOAT32, schema.QuantizationParametersT()
+        for operator in model.operators:
+            for place in ("inputs", "outputs"):
+                named = list(numbers(getattr(operator, place)))
+                setattr(operator, place, [len(model.tensors) if number == index else number for number in named])
+        model.operators.append(_dequantize(model, narrow, index))
+    model.graph.operators = model.operators
+    return model
 
 
 def quantize_weights(model: LiteModel, recipe: str = "dynamic_wi8_afp32") -> LiteModel:

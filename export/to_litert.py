@@ -9,28 +9,47 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx.traceback import preserve_node_meta
 
 from edgevl.errors import EdgeVLError, MissingDependency, unknown_name
-from edgevl.export.litert_model import halve_weights, quantize_weights, rename_tensors, to_bytes
+from edgevl.export.litert_model import (
+    LAYER,
+    dequantize_outputs,
+    halve_weights,
+    quantize_weights,
+    rename_tensors,
+    to_bytes,
+)
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
 from edgevl.quiet import quiet_python, without_bars, without_native_stderr
 from edgevl.runtime.litert_file import LiteModel, import_schema, parse_model
 
-_CONVERT = {"fp32": lambda model: model, "fp16": halve_weights, "w8": quantize_weights}
+_CONVERT = {
+    "fp32": lambda model: model,
+    "fp16": halve_weights,
+    "w8": quantize_weights,
+    "w8a8": dequantize_outputs,  # the program has Q/DQ, and the converter has made int8 kernels of it
+}
 PRECISIONS = tuple(_CONVERT)
 
 
 @register_exporter(
-    "litert", artifact="model.tflite", adapter="raw", precisions=PRECISIONS, aliases=("tflite", "lite-rt")
+    "litert",
+    artifact="model.tflite",
+    adapter="raw",
+    precisions=PRECISIONS,
+    aliases=("tflite", "lite-rt"),
+    dialect="litert",
 )
 def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
     """Write `program` to `path`. The same weights give the same bytes; `program` stays as it is.
 
     Args:
-        precision: `fp32`; `fp16` (weights in float16, arithmetic as the runtime does it: float32 on a CPU); or `w8`
-            (int8 weights with a scale for each output channel; values between operators stay float32, and a kernel that
-            can multiply in int8 quantizes its input as it comes).
+        precision: `fp32`; `fp16` (weights in float16, arithmetic as the runtime does it: float32 on a CPU); `w8` (int8
+            weights with a scale for each output channel; values between operators stay float32, and a kernel that can
+            multiply in int8 quantizes its input as it comes); or `w8a8` (static int8), for a program with Q/DQ in the
+            dialect `litert`.
     Raises:
         InputError: an unknown precision, or a weight that float16 cannot hold.
         MissingDependency: litert-torch is not installed.
@@ -46,15 +65,17 @@ def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") 
 
 
 def to_litert(program: ExportedProgram) -> LiteModel:
-    """Convert to a LiteRT model in float32, in memory, with readable names."""
+    """Convert to a LiteRT model, in memory, with readable names: float32, and int8 where the program has Q/DQ."""
     schema = import_schema("export to LiteRT")
     with quiet_converter():
         try:
             import litert_torch
         except ImportError as error:
             raise MissingDependency("litert-torch", "litert", "export to LiteRT") from error
-        converted = litert_torch.convert(Named(program), sample_kwargs=_zeros(program))
-        with without_native_stderr():  # the converter's C++ counts multiply-adds there
+        with preserve_node_meta(), without_native_stderr():  # its C++ warns, and counts multiply-adds
+            converted = litert_torch.convert(
+                Named(program), sample_kwargs=_zeros(program), quant_config=_static_quantization()
+            )
             content = converted.model_content()
     return rename_tensors(parse_model(content, "the converted model", schema))
 
@@ -68,38 +89,43 @@ def serialize(model: LiteModel, precision: str) -> bytes:
 class Named(nn.Module):
     """A program whose inputs are keywords and whose output is a dict: litert-torch takes its names from these.
 
-    Unflattened, so that the names of the layers are still there. It shares the weights of the program.
+    It is interpreted operator by operator, so that torch.export, which litert-torch calls, hears which layer each
+    belongs to. It shares the weights of the program.
     """
 
     def __init__(self, program: ExportedProgram):
         super().__init__()
-        self.program = share_heads_explicitly(torch.export.unflatten(program))
+        self.program: Any = name_layers(share_heads_explicitly(program.module()))
         self._inputs = [spec.name for spec in program_inputs(program)]
         self._outputs = [spec.name for spec in program_outputs(program)]
-        self.eval()
+        self.training = False  # not `eval()`, which a captured program refuses
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        results = self.program(*(inputs[name] for name in self._inputs))
+        results = torch.fx.Interpreter(self.program).run(*(inputs[name] for name in self._inputs))
         return dict(zip(self._outputs, results if isinstance(results, tuple) else (results,), strict=True))
 
 
-def share_heads_explicitly(program: nn.Module) -> nn.Module:
-    """Repeat keys and values that several query heads share before attention, in the graphs of `program`, in place.
+def name_layers(module: Any) -> Any:
+    """Write the whole path of its layer on every operator of a captured program, in place, as `layer_of` reads it.
+
+    litert-torch would write the class and the last part of the path of each layer that is called on the way.
+    """
+    for node in module.graph.nodes:
+        *_, (path, _) = [("", ""), *node.meta.get("nn_module_stack", {}).values()]
+        node.meta["nn_module_stack"] = {part: (part, LAYER) for part in ["", *path.split(".")]}
+    return module
+
+
+def share_heads_explicitly(module: Any) -> Any:
+    """Repeat keys and values that several query heads share before attention, in the graph of `module`, in place.
 
     litert-torch 0.10 converts `scaled_dot_product_attention` with fewer key heads than query heads into a program that
     gives other numbers, and says nothing: 13 dB for 4 query heads over 1. MobileNetV4's hybrids attend like that.
     """
     attention = torch.ops.aten.scaled_dot_product_attention.default
-    for module in program.modules():
-        graph: Any = getattr(module, "graph", None)
-        if graph is None:  # a leaf that holds parameters only
-            continue
-        for node in graph.find_nodes(op="call_function", target=attention):
-            _repeat_heads(graph, node)
-        compiled: Any = getattr(module, "graph_module", None)
-        if compiled is not None:
-            compiled.recompile()
-    return program
+    for node in module.graph.find_nodes(op="call_function", target=attention):
+        _repeat_heads(module.graph, node)
+    return module
 
 
 def _repeat_heads(graph: Any, node: Any) -> None:
@@ -114,6 +140,14 @@ def _repeat_heads(graph: Any, node: Any) -> None:
             with graph.inserting_before(node):
                 wide = graph.call_function(torch.ops.aten.cat.default, ([source] * heads, -3))
             node.update_arg(place, wide)
+
+
+def _static_quantization() -> Any:
+    """The configuration that makes the converter fuse Q/DQ and operators; its quantizer itself is not asked for."""
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    return QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(get_symmetric_quantization_config()))
 
 
 def _zeros(program: ExportedProgram) -> dict[str, Tensor]:

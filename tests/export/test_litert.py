@@ -27,7 +27,7 @@ from edgevl.export.bundle_export import export_bundle
 from edgevl.export.litert_model import to_bytes
 from edgevl.export.program import export_program, name_output
 from edgevl.export.registry import get_exporter
-from edgevl.export.to_litert import PRECISIONS, serialize, to_litert, write_litert
+from edgevl.export.to_litert import serialize, to_litert, write_litert
 from edgevl.models import VqaModel, build_model
 from edgevl.runtime import open_session
 from edgevl.runtime.litert_file import import_schema, parse_model
@@ -45,6 +45,7 @@ CONFIG = ModelConfig(
     name="toy", backbone="test_resnet", backbone_options={"zero_init_last": False}, image_size=32, text_length=6,
     vocab_size=50, num_answers=10, width=32, depth=1, heads=2,
 )  # fmt: skip
+PRECISIONS = ("fp32", "fp16", "w8")  # made of one conversion; w8a8 is in test_litert_int8.py
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "w8": 5e-2}  # of the logits, whose spread is about 1
 
 
@@ -113,7 +114,7 @@ def test_dtypes_and_operators(contents: dict[str, Contents]) -> None:
     assert half.weight_bytes["float16"] > 0.9 * sum(half.weight_bytes.values())
     assert eight.weight_bytes["int8"] > 0.85 * sum(eight.weight_bytes.values())
     embedding = next(weight for weight in eight.weights if "EMBEDDING_LOOKUP" in weight.name)
-    assert (embedding.name, embedding.dtype) == ("model.text.words/EMBEDDING_LOOKUP.weight", "int8")
+    assert (embedding.name, embedding.dtype) == ("model.core.text.words/EMBEDDING_LOOKUP.weight", "int8")
 
 
 def test_multiply_adds(contents: dict[str, Contents]) -> None:
@@ -136,7 +137,10 @@ def test_multiply_adds(contents: dict[str, Contents]) -> None:
 
 def test_names_say_which_layer(contents: dict[str, Contents]) -> None:
     names = [weight.name for weight in contents["fp32"].weights]
-    assert "model.head.3/FULLY_CONNECTED.weight" in names and "model.fusion.0.mlp.0/FULLY_CONNECTED.bias" in names
+    assert (
+        "model.head.3/FULLY_CONNECTED.weight" in names
+        and "model.core.fusion.blocks.0.mlp.0/FULLY_CONNECTED.bias" in names
+    )
     assert len(names) == len(set(names)) and max(map(len, names)) < 100
 
 
@@ -214,7 +218,9 @@ def test_an_unwritable_folder_and_a_weight_beyond_float16(model: VqaModel, tmp_p
     wide = build_model(CONFIG)
     with torch.no_grad():
         wide.core.text.words.weight[3, 4] = 1e6
-    with pytest.raises(InputError, match=r"model.text.words/EMBEDDING_LOOKUP.weight holds 1e\+06, float16 ends at"):
+    with pytest.raises(
+        InputError, match=r"model.core.text.words/EMBEDDING_LOOKUP.weight holds 1e\+06, float16 ends at"
+    ):
         write_litert(export_program(wide, "raw"), tmp_path / "model.tflite", "fp16")
     assert not list(tmp_path.iterdir())
 
@@ -342,7 +348,7 @@ def find(content: bytes, digest: str, size: int) -> int:
     [
         ("fp32", "w8", r"claims w8, but only 0.0% of its weight bytes are quantized .*\(float32"),
         ("fp16", "w8", r"claims w8, but only 0.0% of its weight bytes are quantized .*\(float16"),
-        ("fp32", "fp16", "claims fp16, but .* are float32, not float16; the largest such tensor is model.vision"),
+        ("fp32", "fp16", "claims fp16, but .* are float32, not float16; the largest such tensor is model.core.vision"),
         ("w8", "fp32", "claims fp32, but .* are int8, not float32"),
     ],
 )
