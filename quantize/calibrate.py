@@ -1,7 +1,6 @@
 """Calibration: run samples through the float program, with an observer on every value."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +11,9 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 from edgevl.errors import unknown_name
 from edgevl.evaluate import Samples, draw_samples
 from edgevl.export.program import export_program
+from edgevl.quantize.bias import bias_shifts
 from edgevl.quantize.calibration_audit import audit_ranges, audit_samples
-from edgevl.quantize.module_errors import module_plans
+from edgevl.quantize.module_errors import judge_modules
 from edgevl.quantize.observers import OBSERVERS, observed
 from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES, Calibration, Plan, Range
 from edgevl.quantize.quantizer import ObservingQuantizer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
 
 BATCH = 16
-_JUDGED = 4  # batches that the errors of modules are measured on
+_JUDGED = 4  # batches that errors and means of modules are measured on
 
 Batch = tuple[Tensor, ...]
 Progress = Callable[[int, int, str], None]
@@ -50,7 +50,7 @@ def calibrate(
     drawn = draw_samples(data, samples, loaded.config.image_size, seed)
     coverage = audit_samples(drawn, loaded.labels)
     observation = Observation(export_program(loaded.model, "raw", BATCH), observer)
-    batches = list(_batches(loaded, drawn))
+    batches = list(batches_of(loaded, drawn))
     early: dict[str, Range] = {}
     for number, batch in enumerate(batches):
         if number == len(batches) // 2:
@@ -60,12 +60,15 @@ def calibrate(
     values = observation.ranges()
     coverage = audit_ranges(coverage, early, values, samples)
     tell(samples, samples, "judging modules")
+    ranges = {observation.nodes[name]: found for name, found in values.items()}
+    modules, means = judge_modules(observation.program, ranges, batches[:_JUDGED])
     return Plan(
         checkpoint_sha256=loaded.sha256,
         calibration=Calibration(data=data, samples=samples, seed=seed, observer=observer),
         coverage=coverage,
         values=values,
-        modules=module_plans(observation.program, observation.nodes, values, islice(batches, _JUDGED)),
+        modules=modules,
+        bias_shifts=bias_shifts(observation.program, ranges, means, batches[:_JUDGED]),
     )
 
 
@@ -75,7 +78,7 @@ def check_observer(name: str) -> None:
         raise unknown_name("observer", name, OBSERVERS)
 
 
-def _batches(loaded: "LoadedModel", samples: Samples) -> Iterator[Batch]:
+def batches_of(loaded: "LoadedModel", samples: Samples) -> Iterator[Batch]:
     """All samples; where they do not fill the last batch, it begins earlier."""
     ids_NT = loaded.tokenizer.encode_batch(list(samples.questions), loaded.config.text_length)
     last = len(samples) - BATCH
@@ -102,7 +105,7 @@ class Observation:
 
     def ranges(self) -> dict[str, Range]:
         """The range of every value so far, by the names of `edgevl.quantize.values`."""
-        return {name: observed(self.program.get_submodule(path)) for name, path in self._observers.items()}
+        return {name: observed(self.program.get_submodule(path), name) for name, path in self._observers.items()}
 
 
 def _observer_of(node: torch.fx.Node) -> str:

@@ -4,44 +4,62 @@ The thresholds were chosen by measurement on Scenes: docs/quantize.md has the nu
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from edgevl.errors import InputError
 from edgevl.evaluate import Samples
-from edgevl.quantize.plan import Coverage, Range
+from edgevl.quantize.plan import SAMPLES, Coverage, Range
 
 ENOUGH = 64  # pictures that are no near copies of others
 SAME = 4.0  # levels of 255: pictures closer than that are near copies
-GROWTH = 0.1  # of its width that a range may move by in the second half of the batches
-GROWING = 0.1  # share of the values that may move by more
+QUESTIONS = 8  # different ones
+FEW = 8  # samples of one kind of question: fewer are a warning
+ANSWERS = 0.1  # share of the model's answers that the samples have: less is a warning
+GROWTH = 0.2  # of its width: by how much a range may move in the second half of the batches
+GROWING = 0.05  # share of the values that may move by more
 _CELLS = 8  # a side of a thumbnail
 _NAMED = 3  # values in a message
 
 
 def audit_samples(samples: Samples, labels: Sequence[str]) -> Coverage:
     """What a set covers. Raises `InputError` for one that is too small or too uniform."""
-    pictures = distinct_pictures(samples.pixels_NSS3)
+    pictures, questions = distinct_pictures(samples.pixels_NSS3), len(set(samples.questions))
     if pictures < ENOUGH:
-        raise InputError(_too_few(samples, pictures))
+        raise InputError(_too_few_pictures(samples, pictures))
+    if questions < QUESTIONS:
+        raise InputError(
+            f'the {len(samples)} samples of "{samples.data}" ask only {questions} different '
+            f"question{'s'[: questions - 1]}: at least {QUESTIONS} are needed, or the ranges fit no other text"
+        )
+    kinds, answers = Counter(samples.kinds), len(set(samples.answers) & set(labels))
     return Coverage(
         pictures=pictures,
-        questions=len(set(samples.questions)),
-        answers=len(set(samples.answers) & set(labels)),
+        questions=questions,
+        answers=answers,
         labels=len(labels),
-        kinds=dict(sorted(Counter(samples.kinds).items())),
+        kinds=dict(sorted(kinds.items())),
+        warnings=tuple(_warnings(kinds, answers, len(labels))),
     )
 
 
-def _too_few(samples: Samples, pictures: int) -> str:
+def _too_few_pictures(samples: Samples, pictures: int) -> str:
     count = len(samples)
     said = f'{count} samples of "{samples.data}" are too few to calibrate on'
     if pictures < count:
-        said = f'the {count} samples of "{samples.data}" hold only {pictures} different pictures'
-        said += ", the others are near copies of these" if pictures > 1 else ", all are near copies of it"
-    return f"{said}: at least {ENOUGH} different ones are needed"
+        those = f"{pictures} different pictures" if pictures > 1 else "1 picture"
+        said = f'the {count} samples of "{samples.data}" show only {those}, the others are near copies'
+    return f"{said}: at least {ENOUGH} different pictures are needed, {SAMPLES} are usual"
+
+
+def _warnings(kinds: Mapping[str, int], answers: int, labels: int) -> Iterator[str]:
+    rare = [f"{count} of {kind}" for kind, count in sorted(kinds.items()) if count < FEW]
+    if rare:
+        yield f"few questions of some kinds ({', '.join(rare)}): {FEW} of each are better, take more --samples"
+    if answers < ANSWERS * labels:
+        yield f"the samples have only {answers} of the {labels} answers of the model"
 
 
 def distinct_pictures(pixels_NSS3: np.ndarray) -> int:
@@ -74,7 +92,8 @@ def audit_ranges(coverage: Coverage, early: Mapping[str, Range], values: Mapping
     if share > GROWING:
         named = ", ".join(f"{name} by {moved[name]:.0%}" for name in growing[:_NAMED])
         raise InputError(
-            f"the ranges of {len(growing)} of {len(moved)} values still move after {samples} samples ({named}): "
+            f"the ranges of {len(growing)} of {len(moved)} values still grow: the second half of {samples} samples "
+            f"moved {named} of their width; at most {GROWING:.0%} of the values may move by {GROWTH:.0%}: "
             f"try --samples {4 * samples}"
         )
     return coverage.model_copy(update={"growing": share})

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchao.quantization.pt2e import MinMaxObserver, MovingAverageMinMaxObserver, ObserverBase
 
+from edgevl.errors import InputError
 from edgevl.quantize.plan import Range
 
 PERCENTILE = 99.99  # of the numbers of a value lie inside its range, with as many outside at each end
@@ -114,7 +115,10 @@ OBSERVERS: dict[str, Callable[..., ObserverBase]] = {
 }
 
 
-def observed(observer: Any) -> Range:
-    """What an observer has found so far."""
-    low, high = observer.bounds() if isinstance(observer, _Histogram) else (observer.min_val, observer.max_val)
-    return Range(low=float(low), high=float(high))
+def observed(observer: Any, value: str) -> Range:
+    """What an observer has found so far. Raises `InputError` if `value` was infinite or no number."""
+    low, high = float(observer.min_val), float(observer.max_val)
+    if not math.isfinite(low + high):
+        raise InputError(f'"{value}" of the model is not finite on the calibration data: it cannot be quantized')
+    low, high = observer.bounds() if isinstance(observer, _Histogram) else (low, high)
+    return Range(low=low, high=high)

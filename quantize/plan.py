@@ -1,5 +1,6 @@
 """The plan: what one calibration found, for every exporter to read. A file `quantization.json` in a model folder."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +61,7 @@ class Plan(_Model):
     coverage: Coverage | None = None
     values: dict[str, Range]
     modules: dict[str, ModulePlan]
+    bias_shifts: dict[str, tuple[float, ...]] = {}  # module -> what int8 adds to the bias of each channel
 
     def is_float(self, module: str) -> bool:
         """Does the plan keep the products of this module in float?"""
@@ -85,4 +87,6 @@ def load_plan(folder: Path, checkpoint_sha256: str) -> Plan | None:
 
 def save_plan(plan: Plan, folder: Path) -> None:
     """Write the plan into a model folder: the same plan gives the same bytes."""
-    (folder / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
+    text = plan.model_dump_json(indent=1)
+    text = re.sub(r"\[[-+.\de,\s]+\]", lambda found: " ".join(found[0].split()), text)  # a list of numbers is one line
+    (folder / PLAN).write_text(text + "\n", encoding="utf-8", newline="\n")

@@ -6,6 +6,7 @@ from torch.fx.traceback import preserve_node_meta
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgevl.export.program import name_output, program_outputs
+from edgevl.quantize.bias import correct_biases
 from edgevl.quantize.plan import Plan
 from edgevl.quantize.quantizer import DialectQuantizer
 from edgevl.quantize.spec import Dialect
@@ -16,6 +17,7 @@ def quantize_program(program: ExportedProgram, plan: Plan, dialect: Dialect) -> 
     example = program.example_inputs[0]  # pyright: ignore[reportOptionalSubscript]
     prepared = prepare_pt2e(program.module(), DialectQuantizer(dialect, plan))
     with torch.no_grad():
+        correct_biases(prepared, plan)
         prepared(*example)  # shows the weights to their observers
         converted = convert_pt2e(prepared, fold_quantize=dialect.folded)
         with preserve_node_meta():  # or nobody knows which module an operator belongs to

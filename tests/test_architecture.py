@@ -19,11 +19,13 @@ LAZY = {
 }  # fmt: skip
 # Modules that are written on torchao's classes. They are imported inside functions, behind `require_torchao`.
 ON_TORCHAO = {
+    "edgevl.quantize.bias",
     "edgevl.quantize.calibrate",
     "edgevl.quantize.module_errors",
     "edgevl.quantize.observers",
     "edgevl.quantize.ptq",
     "edgevl.quantize.quantizer",
+    "edgevl.quantize.rounding",
 }
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")
