@@ -112,7 +112,7 @@ def name_layers(module: Any) -> Any:
     """
     for node in module.graph.nodes:
         *_, (path, _) = [("", ""), *node.meta.get("nn_module_stack", {}).values()]
-        node.meta["nn_module_stack"] = {part: (part, LAYER) for part in ["", *path.split(".")]}
+        node.meta["nn_module_stack"] = {str(depth): (part, LAYER) for depth, part in enumerate(["", *path.split(".")])}
     return module
 
 
