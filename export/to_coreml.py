@@ -23,9 +23,9 @@ from edgevl.runtime.session import TensorSpec
 UNKNOWN = (torch.ops.aten.addcmul,)  # what coremltools 9 cannot convert and torch can take apart (ConvNeXt V2 has it)
 DEPLOYMENT_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 SCHEMES = ("blocks", "palette")  # of w4
-_COMPUTE_PRECISION = {"fp16": "FLOAT16", "fp32": "FLOAT32", "w8": "FLOAT16", "w4": "FLOAT16"}  # as ct.precision says it
+_COMPUTE_PRECISION = {"fp32": "FLOAT32"} | dict.fromkeys(("fp16", "w8", "w4", "w8a8"), "FLOAT16")  # as ct.precision says
 _OPTIONS = {
-    "deployment_target": Option(DEPLOYMENT_TARGETS, "iOS16", {"w4": "iOS18"}),
+    "deployment_target": Option(DEPLOYMENT_TARGETS, "iOS16", {"w4": "iOS18", "w8a8": "iOS17"}),
     "scheme": Option((*SCHEMES, "none"), "none", {"w4": "blocks"}),
 }
 
@@ -34,11 +34,12 @@ _OPTIONS = {
     "coreml",
     artifact="model.mlpackage",
     adapter="float",
-    precisions=("fp16", "fp32", "w8", "w4"),
+    precisions=("fp16", "fp32", "w8", "w4", "w8a8"),
     aliases=("core-ml", "mlpackage", "mlprogram"),
     options=_OPTIONS,
     max_batch=1,
     batch_advice="a Core ML image is one picture; an app passes several to MLModel.predictions(from:)",
+    dialect="coreml",
 )
 def write_coreml(
     program: ExportedProgram,
@@ -56,8 +57,11 @@ def write_coreml(
         precision: `fp16` (weights and arithmetic in half precision, what the Neural Engine runs), `fp32`, or compressed
             weights with arithmetic in half precision: `w8` (int8, a scale for each output channel) or `w4`. Small
             weights stay float; in `w4` embedding and answer head are int8, unless they are a large share of the model.
+            `w8a8` is for a program with Q/DQ in the dialect `coreml`: what Q/DQ leave float is half precision, tables are
+            int8.
         deployment_target: the oldest system that must run it: iOS15 to iOS18 (macOS 12 to 15); None: iOS18 for `w4`,
-            otherwise iOS16. A newer one offers newer operators. `w8` and palettes need iOS16, blocks iOS18.
+            iOS17 for `w8a8`, otherwise iOS16. A newer one offers newer operators. `w8` and palettes need iOS16, `w8a8`
+            iOS17, blocks iOS18.
         scheme: of `w4`: `blocks` (int4, a scale for 32 weights; None is this) or `palette` (indices into 16 values).
     Raises:
         InputError: an unknown precision, deployment target or scheme, or one that does not go with another.
@@ -94,7 +98,7 @@ def check_compression(precision: str, deployment_target: str, scheme: str = "non
         raise unknown_name("scheme", scheme, SCHEMES)
     if precision != "w4" and scheme != "none":
         raise InputError(f'scheme "{scheme}" is for the precision w4; {precision} has none: leave it out')
-    if precision not in ("w8", "w4"):
+    if precision not in ("w8", "w4", "w8a8"):
         return None
     if precision == "w4" and scheme == "none":
         raise InputError("the precision w4 needs a scheme: blocks or palette")
@@ -102,9 +106,11 @@ def check_compression(precision: str, deployment_target: str, scheme: str = "non
         raise InputError(
             f"int4 in blocks needs the deployment target iOS18, not {deployment_target}; a palette runs from iOS16"
         )
+    if precision == "w8a8" and deployment_target in ("iOS15", "iOS16"):
+        raise InputError(f"int8 activations (w8a8) need the deployment target iOS17 or later, not {deployment_target}")
     if deployment_target == "iOS15":
         raise InputError(f"compressed weights ({precision}) need the deployment target iOS16 or later, not iOS15")
-    return Compression(bits=int(precision[1:]), palette=scheme == "palette", ios18=deployment_target == "iOS18")
+    return Compression(bits=int(precision[1]), palette=scheme == "palette", ios18=deployment_target == "iOS18")
 
 
 def to_mlprogram(

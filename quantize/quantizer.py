@@ -70,7 +70,7 @@ class DialectQuantizer(Quantizer):
         operator, operands, dialect = operator_name(node), activations(node), self.dialect
         inside = bool(operands) and all(source in self._stored for source in operands)
         carried = inside and operator in dialect.carriers
-        if operator in dialect.products and operands and not self.plan.is_float(module_of(node)):
+        if self._multiplies(node, operands):
             stored = operator in dialect.requantized
         elif carried or (inside and operator in dialect.elementwise):
             stored = True
@@ -89,6 +89,12 @@ class DialectQuantizer(Quantizer):
         elif stored:
             self._stored[node] = self._stored[operands[0]] if carried else self._spec(node)
         node.meta[_ANNOTATION] = QuantizationAnnotation(inputs, self._stored.get(node), _annotated=True)
+
+    def _multiplies(self, node: Node, operands: list[Node]) -> bool:
+        """Is it a product that reads int8?"""
+        if operator_name(node) not in self.dialect.products or not operands or self.plan.is_float(module_of(node)):
+            return False
+        return self.dialect.probabilities or all(operator_name(source) != "softmax" for source in operands)
 
     def _spec(self, node: Node) -> FixedQParamsQuantizationSpec:
         name = self._names.get(node, node.name)

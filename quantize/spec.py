@@ -25,6 +25,7 @@ class Dialect:
     elementwise: frozenset[str] = frozenset()  # read and write int8
     carriers: frozenset[str] = frozenset()  # pass int8 on with the scale it came with
     skips: bool = False  # where a convolution's result is added to another value, that other value is read as int8
+    probabilities: bool = True  # a product may read what a softmax gives as int8
     folded: bool = True  # weights are int8 in the program; else float behind Q/DQ, and the converter rounds them
 
     @property
@@ -74,6 +75,7 @@ DIALECTS = {
             symmetric=True,
             requantized=frozenset(),
             skips=True,
+            probabilities=False,
         ),
         Dialect(
             "coreml",
@@ -83,6 +85,7 @@ DIALECTS = {
             symmetric=True,
             elementwise=frozenset({"add", "avg_pool2d"}),
             carriers=frozenset({"max_pool2d"}),
+            probabilities=False,
         ),
         Dialect(
             "xnnpack",
