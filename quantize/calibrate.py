@@ -1,6 +1,6 @@
 """Calibration: run samples through the float program, with an observer on every value."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,7 +60,7 @@ def calibrate(
     values = observation.ranges()
     coverage = audit_ranges(coverage, early, values, samples)
     tell(samples, samples, "judging modules")
-    ranges = {observation.nodes[name]: found for name, found in values.items()}
+    ranges = observation.by_node(values)
     modules, means = judge_modules(observation.program, ranges, batches[:_JUDGED])
     return Plan(
         checkpoint_sha256=loaded.sha256,
@@ -106,6 +106,10 @@ class Observation:
     def ranges(self) -> dict[str, Range]:
         """The range of every value so far, by the names of `edgevl.quantize.values`."""
         return {name: observed(self.program.get_submodule(path), name) for name, path in self._observers.items()}
+
+    def by_node(self, values: Mapping[str, Range]) -> dict[str, Range]:
+        """The same ranges by the names of nodes of `program`."""
+        return {self.nodes[name]: found for name, found in values.items()}
 
 
 def _observer_of(node: torch.fx.Node) -> str:

@@ -1,0 +1,168 @@
+"""A plan: the same for the same seed, with the errors of modules that it says, and biases that give back the means."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
+
+from edgevl.checkpoint import LoadedModel
+from edgevl.errors import InputError
+from edgevl.evaluate import draw_samples, evaluate_model
+from edgevl.export.program import export_program
+from edgevl.quantize.calibrate import BATCH, Observation, batches_of, calibrate
+from edgevl.quantize.module_errors import judge_modules
+from edgevl.quantize.observers import OBSERVERS
+from edgevl.quantize.plan import PLAN, Plan, load_plan, save_plan
+from edgevl.quantize.ptq import quantize_program
+from edgevl.quantize.rounding import round_weight
+from edgevl.quantize.spec import get_dialect
+
+FEW = 64
+
+
+@pytest.fixture(scope="module")
+def plan(toy: LoadedModel) -> Plan:
+    return calibrate(toy, samples=FEW)
+
+
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_the_same_seed_gives_the_same_bytes(toy, tmp_path, observer):
+    texts = []
+    for seed in (1, 1, 2):
+        draw_samples.cache_clear()
+        save_plan(calibrate(toy, samples=FEW, observer=observer, seed=seed), tmp_path)
+        texts.append((tmp_path / PLAN).read_bytes())
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_plan_is_read_as_it_was_written(plan, tmp_path):
+    save_plan(plan, tmp_path)
+    assert load_plan(tmp_path, plan.checkpoint_sha256) == plan
+    assert json.loads((tmp_path / PLAN).read_text()) == plan.model_dump(mode="json")
+
+
+def test_a_plan_for_other_weights_is_refused(plan, tmp_path):
+    save_plan(plan, tmp_path)
+    with pytest.raises(InputError, match="was made for other weights: make it again with `edgevl quantize"):
+        load_plan(tmp_path, "0" * 64)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', '{"values": NaN}'])
+def test_what_is_no_plan_is_refused(tmp_path, text):
+    (tmp_path / PLAN).write_text(text)
+    with pytest.raises(InputError, match="is not a quantization plan"):
+        load_plan(tmp_path, "0" * 64)
+
+
+def test_every_module_with_products_has_an_entry(toy, plan):
+    products = {
+        name.removeprefix("core.")
+        for name, module in toy.model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+    assert products == {name for name, module in plan.modules.items() if module.operator != "matmul"}
+    assert {name for name, module in plan.modules.items() if module.operator == "matmul"} == {
+        "fusion.blocks.0.attention"
+    }
+    weights = sum(m.weight.numel() for m in toy.model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    assert sum(module.weights for module in plan.modules.values()) == weights
+    ratios = [module.sqnr_db for module in plan.modules.values()]
+    assert ratios == sorted(ratios) and 15 < ratios[0] < 70
+    assert ratios[-1] == 300, "a fresh residual branch ends in zeros (timm's norms), of which nothing is lost"
+
+
+def test_the_error_of_a_module_is_what_its_definition_says(toy):
+    """The answer head's last layer, computed by hand from what a hook saw."""
+    samples = draw_samples("scenes:val", FEW, 32, seed=0)
+    observation = Observation(export_program(toy.model, "raw", BATCH), "minmax")
+    batches = list(batches_of(toy, samples))
+    observation.run(batches)
+    values = observation.ranges()
+    plans, _ = judge_modules(observation.program, observation.by_node(values), batches)
+    layer: nn.Linear = toy.model.head[-1]  # pyright: ignore
+    seen: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    evaluate_model(toy, samples, batch=BATCH)
+    hook.remove()
+    x, found = torch.cat(seen), plans["head.3"].input
+    assert found and found.low == pytest.approx(float(x.min()), abs=1e-5)
+    scale, zero = get_dialect("x86").parameters(found)
+    q = ((x / scale + zero).round().clamp(0, 255) - zero) * scale
+    exact = nn.functional.linear(x, layer.weight, layer.bias).detach()
+    noise = exact - nn.functional.linear(q, round_weight(layer.weight, 0), layer.bias).detach()
+    ratio = 10 * np.log10(float(exact.square().sum() / noise.square().sum()))
+    assert plans["head.3"].sqnr_db == pytest.approx(ratio, abs=0.05)
+
+
+def logits(toy: LoadedModel, plan: Plan, batches) -> torch.Tensor:
+    program = quantize_program(export_program(toy.model, "raw", BATCH), plan, get_dialect("x86")).module()
+    with torch.no_grad():
+        return torch.cat([program(*batch) for batch in batches])
+
+
+def test_corrected_biases_give_back_the_means(toy, plan):
+    """The mean of each logit, over the samples that were calibrated on, is that of the float model."""
+    samples = draw_samples("scenes:val", FEW, 32, seed=0)
+    batches = list(batches_of(toy, samples))
+    wanted = torch.from_numpy(evaluate_model(toy, samples).logits_NA)
+    drift = {}
+    for name, given in (("corrected", plan), ("plain", plan.model_copy(update={"bias_shifts": {}}))):
+        drift[name] = float((logits(toy, given, batches) - wanted).mean(0).abs().mean())
+    assert drift["corrected"] < 0.5 * drift["plain"], drift
+
+
+def test_correction_leaves_the_model_alone(toy, plan):
+    before = {name: value.clone() for name, value in toy.model.state_dict().items()}
+    program = export_program(toy.model, "raw", BATCH)
+    stored = {name: value.clone() for name, value in program.state_dict.items()}
+    quantize_program(program, plan, get_dialect("x86"))
+    assert all(torch.equal(value, before[name]) for name, value in toy.model.state_dict().items())
+    assert all(torch.equal(value, stored[name]) for name, value in program.state_dict.items())
+
+
+def test_a_layer_without_a_bias_gets_no_shift(toy, plan):
+    assert "fusion.blocks.0.attention.key" in plan.modules
+    assert "fusion.blocks.0.attention.key" not in plan.bias_shifts
+    assert len(plan.bias_shifts["head.3"]) == toy.config.num_answers
+
+
+def test_a_module_in_float_keeps_its_bias(toy, plan):
+    """Shifts of 1 000 in a module that the plan keeps in float change nothing."""
+    batches = list(batches_of(toy, draw_samples("scenes:val", FEW, 32, seed=0)))
+    kept = {**plan.modules, "head.3": plan.modules["head.3"].model_copy(update={"precision": "fp32"})}
+    mixed = plan.model_copy(update={"modules": kept})
+    wild = mixed.model_copy(update={"bias_shifts": {**plan.bias_shifts, "head.3": (1e3,) * toy.config.num_answers}})
+    assert torch.equal(logits(toy, mixed, batches), logits(toy, wild, batches))
+    shifted = wild.model_copy(update={"modules": plan.modules})
+    assert float(logits(toy, shifted, batches).mean()) > 900
+
+
+def test_all_samples_are_observed(toy):
+    """70 samples: the fifth batch begins before the fourth ends, and no sample is left out."""
+    samples = draw_samples("scenes:val", 70, 32, seed=0)
+    batches = list(batches_of(toy, samples))
+    assert len(batches) == 5 and all(len(image) == BATCH for image, _ in batches)
+    assert torch.equal(batches[-1][0][-1], torch.from_numpy(samples.pixels_NSS3[69].copy()))
+
+
+@pytest.mark.slow
+def test_the_embedded_model_loses_little():
+    """Bias correction on the embedded model: closer to float than without it, on samples it never saw."""
+    from edgevl.checkpoint import load_model
+    from edgevl.parity import measure_parity
+
+    loaded = load_model()
+    plan = calibrate(loaded, samples=128)
+    samples = draw_samples("scenes:test", 160, loaded.config.image_size)
+    wanted = evaluate_model(loaded, samples).logits_NA
+    batches = list(batches_of(loaded, samples))
+    plain = plan.model_copy(update={"bias_shifts": {}})
+    psnr = [
+        measure_parity(logits(loaded, p, batches).numpy(), wanted, "scenes:test", "torch").psnr_db
+        for p in (plan, plain)
+    ]
+    assert psnr[0] > psnr[1] + 0.3 and psnr[0] > 43
