@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgevl.errors import InputError
 
 PLAN = "quantization.json"
-DATA, SAMPLES, OBSERVER = "scenes:val", 512, "histogram"  # of a calibration that nobody asked for in detail
+DATA, SAMPLES, OBSERVER = "scenes:val", 512, "minmax"  # of a calibration that nobody asked for in detail
 
 
 class _Model(BaseModel):

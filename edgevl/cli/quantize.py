@@ -24,8 +24,8 @@ def quantize(
     data: Annotated[str, typer.Option(help="Data to calibrate on; not the data to judge on.")] = "scenes:val",
     samples: Annotated[int, typer.Option(min=1, help="Pictures, with a question each.")] = 512,
     observer: Annotated[
-        str, typer.Option(help="How ranges are found: histogram (mean squared error), minmax, moving or percentile.")
-    ] = "histogram",
+        str, typer.Option(help="How ranges are found: minmax, moving, histogram (mean squared error) or percentile.")
+    ] = "minmax",
     seed: Annotated[int, typer.Option(help="Which samples of the data are drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to write. Default: NAME-PRECISION.")] = None,
     json: Json = False,
