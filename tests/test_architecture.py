@@ -26,6 +26,7 @@ ON_TORCHAO = {
     "edgevl.quantize.ptq",
     "edgevl.quantize.quantizer",
     "edgevl.quantize.rounding",
+    "edgevl.quantize.sensitivity",
 }
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")

@@ -23,10 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.bench.harness import Stopwatch, Subject, interleave
-from edgevl.bench.machine import pinned_threads
+from edgevl.bench.compare import ratio_of, time_sessions
 from edgevl.bench.presets import PRESETS
-from edgevl.bench.stats import bootstrap_interval, pair_ratios
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.evaluate import Samples, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import get_exporter
@@ -101,9 +99,7 @@ def measure(files: dict[str, Path], loaded: LoadedModel, samples: int, preset: s
     test = draw_samples(TEST, samples, loaded.config.image_size)
     sessions = {name: OnnxSession(path, threads) for name, path in files.items()}
     feeds = next(rows(loaded, test))
-    with pinned_threads(threads):
-        subjects = [Subject(name, "model", _runner(session, feeds)) for name, session in sessions.items()]
-        traces = {trace.subject.name: trace for trace in interleave(subjects, PRESETS[preset])}
+    traces = time_sessions(sessions, feeds, preset, threads)
     result, runtime = {}, "ONNX Runtime (CPU)"
     reference = evaluate_model(loaded, test)
     for name, session in sessions.items():
@@ -116,23 +112,10 @@ def measure(files: dict[str, Path], loaded: LoadedModel, samples: int, preset: s
             "top1_agreement": parity.top1_agreement,
             "bytes": files[name].stat().st_size,
             "p50_ms": 1000 * float(np.median(traces[name].samples)),
-            "faster_than_float": _ratio(traces["float"].blocks, traces[name].blocks),
-            "ours_is_faster": _ratio(traces[name].blocks, traces["ours"].blocks),
+            "faster_than_float": ratio_of(traces["float"], traces[name]).model_dump(include={"ratio", "ci95"}),
+            "ours_is_faster": ratio_of(traces[name], traces["ours"]).model_dump(include={"ratio", "ci95"}),
         }
     return result
-
-
-def _runner(session: OnnxSession, feeds: Arrays) -> Any:
-    def run(watch: Stopwatch) -> object:
-        with watch("model"):
-            return session.run(feeds)
-
-    return run
-
-
-def _ratio(baseline: list[list[float]], candidate: list[list[float]]) -> dict[str, Any]:
-    pairs = pair_ratios(baseline, candidate)
-    return {"ratio": float(np.median(pairs)), "ci95": bootstrap_interval(pairs)}
 
 
 def show(result: dict[str, Any]) -> None:

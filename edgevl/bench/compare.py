@@ -4,20 +4,24 @@ import dataclasses
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgevl.bench.harness import Progress, Trace, interleave
+from edgevl.bench.harness import Progress, Subject, Trace, interleave
 from edgevl.bench.machine import Neighbors, describe_machine, load_average, pinned_threads, usable_cores
 from edgevl.bench.opponents import CANDIDATE, OPPONENTS
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bench.pipelines import Pipeline, Query, subjects_of
+from edgevl.bench.pipelines import Arrays, Pipeline, Query, subjects_of
 from edgevl.bench.presets import NOISE_CV, NOISE_LOAD, NOISE_OTHERS, PRESETS, Preset, minimum_flags
 from edgevl.bench.probe import ColdStart, cold_start, open_and_ask
 from edgevl.bench.schema import BenchReport, BenchResult, Flag, Ratio
 from edgevl.bench.stats import bootstrap_interval, pair_ratios, percentile, variation
 from edgevl.bundle import Bundle, combined_sha256, sha256_file
 from edgevl.errors import InputError
+
+if TYPE_CHECKING:
+    from edgevl.runtime.session import Session
 
 QUESTION = "what color is the car?"
 _NOT_TIMED = {
@@ -221,20 +225,28 @@ def steadiness_flags(samples: list[float]) -> list[Flag]:
 def ratios_against(traces: list[Trace], candidate: str) -> list[Ratio]:
     """A ratio per opponent and scope, from pairs of blocks measured side by side."""
     ours = {trace.subject.scope: trace for trace in traces if trace.subject.name == candidate}
-    ratios = []
-    for trace in traces:
-        if trace.subject.name == candidate:
-            continue
-        scope = trace.subject.scope
-        pairs = pair_ratios(trace.blocks, ours[scope].blocks)
-        ratios.append(
-            Ratio(
-                baseline=trace.subject.name,
-                candidate=candidate,
-                scope=scope,
-                ratio=percentile(pairs, 50),
-                ci95=bootstrap_interval(pairs),
-                pairs=[round(pair, 4) for pair in pairs],
-            )
-        )
-    return ratios
+    return [ratio_of(trace, ours[trace.subject.scope]) for trace in traces if trace.subject.name != candidate]
+
+
+def ratio_of(baseline: Trace, candidate: Trace) -> Ratio:
+    """How many times faster `candidate` is than `baseline`, both from one interleaved run."""
+    pairs = pair_ratios(baseline.blocks, candidate.blocks)
+    return Ratio(
+        baseline=baseline.subject.name,
+        candidate=candidate.subject.name,
+        scope=candidate.subject.scope,
+        ratio=percentile(pairs, 50),
+        ci95=bootstrap_interval(pairs),
+        pairs=[round(pair, 4) for pair in pairs],
+    )
+
+
+def time_sessions(
+    sessions: Mapping[str, "Session"], feeds: Arrays, preset: str, threads: int, progress: Progress | None = None
+) -> dict[str, Trace]:
+    """Time sessions against each other, interleaved, on one input: the scope `model`. Returns a trace for each name."""
+    subjects = [
+        Subject(name, "model", lambda watch, session=session: session.run(feeds)) for name, session in sessions.items()
+    ]
+    with pinned_threads(threads):
+        return {trace.subject.name: trace for trace in interleave(subjects, PRESETS[preset], progress=progress)}

@@ -1,0 +1,70 @@
+"""Size, speed and accuracy of mixtures of int8 and float, as ONNX files on this machine: a table and a plot."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevl.bench.compare import ratio_of, time_sessions
+from edgevl.export.registry import get_exporter
+from edgevl.runtime.session import open_session
+
+if TYPE_CHECKING:
+    from edgevl.quantize.sensitivity import Judge, Point
+
+
+def counts_of(modules: int) -> list[int]:
+    """How many modules stay in float at each point: 0, 1, 2, 4 ... and all but one."""
+    doubling = [2**power for power in range(modules.bit_length()) if 2**power < modules - 1]
+    return sorted({0, *doubling, modules - 1})
+
+
+def measure_front(
+    judge: "Judge", order: Sequence[str], scratch: Path, preset: str, threads: int
+) -> list[dict[str, Any]]:
+    """A row for each mixture of `counts_of`: what it loses, its bytes, how much faster than the float file it is."""
+    from edgevl.quantize.sensitivity import mixtures
+
+    points = list(mixtures(judge, order, counts_of(len(order))))
+    files = {"fp32": get_exporter("onnx").export(judge.loaded.model, scratch / "fp32", "fp32")}
+    files |= dict(_files(judge, points, scratch))
+    sessions = {name: open_session(path, "onnx", threads) for name, path in files.items()}
+    traces = time_sessions(sessions, judge.one_sample(), preset, threads)
+    rows = []
+    for point in points:
+        name = f"float-{len(point.kept_float)}"
+        ratio = ratio_of(traces["fp32"], traces[name])
+        size = {"bytes": files[name].stat().st_size, "float_bytes": files["fp32"].stat().st_size}
+        rows.append({**dataclasses.asdict(point), **size, "speed": ratio.ratio, "speed_ci95": list(ratio.ci95)})
+    return rows
+
+
+def _files(judge: "Judge", points: Sequence["Point"], scratch: Path) -> Iterator[tuple[str, Path]]:
+    from edgevl.quantize.sensitivity import with_float
+
+    for point in points:
+        name = f"float-{len(point.kept_float)}"
+        plan = with_float(judge.plan, point.kept_float)
+        yield name, get_exporter("onnx").export(judge.loaded.model, scratch / name, "w8a8", plan=plan)
+
+
+def plot_front(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Two panels over the size of the file: how far the answers move, and how much faster it is than float."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    answers, speed = figure.subplots(1, 2, sharex=True)
+    sizes = [row["bytes"] / 1e6 for row in rows]
+    answers.plot(sizes, [row["kl_nats"] for row in rows], "o-", color="#2a6fb0")
+    answers.set(ylabel="KL from float, nats", title="what is lost", ylim=(0, None))
+    low = [row["speed"] - row["speed_ci95"][0] for row in rows]
+    high = [row["speed_ci95"][1] - row["speed"] for row in rows]
+    speed.errorbar(sizes, [row["speed"] for row in rows], [low, high], fmt="o-", color="#b0562a", capsize=3)
+    speed.axhline(1, color="gray", linewidth=0.8)
+    speed.set(ylabel="times as fast as float", title="what is gained", ylim=(0, None))
+    for axes, key in ((answers, "kl_nats"), (speed, "speed")):
+        axes.set_xlabel("ONNX file, MB")
+        for size, row in zip(sizes, rows):
+            label = f"{len(row['kept_float'])} in float"
+            axes.annotate(label, (size, row[key]), xytext=(4, 5), textcoords="offset points", fontsize=8)
+    figure.savefig(path, dpi=150)

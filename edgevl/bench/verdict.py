@@ -1,0 +1,136 @@
+"""Was it worth it? For each target: what w8a8 loses against its own float file, and what it saves."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from edgevl.bench.compare import ratio_of, time_sessions, why_not_timed
+from edgevl.bench.schema import Ratio
+from edgevl.bundle import Bundle
+from edgevl.errors import EdgeVLError
+from edgevl.verify import VerifyReport, verify_bundle
+
+Progress = Callable[[int, int, str], None]
+USE, MIXED, NOT_WORTH = "use it", "use it with these modules in float", "not worth it here"
+
+
+class Verdict(BaseModel):
+    """One target. What was not measured is null, and `reason` says why."""
+
+    target: str
+    verdict: str
+    reason: str
+    lost_points: float | None = None  # of accuracy, float file minus int8 file, on the same samples
+    accuracy: float | None = None  # of the int8 file
+    samples: int | None = None
+    bytes: int | None = None
+    size_ratio: float | None = None  # int8 file / float file
+    speed: Ratio | None = None  # above 1: int8 is faster
+    kept_float: tuple[str, ...] = ()
+
+
+def judge_target(
+    folder: Path,
+    target: str,
+    scratch: Path,
+    samples: int = 1000,
+    max_drop: float = 0.5,
+    preset: str = "rapid",
+    threads: int = 2,
+    kept_float: Sequence[str] = (),
+) -> Verdict:
+    """Export the model in `folder`, which has a plan, to float and to w8a8, verify and time both, and judge.
+
+    Args:
+        folder: what `edgevl quantize` wrote.
+        scratch: where both bundles go; they are removed again.
+        max_drop: points of accuracy that may be lost.
+        kept_float: modules that the plan keeps in float, for the text.
+    """
+    pair = {precision: scratch / f"{target}-{precision}.edgevl" for precision in ("fp32", "w8a8")}
+    try:
+        reports = {name: _made(folder, target, name, path, samples) for name, path in pair.items()}
+        found = _compare(target, pair, reports, preset, threads, tuple(kept_float))
+    except EdgeVLError as error:
+        return Verdict(target=target, verdict=NOT_WORTH, reason=str(error))
+    finally:
+        for path in pair.values():
+            shutil.rmtree(path, ignore_errors=True)
+    verdict, reason = decide(found, max_drop)
+    return found.model_copy(update={"verdict": verdict, "reason": reason})
+
+
+def _made(folder: Path, target: str, precision: str, path: Path, samples: int) -> VerifyReport:
+    from edgevl.export.bundle_export import export_bundle
+
+    export_bundle(folder, target, precision, path, force=True)
+    return verify_bundle(path, samples, checkpoint=folder, write=False)
+
+
+def _compare(
+    target: str,
+    pair: dict[str, Path],
+    reports: dict[str, VerifyReport],
+    preset: str,
+    threads: int,
+    kept_float: tuple[str, ...],
+) -> Verdict:
+    bundles = {name: Bundle.open(path) for name, path in pair.items()}
+    sizes = {name: sum(f.bytes for f in bundle.manifest.artifact_files().values()) for name, bundle in bundles.items()}
+    exact, rounded = (reports[name].accuracy for name in ("fp32", "w8a8"))
+    speed = None
+    if not why_not_timed(target) and exact and rounded:
+        sessions = {name: bundle.session(threads) for name, bundle in bundles.items()}
+        traces = time_sessions(sessions, _feeds(bundles["fp32"]), preset, threads)
+        speed = ratio_of(traces["fp32"], traces["w8a8"])
+    return Verdict(
+        target=target,
+        verdict="",
+        reason="",
+        lost_points=100 * (exact.artifact - rounded.artifact) if exact and rounded else None,
+        accuracy=rounded.artifact if rounded else None,
+        samples=rounded.samples if rounded else None,
+        bytes=sizes["w8a8"],
+        size_ratio=sizes["w8a8"] / sizes["fp32"],
+        speed=speed,
+        kept_float=kept_float,
+    )
+
+
+def _feeds(bundle: Bundle) -> dict[str, Any]:
+    """A real sample, as the artifact takes it."""
+    from edgevl.evaluate import draw_samples
+
+    manifest = bundle.manifest
+    drawn = draw_samples("scenes:test", 1, manifest.preprocessing.size)
+    return {
+        "image": drawn.pixels_NSS3,
+        "input_ids": bundle.tokenizer().encode_batch(list(drawn.questions), manifest.tokenizer.length),
+    }
+
+
+def decide(found: Verdict, max_drop: float) -> tuple[str, str]:
+    """The verdict and its reason in one sentence."""
+    use = MIXED if found.kept_float else USE
+    if found.lost_points is None or found.size_ratio is None:
+        return use, f"{_smaller(found)}; neither accuracy nor speed could be measured on this machine"
+    if found.lost_points > max_drop:
+        return (
+            NOT_WORTH,
+            f"it loses {found.lost_points:.2f} points, more than {max_drop:g}: try --max-drop {max_drop:g}",
+        )
+    if found.speed is None:
+        return use, f"{_smaller(found)}; its speed was not measured: {why_not_timed(found.target)}"
+    low, high = found.speed.ci95
+    if high < 1:
+        return NOT_WORTH, f"it is slower here ({found.speed.ratio:.2f}x), if {_smaller(found)}: w8 is as small"
+    if low <= 1:
+        return use, f"no faster here ({found.speed.ratio:.2f}x), but {_smaller(found)}"
+    return use, f"{found.speed.ratio:.2f} times as fast here, {_smaller(found)}"
+
+
+def _smaller(found: Verdict) -> str:
+    return f"{found.size_ratio:.2f} of the size" if found.size_ratio else "of unknown size"
