@@ -67,7 +67,7 @@ class Judge:
     def point(self, quantized: Collection[str]) -> Point:
         """The model with the modules `quantized` in int8 and all others in float."""
         found, modules = self._evaluate(quantized), self.plan.modules
-        ours, exact = (torch.from_numpy(each.logits_NA).log_softmax(-1) for each in (found, self._float))
+        ours, exact = (torch.from_numpy(each.logits_NA).double().log_softmax(-1) for each in (found, self._float))
         return Point(
             kept_float=tuple(name for name in modules if name not in quantized),
             kl_nats=float(F.kl_div(ours, exact, log_target=True, reduction="batchmean")),

@@ -1,0 +1,125 @@
+"""ONNX w8a8: the graph that ONNX Runtime runs in int8 kernels, and that it answers as the float model does."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
+
+from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, toy  # pyright: ignore[reportMissingImports]
+
+from edgevl.errors import InputError
+from edgevl.export.registry import get_exporter
+from edgevl.models import VqaModel
+from edgevl.quantize.plan import ModulePlan, Plan
+
+
+@pytest.fixture(scope="module")
+def model() -> VqaModel:
+    return toy()
+
+
+@pytest.fixture(scope="module")
+def plan(model: VqaModel) -> Plan:
+    return plan_of(model)
+
+
+@pytest.fixture(scope="module")
+def path(model: VqaModel, plan: Plan, tmp_path_factory) -> Path:
+    return export(model, plan, tmp_path_factory.mktemp("x86"), "onnx")
+
+
+def optimized(path: Path, folder: Path) -> onnx.ModelProto:
+    """What ONNX Runtime makes of a file."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    ort.InferenceSession(str(path), options)
+    return onnx.load(folder / "optimized.onnx")
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def test_it_answers_as_the_float_model(path: Path, model: VqaModel):
+    assert psnr(logits_of(path, "onnx", CONFIG), float_logits(model)) > 30
+
+
+def test_every_product_runs_in_an_int8_kernel(path: Path, tmp_path: Path):
+    found = operators(optimized(path, tmp_path))
+    assert not found.keys() & {"Conv", "Gemm", "MatMul", "FusedConv", "FusedMatMul", "FusedGemm"}, found
+    assert found["QLinearConv"] == sum(isinstance(each, torch.nn.Conv2d) for each in toy().modules())
+    assert found["Relu"] == 0, "ReLU is the zero point of what comes behind it"
+
+
+def test_pixels_are_not_rounded_again(path: Path):
+    graph = onnx.load(path).graph
+    reader = {name: node for node in graph.node for name in node.input}
+    transpose = reader["image"]
+    assert (transpose.op_type, reader[transpose.output[0]].op_type) == ("Transpose", "DequantizeLinear")
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    scale, zero = (constants[name] for name in reader[transpose.output[0]].input[1:])
+    assert (scale, zero, zero.dtype) == (1.0, 128, np.uint8)
+
+
+def test_weights_and_biases(path: Path):
+    graph = onnx.load(path).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= 1024]
+    assert large and all(tensor.data_type == onnx.TensorProto.INT8 for tensor in large)
+    producer = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm") and len(node.input) == 3:
+            assert types[producer[node.input[2]].input[0]] == onnx.TensorProto.INT32
+    assert not [
+        n for n in graph.node if n.op_type == "Transpose" and producer.get(n.input[0], n).op_type == "DequantizeLinear"
+    ]
+
+
+def test_equal_biases_have_scales_of_their_own(plan: Plan, tmp_path: Path):
+    """torch.onnx makes one constant of equal ones, such as the zeros of an untrained model."""
+    model = toy()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+    path = export(model, plan_of(model), tmp_path, "onnx")
+    assert psnr(logits_of(path, "onnx", CONFIG), float_logits(model)) > 30
+
+
+def test_modules_that_the_plan_keeps_in_float(model: VqaModel, plan: Plan, tmp_path: Path):
+    kept = {"vision.project": ModulePlan(precision="fp32"), "fusion.blocks.0.attention": ModulePlan(precision="fp32")}
+    mixed = plan.model_copy(update={"modules": kept})
+    found = operators(optimized(export(model, mixed, tmp_path, "onnx"), tmp_path))
+    floats = sum(found[name] for name in ("Conv", "FusedConv", "MatMul", "FusedMatMul"))
+    assert floats == 3, found
+
+
+def test_the_same_plan_gives_the_same_bytes(model: VqaModel, plan: Plan, path: Path, tmp_path: Path):
+    assert export(model, plan, tmp_path, "onnx").read_bytes() == path.read_bytes()
+
+
+def test_split_and_batches(model: VqaModel, plan: Plan, tmp_path: Path):
+    """Names of values do not depend on the layout: one plan serves them all."""
+    folder = export(model, plan, tmp_path / "split", "onnx", layout="split")
+    assert operators(onnx.load(folder / "vision.onnx"))["QuantizeLinear"] > 5
+    assert operators(onnx.load(folder / "fusion.onnx"))["QuantizeLinear"] > 5
+    four = export(model, plan, tmp_path / "four", "onnx", batch=4)
+    assert [value.type.tensor_type.shape.dim[0].dim_value for value in onnx.load(four).graph.input] == [4, 4]
+
+
+def test_mistakes(model: VqaModel, plan: Plan, tmp_path: Path):
+    with pytest.raises(InputError, match="needs a plan: make one with `edgevl quantize`"):
+        get_exporter("onnx").export(model, tmp_path, "w8a8")
+    name = next(iter(plan.values))
+    short = plan.model_copy(update={"values": {key: plan.values[key] for key in [name]}})
+    with pytest.raises(InputError, match="the plan has no range for"):
+        export(model, short, tmp_path, "onnx")
+    with pytest.raises(InputError, match='dialect "arm" is for the precision w8a8'):
+        get_exporter("onnx").export(model, tmp_path, "fp32", options={"dialect": "arm"})

@@ -1,0 +1,68 @@
+"""What modules cost, and the search for those that stay in float."""
+
+import pytest
+
+pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
+
+from edgevl.errors import BudgetFailed
+from edgevl.quantize.calibrate import calibrate
+from edgevl.quantize.sensitivity import Judge, Point, costs, mixtures, with_float, within_budget
+
+
+@pytest.fixture(scope="module")
+def judge(toy) -> Judge:
+    return Judge(toy, calibrate(toy, samples=128), "scenes:val", 40)
+
+
+def test_nothing_in_int8_is_the_float_model(judge: Judge):
+    point = judge.point(())
+    assert point.kl_nats == pytest.approx(0, abs=1e-6) and point.top1_agreement == 1 and point.drop == 0
+    assert point.int8_weights == 0 and len(point.kept_float) == len(judge.plan.modules)
+
+
+def test_every_module_costs_something_and_all_cost_more(judge: Judge):
+    found = costs(judge)
+    assert found.keys() == judge.plan.modules.keys()
+    assert all(point.kl_nats > 0 for point in found.values()), "rounding changes the answers"
+    values = [point.kl_nats for point in found.values()]
+    assert values == sorted(values, reverse=True)
+    first, *_, last = mixtures(judge, list(found), [0, 1, len(found) - 1])
+    assert first.kl_nats > last.kl_nats and not first.kept_float
+    assert last.kept_float == tuple(name for name in judge.plan.modules if name != list(found)[-1])
+
+
+class Stairs:
+    """A judge of ten modules, of which each in int8 loses a point and the last one nothing."""
+
+    samples = range(100)
+
+    def __init__(self):
+        self.asked = 0
+
+    def point(self, quantized) -> Point:
+        self.asked += 1
+        drop = float(len(set(quantized) - {"9"}))
+        return Point(tuple(str(n) for n in range(10) if str(n) not in quantized), 0, 0, 0, drop, 0, 100)
+
+
+ORDER = [str(number) for number in range(10)]
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(9.0, 0), (8.5, 1), (3.0, 6), (0.0, 9)])
+def test_the_fewest_modules_stay_in_float(budget, kept):
+    stairs = Stairs()
+    point = within_budget(stairs, ORDER, budget)  # pyright: ignore[reportArgumentType]
+    assert len(point.kept_float) == kept and point.drop <= budget
+    assert stairs.asked <= 5, "by bisection"
+
+
+def test_no_mixture_within_the_budget():
+    with pytest.raises(BudgetFailed, match="more than -1 points are lost on 100 samples"):
+        within_budget(Stairs(), ORDER, -1.0)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_plan_says_what_stays_in_float(judge: Judge):
+    name = next(iter(judge.plan.modules))
+    plan = with_float(judge.plan, [name])
+    assert plan.is_float(name) and sum(plan.is_float(each) for each in plan.modules) == 1
+    assert not judge.plan.is_float(name)
