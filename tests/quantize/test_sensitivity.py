@@ -1,5 +1,7 @@
 """What modules cost, and the search for those that stay in float."""
 
+import re
+
 import pytest
 
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
@@ -23,7 +25,8 @@ def test_nothing_in_int8_is_the_float_model(judge: Judge):
 def test_every_module_costs_something_and_all_cost_more(judge: Judge):
     found = costs(judge)
     assert found.keys() == judge.plan.modules.keys()
-    assert all(point.kl_nats > 0 for point in found.values()), "rounding changes the answers"
+    silent = re.compile(r"vision\.backbone\.layer\d\.0\.conv\d")  # timm ends untrained residual branches in zeros
+    assert all((point.kl_nats > 0) != bool(silent.fullmatch(name)) for name, point in found.items())
     values = [point.kl_nats for point in found.values()]
     assert values == sorted(values, reverse=True)
     first, *_, last = mixtures(judge, list(found), [0, 1, len(found) - 1])
