@@ -7,6 +7,7 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.cli.show_audit import size
 
 if TYPE_CHECKING:
     from edgevl.quantize.model_folder import Quantized
@@ -62,13 +63,18 @@ def _report(made: "Quantized") -> dict[str, Any]:
 
 
 def _show(report: dict[str, Any]) -> None:
+    from edgevl.quantize.plan import PLAN
+
     seen, sizes = report["coverage"], report["parameters"]
     console.result(report["out"])
     console.result(
         f"{seen['pictures']:,} different pictures, {seen['questions']:,} questions of {len(seen['kinds'])} kinds, "
         f"{seen['answers']} of {seen['labels']} answers; {seen['growing']:.0%} of {report['values']} ranges still moved"
     )
-    console.result(f"{sizes['int8']:,} of {sizes['total']:,} parameters become int8")
+    console.result(
+        f"{sizes['int8']:,} of {sizes['total']:,} parameters become int8; the folder has "
+        f"{size(sum(report['bytes'].values()))}, the plan {size(report['bytes'][PLAN])} of it"
+    )
     rows = [
         [module["name"], module["operator"], f"{module['sqnr_db']:.1f}", _range(module["input"])]
         for module in report["modules"][:_WORST]
