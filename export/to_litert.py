@@ -16,6 +16,7 @@ from edgevl.export.litert_model import (
     LAYER,
     dequantize_outputs,
     halve_weights,
+    quantize_tables,
     quantize_weights,
     rename_tensors,
     to_bytes,
@@ -29,7 +30,7 @@ _CONVERT = {
     "fp32": lambda model: model,
     "fp16": halve_weights,
     "w8": quantize_weights,
-    "w8a8": dequantize_outputs,  # the program has Q/DQ, and the converter has made int8 kernels of it
+    "w8a8": lambda model: quantize_tables(dequantize_outputs(model)),  # its products are int8 kernels already
 }
 PRECISIONS = tuple(_CONVERT)
 
