@@ -27,6 +27,7 @@ class Compression:
     bits: int  # 8 or 4
     palette: bool  # 4 bits: a palette; otherwise blocks
     ios18: bool  # the operators of iOS 18; otherwise those of iOS 16, which know no blocks
+    tables: bool = False  # only the tables that `gather` reads: what a plan keeps in float stays float
 
 
 def pipeline(ct: Any, compression: Compression) -> Any:
@@ -59,7 +60,8 @@ def _register_pass() -> None:
 def compress_block(block: Any, compression: Compression) -> None:
     """Replace the large float constants that convolutions, linear layers and table look-ups read, in place."""
     constants = [operation for operation in block.operations if operation.op_type == "const"]
-    places = {constant: place for constant in constants if (place := _place(constant))}
+    wanted = ("gather",) if compression.tables else ("gather", "conv", "linear")
+    places = {constant: place for constant in constants if (place := _place(constant)) in wanted}
     total, heads = sum(constant.outputs[0].val.size for constant in places), _heads(block)
     for constant, place in places.items():
         variable = constant.outputs[0]

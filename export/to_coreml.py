@@ -23,7 +23,9 @@ from edgevl.runtime.session import TensorSpec
 UNKNOWN = (torch.ops.aten.addcmul,)  # what coremltools 9 cannot convert and torch can take apart (ConvNeXt V2 has it)
 DEPLOYMENT_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 SCHEMES = ("blocks", "palette")  # of w4
-_COMPUTE_PRECISION = {"fp32": "FLOAT32"} | dict.fromkeys(("fp16", "w8", "w4", "w8a8"), "FLOAT16")  # as ct.precision says
+_COMPUTE_PRECISION = {"fp32": "FLOAT32"} | dict.fromkeys(
+    ("fp16", "w8", "w4", "w8a8"), "FLOAT16"
+)  # as ct.precision says
 _OPTIONS = {
     "deployment_target": Option(DEPLOYMENT_TARGETS, "iOS16", {"w4": "iOS18", "w8a8": "iOS17"}),
     "scheme": Option((*SCHEMES, "none"), "none", {"w4": "blocks"}),
@@ -57,8 +59,7 @@ def write_coreml(
         precision: `fp16` (weights and arithmetic in half precision, what the Neural Engine runs), `fp32`, or compressed
             weights with arithmetic in half precision: `w8` (int8, a scale for each output channel) or `w4`. Small
             weights stay float; in `w4` embedding and answer head are int8, unless they are a large share of the model.
-            `w8a8` is for a program with Q/DQ in the dialect `coreml`: what Q/DQ leave float is half precision, tables are
-            int8.
+            `w8a8` is for a program with Q/DQ in the dialect `coreml`; the rest is half precision, tables are int8.
         deployment_target: the oldest system that must run it: iOS15 to iOS18 (macOS 12 to 15); None: iOS18 for `w4`,
             iOS17 for `w8a8`, otherwise iOS16. A newer one offers newer operators. `w8` and palettes need iOS16, `w8a8`
             iOS17, blocks iOS18.
@@ -110,7 +111,8 @@ def check_compression(precision: str, deployment_target: str, scheme: str = "non
         raise InputError(f"int8 activations (w8a8) need the deployment target iOS17 or later, not {deployment_target}")
     if deployment_target == "iOS15":
         raise InputError(f"compressed weights ({precision}) need the deployment target iOS16 or later, not iOS15")
-    return Compression(bits=int(precision[1]), palette=scheme == "palette", ios18=deployment_target == "iOS18")
+    ios18 = deployment_target == "iOS18"
+    return Compression(int(precision[1]), palette=scheme == "palette", ios18=ios18, tables=precision == "w8a8")
 
 
 def to_mlprogram(

@@ -102,9 +102,10 @@ class DialectQuantizer(Quantizer):
         if values is None:
             raise InputError(f'the plan has no range for "{name}": make it again for this model with `edgevl quantize`')
         scale, zero_point = self.dialect.parameters(values)
-        low, high = self.dialect.levels
+        dtype = self.dialect.stored_as(values)
+        levels = torch.iinfo(dtype)
         scheme = torch.per_tensor_symmetric if self.dialect.symmetric else torch.per_tensor_affine
-        return FixedQParamsQuantizationSpec(self.dialect.dtype, scale, zero_point, low, high, scheme)
+        return FixedQParamsQuantizationSpec(dtype, scale, zero_point, levels.min, levels.max, scheme)
 
 
 def weight_spec(axis: int) -> QuantizationSpec:

@@ -19,7 +19,8 @@ class Dialect:
     name: str
     reason: str
     dtype: torch.dtype = torch.int8  # of activations
-    symmetric: bool = False  # zero point in the middle of the type; see `parameters`
+    symmetric: bool = False  # zero points are 0
+    unsigned: bool = False  # what is never negative is uint8
     products: frozenset[str] = frozenset({"conv", "linear", "matmul"})  # read int8, with int8 weights
     requantized: frozenset[str] = frozenset({"conv"})  # their results are stored as int8
     elementwise: frozenset[str] = frozenset()  # read and write int8
@@ -28,25 +29,18 @@ class Dialect:
     probabilities: bool = True  # a product may read what a softmax gives as int8
     folded: bool = True  # weights are int8 in the program; else float behind Q/DQ, and the converter rounds them
 
-    @property
-    def levels(self) -> tuple[int, int]:
-        """Smallest and largest quantized value of an activation."""
-        info = torch.iinfo(self.dtype)
-        return info.min, info.max
+    def stored_as(self, values: Range) -> torch.dtype:
+        """The type of a quantized activation."""
+        return torch.uint8 if self.unsigned and values.low >= 0 else self.dtype
 
     def parameters(self, values: Range) -> tuple[float, int]:
-        """Scale and zero point of a range. Zero is always exact, as padding and ReLU need it.
-
-        Symmetric: the zero point of int8 is 0; that of uint8 is 128, or 0 where no value is negative.
-        """
+        """Scale and zero point of a range. Zero is always exact, as padding and ReLU need it."""
         low, high = min(values.low, 0.0), max(values.high, 0.0)
-        smallest, largest = self.levels
+        levels = torch.iinfo(self.stored_as(values))
         if self.symmetric:
-            middle = 128 if self.dtype == torch.uint8 and low < 0 else 0
-            below = low / (smallest - middle) if low < 0 else 0.0
-            return max(below, high / (largest - middle), _TINY), middle
-        scale = max((high - low) / (largest - smallest), _TINY)
-        return scale, min(largest, max(smallest, round(smallest - low / scale)))
+            return max(low / levels.min if low else 0.0, high / levels.max, _TINY), 0
+        scale = max((high - low) / (levels.max - levels.min), _TINY)
+        return scale, min(levels.max, max(levels.min, round(levels.min - low / scale)))
 
 
 _TINY = 1e-8  # of a value that is always 0
@@ -63,8 +57,8 @@ DIALECTS = {
         ),
         Dialect(
             "arm",
-            "ONNX Runtime's Arm kernels multiply int8 by int8 as it is (SDOT), of uint8 by int8 they flip the sign bits of "
-            "one side first; affine, since weights have no zero points and ReLU becomes a part of QLinearConv",
+            "ONNX Runtime's Arm kernels multiply int8 by int8 as it is (SDOT), for uint8 by int8 they flip sign bits "
+            "first; affine, since weights have no zero points and ReLU becomes a part of QLinearConv",
             elementwise=frozenset({"add", "avg_pool2d"}),
             carriers=frozenset({"max_pool2d"}),
         ),
@@ -79,10 +73,10 @@ DIALECTS = {
         ),
         Dialect(
             "coreml",
-            "what Apple's own quantizers make for the Neural Engine (A17 Pro, M4): per tensor, uint8 with the zero point "
-            "128, or 0 where nothing is negative; operands of products, additions and pools",
-            dtype=torch.uint8,
+            "int8 by int8 pays on the Neural Engine (A17 Pro, M4), best with zero points of 0 (coremltools): int8 for "
+            "signed values and uint8 for the others; operands of products, additions and pools are int8",
             symmetric=True,
+            unsigned=True,
             elementwise=frozenset({"add", "avg_pool2d"}),
             carriers=frozenset({"max_pool2d"}),
             probabilities=False,

@@ -28,7 +28,9 @@ from edgevl.runtime.tensorrt_network import PRODUCTS
 PACKAGE = "tensorrt_rtx"
 CAPABILITIES = ("8.6", "12.0")  # Ampere and Blackwell; it has no 8.7 (Jetson Orin)
 MAX_SECONDS = 900
-MIN_INT8_MACS = 0.95  # share of the multiply-adds of w8a8 that read int8 on both sides; `claims` asks 80 % of any target
+MIN_INT8_MACS = (
+    0.95  # share of the multiply-adds of w8a8 that read int8 on both sides; `claims` asks 80 % of any target
+)
 
 
 class BuiltEngine(Part):
@@ -189,6 +191,6 @@ def _int8_problems(report: BuildReport) -> list[str]:
         return []
     found = ", ".join(f"{dtype} {count:,}" for dtype, count in report.macs.items()) or "none"
     return [
-        f"{report.artifact} claims w8a8, but as TensorRT parses it, only {report.int8_share:.1%} of its multiply-adds take "
-        f"data and weights from int8 ({found}), {MIN_INT8_MACS:.0%} are needed"
+        f"{report.artifact} claims w8a8, but as TensorRT parses it, only {report.int8_share:.1%} of its multiply-adds "
+        f"take data and weights from int8 ({found}), {MIN_INT8_MACS:.0%} are needed"
     ]

@@ -133,7 +133,7 @@ def test_what_does_not_go_together_is_refused(arguments: tuple, message: str, tm
 
 def test_options_follow_the_precision() -> None:
     exporter = get_exporter("coreml")
-    assert exporter.precisions == ("fp16", "fp32", "w8", "w4")
+    assert exporter.precisions == ("fp16", "fp32", "w8", "w4", "w8a8")
     assert exporter.check_options({}, "w4") == {"deployment_target": "iOS18", "scheme": "blocks"}
     assert exporter.check_options({}, "w8") == {"deployment_target": "iOS16", "scheme": "none"}
     with pytest.raises(InputError, match='unknown scheme "block"; did you mean "blocks"'):

@@ -95,7 +95,7 @@ def edit(bundle: Path, change: Callable[[dict], object]) -> None:
 def test_names_and_precisions():
     exporter = get_exporter("engine")
     assert exporter is get_exporter("trt") is get_exporter("rtx") is get_exporter("tensorrt")
-    assert exporter.precisions == ("fp16", "fp32")
+    assert exporter.precisions == ("fp16", "fp32", "w8a8")
     with pytest.raises(InputError, match='unknown precision for target tensorrt "w8"'):
         exporter.check_precision("w8")
 
