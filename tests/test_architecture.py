@@ -24,9 +24,11 @@ ON_TORCHAO = {
     "edgevl.quantize.module_errors",
     "edgevl.quantize.observers",
     "edgevl.quantize.ptq",
+    "edgevl.quantize.qat",
     "edgevl.quantize.quantizer",
     "edgevl.quantize.rounding",
     "edgevl.quantize.sensitivity",
+    "edgevl.training.qat",
 }
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")

@@ -19,12 +19,13 @@ from edgevl.errors import InputError
 from edgevl.models import VqaModel
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import VqaSamples
-from edgevl.training.finetune import VqaTask, model_folder, train_answers
+from edgevl.training.finetune import model_folder, train_answers
 from edgevl.training.loop import Progress
 from edgevl.training.losses.base import make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace
 from edgevl.training.pretrain import require_stage, trim
 from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.tasks import VqaTask
 
 
 class DistillTask(VqaTask):

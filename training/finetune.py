@@ -1,58 +1,29 @@
 """Fine-tuning for visual question answering: the pretrained core, an answer head, cross entropy."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from edgevl.checkpoint import EMBEDDED, load_weights, save_model, write_json
+from edgevl.checkpoint import EMBEDDED, load_weights, write_json
 from edgevl.config import ModelConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
+from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
-from edgevl.training.data import Positions, VqaSamples, batches
+from edgevl.training.data import VqaSamples
 from edgevl.training.grow import grow
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import loss_weights
-from edgevl.training.pretrain import build_config, open_run, require_stage, trim
+from edgevl.training.pretrain import build_config, open_run, require_stage
 from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.tasks import AnswerTask, VqaTask
 
-
-class VqaTask(nn.Module):
-    """Cross entropy over the answers of K questions a picture; the picture is encoded once."""
-
-    def __init__(self, model: VqaModel, validation: VqaSamples, eval_samples: int):
-        super().__init__()
-        self.model = model
-        self._validation, self._eval_samples = validation, eval_samples
-
-    def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits [B * K, A]."""
-        image = batch["image"].float().contiguous(memory_format=torch.channels_last)
-        questions = trim(batch, "questions")["questions"]
-        visual_NVD = self.model.core.encode_image(image).repeat_interleave(questions.shape[1], 0)
-        return self.model.answer(visual_NVD, questions.flatten(0, 1))
-
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {"vqa": F.cross_entropy(self.logits(batch).float(), batch["answers"].flatten())}
-
-    def evaluate(self) -> dict[str, float]:
-        right = total = 0
-        device = next(self.parameters()).device
-        for batch in batches(self._validation, Positions(64, 0, self._eval_samples // 64), workers=0):
-            batch = {key: value.to(device) for key, value in batch.items()}
-            right += int((self.logits(batch).argmax(-1) == batch["answers"].flatten()).sum())
-            total += batch["answers"].numel()
-        return {"val_accuracy": right / total} if total else {}
-
-
-MakeTask = Callable[[Recipe, VqaModel, VqaSamples], VqaTask]
+MakeTask = Callable[[Recipe, VqaModel, VqaSamples], AnswerTask]
 
 
 def answer_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> VqaTask:
@@ -72,7 +43,13 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     require_stage(recipe, "finetune")
-    return train_answers(recipe, answer_task, out, resume, progress)
+    make_task: MakeTask = answer_task
+    if recipe.quantize:
+        require_torchao()
+        from edgevl.training.qat import quantized_task
+
+        make_task = quantized_task
+    return train_answers(recipe, make_task, out, resume, progress)
 
 
 def train_answers(
@@ -98,7 +75,7 @@ def train_answers(
     folder = open_run(recipe, out, resume)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
     rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
-    save_model(folder / "model", model, tokenizer, list(ANSWERS))
+    task.save(folder / "model", tokenizer)
     write_json(folder / "model" / "training.json", training_record(recipe, rows))
     return folder
 

@@ -22,7 +22,7 @@ from edgevl.training.data import PretrainSamples
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
 from edgevl.training.losses.base import loss_weights, make_losses
-from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.recipe import Recipe, load_recipe, parse_recipe
 
 
 class PretrainTask(nn.Module):
@@ -122,7 +122,7 @@ def open_run(recipe: Recipe, out: Path | None, resume: bool) -> Path:
     if saved.is_file() and not resume:
         raise InputError(f"{folder} holds a run already; go on with --resume, or choose another --out")
     resolved: dict[str, Any] = json.loads(recipe.model_dump_json())
-    if saved.is_file() and resume and yaml.safe_load(saved.read_text()) != resolved:
+    if saved.is_file() and resume and parse_recipe(yaml.safe_load(saved.read_text()), str(saved)) != recipe:
         raise InputError(f"{saved} differs from this recipe; a run resumes with the recipe it began with")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgevl.errors import InputError, unknown_name
+from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -36,6 +37,17 @@ class OptimizerSection(Section):
     clip_norm: float = Field(1.0, gt=0)
 
 
+class QuantizeSection(Section):
+    """Quantization-aware training: round weights and values while they are trained."""
+
+    weight_bits: int = Field(8, ge=2, le=8)
+    per_channel: bool = Field(True, description="a scale for each output channel of a weight, or one for all of it")
+    dialect: str = Field("x86", description="where values are rounded: a name of edgevl.quantize.spec.DIALECTS")
+    data: str = Field(DATA, description="what the ranges are observed on, unless init has a plan already")
+    samples: int = Field(SAMPLES, ge=1)
+    observer: str = OBSERVER
+
+
 class Recipe(Section):
     stage: Literal["pretrain", "finetune", "distill"]
     name: str
@@ -44,6 +56,7 @@ class Recipe(Section):
     grow: int | None = Field(None, ge=1, description="blocks of the transformer: more than init's, answers as before")
     teacher: str | None = Field(None, description="distill: the model folder to learn from; nano is the embedded one")
     data: DataSection = DataSection()  # pyright: ignore[reportCallIssue]
+    quantize: QuantizeSection | None = None
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict, description="loss -> {weight: …, its options}")
     weights: dict[str, float] = Field(default_factory=dict, description="weights of single parts, as object.box_l1")
     optimizer: OptimizerSection = OptimizerSection()  # pyright: ignore[reportCallIssue]
@@ -62,8 +75,9 @@ class Recipe(Section):
         for key, stages in _STAGES.items():
             if getattr(self, key) and self.stage not in stages:
                 raise ValueError(f"{key} is for {' and '.join(stages)}, not for {self.stage}")
-        if self.grow and not self.init:
-            raise ValueError("grow needs init, the model to grow from")
+        for key in ("grow", "quantize"):
+            if getattr(self, key) and not self.init:
+                raise ValueError(f"{key} needs init, the model to begin with")
         return self
 
     @property
@@ -78,6 +92,7 @@ _STAGES = {
     "grow": ("finetune", "distill"),
     "losses": ("pretrain", "distill"),
     "teacher": ("distill",),
+    "quantize": ("finetune",),
 }
 
 

@@ -222,6 +222,7 @@ def test_a_teacher_that_reads_less_text_is_refused(tmp_path, distill_values, mod
         ({"teacher": "nano"}, "teacher is for distill, not for finetune"),
         ({"losses": LOSSES}, "losses is for pretrain and distill, not for finetune"),
         ({"grow": 8}, "grow needs init"),
+        ({"quantize": {}}, "quantize needs init"),
     ],
 )
 def test_a_key_that_the_stage_would_ignore_is_refused(finetune_values, change, message):

@@ -1,0 +1,62 @@
+"""Quantization-aware training: fine-tuning of a model that rounds as it will when it is deployed."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
+from edgevl.data.scenes import ANSWERS
+from edgevl.models import VqaModel
+from edgevl.quantize.calibrate import calibrate
+from edgevl.quantize.plan import Plan, load_plan, save_plan
+from edgevl.quantize.qat import RoundedModel, Scheme, trainable
+from edgevl.quantize.spec import get_dialect
+from edgevl.tokenizer import Tokenizer
+from edgevl.training.data import VqaSamples
+from edgevl.training.finetune import model_folder
+from edgevl.training.recipe import QuantizeSection, Recipe
+from edgevl.training.tasks import AnswerTask
+
+
+class QuantizedTask(AnswerTask):
+    """The task of fine-tuning on a `RoundedModel`; what is saved is the model that it was made of, and the plan."""
+
+    def __init__(self, original: VqaModel, plan: Plan, scheme: Scheme, recipe: Recipe, validation: VqaSamples):
+        super().__init__(validation, recipe.eval_samples)
+        self.model = RoundedModel(original, plan, scheme, recipe.batch_size, recipe.data.texts)
+        self.eval_batch = recipe.batch_size  # the programs take this many pictures, no more and no less
+        self._original, self._plan = [original], plan  # in a list: no part of this module's parameters
+
+    def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        image = batch["image"].float().contiguous(memory_format=torch.channels_last)
+        return self.model(image, batch["questions"].flatten(0, 1))
+
+    def save(self, folder: Path, tokenizer: Tokenizer) -> None:
+        """Write the model folder and its plan: the ranges that training has seen, for the weights that it has made."""
+        (original,) = self._original
+        self.model.write_back(original)
+        save_model(folder, original, tokenizer, list(ANSWERS))
+        digest = file_sha256(folder / "model.safetensors")
+        save_plan(self._plan.model_copy(update={"checkpoint_sha256": digest}), folder)
+
+
+def quantized_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> QuantizedTask:
+    """Raises `InputError` for an unknown dialect, data or observer, or a calibration set that cannot be trusted."""
+    section = recipe.quantize
+    assert section and recipe.init
+    scheme = scheme_of(section)
+    loaded = dataclasses.replace(load_model(model_folder(recipe.init)), model=model.eval())
+    return QuantizedTask(model, trainable(plan_of(loaded, section)), scheme, recipe, validation)
+
+
+def scheme_of(section: QuantizeSection) -> Scheme:
+    return Scheme(get_dialect(section.dialect), section.weight_bits, section.per_channel)
+
+
+def plan_of(loaded: LoadedModel, section: QuantizeSection) -> Plan:
+    """The plan in the model folder, or one of a calibration now."""
+    found = load_plan(loaded.path, loaded.sha256)
+    return found or calibrate(loaded, section.data, section.samples, section.observer)

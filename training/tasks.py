@@ -1,0 +1,63 @@
+"""The tasks of fine-tuning: a batch of pictures and questions becomes a loss; accuracy; what is saved at the end."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgevl.checkpoint import save_model
+from edgevl.data.scenes import ANSWERS
+from edgevl.models import VqaModel
+from edgevl.tokenizer import Tokenizer
+from edgevl.training.data import Positions, VqaSamples, batches
+from edgevl.training.pretrain import trim
+
+
+class AnswerTask(nn.Module):
+    """Cross entropy over the answers of K questions a picture, whatever gives the logits."""
+
+    eval_batch = 64  # pictures
+
+    def __init__(self, validation: VqaSamples, eval_samples: int):
+        super().__init__()
+        self._validation, self._eval_samples = validation, eval_samples
+
+    def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits [B * K, A]."""
+        raise NotImplementedError
+
+    def save(self, folder: Path, tokenizer: Tokenizer) -> None:
+        """Write what was trained as a model folder."""
+        raise NotImplementedError
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"vqa": F.cross_entropy(self.logits(batch).float(), batch["answers"].flatten())}
+
+    def evaluate(self) -> dict[str, float]:
+        right = total = 0
+        device = next(self.parameters()).device
+        positions = Positions(self.eval_batch, 0, self._eval_samples // self.eval_batch)
+        for batch in batches(self._validation, positions, workers=0):
+            batch = {key: value.to(device) for key, value in batch.items()}
+            right += int((self.logits(batch).argmax(-1) == batch["answers"].flatten()).sum())
+            total += batch["answers"].numel()
+        return {"val_accuracy": right / total} if total else {}
+
+
+class VqaTask(AnswerTask):
+    """The task of a plain model; the picture is encoded once for its questions."""
+
+    def __init__(self, model: VqaModel, validation: VqaSamples, eval_samples: int):
+        super().__init__(validation, eval_samples)
+        self.model = model
+
+    def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        image = batch["image"].float().contiguous(memory_format=torch.channels_last)
+        questions = trim(batch, "questions")["questions"]
+        visual_NVD = self.model.core.encode_image(image).repeat_interleave(questions.shape[1], 0)
+        return self.model.answer(visual_NVD, questions.flatten(0, 1))
+
+    def save(self, folder: Path, tokenizer: Tokenizer) -> None:
+        save_model(folder, self.model, tokenizer, list(ANSWERS))
