@@ -8,6 +8,7 @@ from torch.export import ExportedProgram
 
 from edgevl.contents.executorch_program import INPUT_NAMES, OUTPUT_NAMES
 from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
+from edgevl.export.executorch_tables import quantize_tables
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, register_exporter
 from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
@@ -33,7 +34,7 @@ def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp3
     `output_names` ("logits"). A `.pte` has no other names for them.
 
     Args:
-        precision: `fp32`; or `w8a8` (static int8), for a program with Q/DQ in the dialect `xnnpack`.
+        precision: `fp32`; or `w8a8` (static int8, tables too), for a program with Q/DQ in the dialect `xnnpack`.
         delegate: `xnnpack` (any CPU), or `coreml` (Apple's devices; the file cannot be run elsewhere).
     Raises:
         InputError: an unknown precision or delegate, or `w8a8` for another delegate than `xnnpack`.
@@ -45,8 +46,10 @@ def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp3
     if delegate not in DELEGATES:
         raise unknown_name("delegate", delegate, DELEGATES)
     if precision == "w8a8" and delegate != "xnnpack":
-        raise InputError(f'the delegate "{delegate}" takes fp32; w8a8 is for xnnpack, or for the target {delegate} itself')
-    content = to_pte(program, delegate)
+        raise InputError(
+            f'the delegate "{delegate}" takes fp32; w8a8 is for xnnpack, or for the target {delegate} itself'
+        )
+    content = to_pte(quantize_tables(program) if precision == "w8a8" else program, delegate)
     try:
         path.write_bytes(content)
     except OSError as error:

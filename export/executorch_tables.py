@@ -1,0 +1,47 @@
+"""Embedding tables of an ExecuTorch program in int8, with a scale for each row."""
+
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import Node
+from torch.fx.traceback import preserve_node_meta
+
+from edgevl.export.program import name_output, program_outputs, without_unused_weights
+
+_TINY = 1e-8  # of a row of zeros
+_EMBEDDING = torch.ops.aten.embedding.default
+
+
+def quantize_tables(program: ExportedProgram) -> ExportedProgram:
+    """Return `program` with int8 tables: rows and their scales are looked up and multiplied. `program` stays as it is.
+
+    ExecuTorch has operators for quantized tables (`quantized_decomposed::embedding_byte`), but they are in a library
+    of kernels that its Python runtime, among others, does not bring; these need none of it.
+    """
+    module: Any = program.module()
+    for node in module.graph.find_nodes(op="call_function", target=_EMBEDDING):
+        _look_up_int8(module, node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    with torch.no_grad(), preserve_node_meta():
+        exported = torch.export.export(module, program.example_inputs[0])  # pyright: ignore[reportOptionalSubscript]
+    return without_unused_weights(name_output(exported, program_outputs(program)[0].name))
+
+
+def _look_up_int8(module: Any, node: Node) -> None:
+    table: Any = node.args[0]
+    weight: Tensor = attrgetter(table.target)(module).detach()  # [rows, width]
+    scales = weight.abs().amax(1, keepdim=True).clamp(min=_TINY) / 127
+    constants = {f"{node.name}_rows": (weight / scales).round().to(torch.int8), f"{node.name}_scales": scales}
+    graph = module.graph
+    with graph.inserting_before(node):
+        found = []
+        for name, value in constants.items():
+            module.register_buffer(name, value)
+            found.append(graph.call_function(_EMBEDDING, (graph.get_attr(name), node.args[1])))
+        steps = graph.call_function(torch.ops.aten.to.dtype, (found[0], torch.float32))
+        node.replace_all_uses_with(graph.call_function(torch.ops.aten.mul.Tensor, (steps, found[1])))
+    graph.erase_node(node)
