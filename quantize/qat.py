@@ -183,8 +183,9 @@ class RoundedModel(nn.Module):
 
 
 def trainable(plan: Plan) -> Plan:
-    """The plan without its shifts of biases: they make up for the rounding of weights that training moves."""
-    return plan.model_copy(update={"bias_shifts": {}})
+    """The plan without what holds for untrained weights only: what rounding costs, and the biases that make up for it."""
+    modules = {name: found.model_copy(update={"sqnr_db": None}) for name, found in plan.modules.items()}
+    return plan.model_copy(update={"bias_shifts": {}, "modules": modules})
 
 
 def folded_pairs(graph: GraphModule) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
     python tools/compare_models.py nano runs/finetune_scenes_nano_grown/model --data scenes:val --samples 2000
 
-The interval is that of the difference on paired samples: those that both answer right or both wrong say nothing about it.
+The interval is that of the difference on paired samples: those that both answer alike say nothing about it.
 """
 
 import argparse
