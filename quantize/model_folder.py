@@ -36,6 +36,9 @@ def quantize_model(
     out: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    *,
+    sensitivity: bool = False,
+    max_drop: float | None = None,
 ) -> Quantized:
     """Calibrate a model and write it, with its plan, as the folder NAME-w8a8.
 
@@ -45,8 +48,11 @@ def quantize_model(
         out: the folder to write; default: NAME-PRECISION in the current folder.
         force: replace an earlier folder of this kind; it is deleted only when the new one is in place.
         progress: called as progress(done, total, text).
+        sensitivity: also measure what each module alone in int8 does to the answers.
+        max_drop: points of accuracy that may be lost; modules stay in float until that holds. Implies `sensitivity`.
 
     Raises:
+        BudgetFailed: no mixture of int8 and float keeps within `max_drop`.
         InputError: no such model, precision, data or observer; the calibration set cannot be trusted; the destination
             exists or cannot be written; the disk is full.
         MissingDependency: torchao is not installed.
@@ -55,6 +61,7 @@ def quantize_model(
         raise unknown_name("precision to quantize to", precision, PRECISIONS)
     require_torchao()
     from edgevl.quantize.calibrate import calibrate, check_observer
+    from edgevl.quantize.sensitivity import with_costs
 
     check_observer(observer)
     open_dataset(data)  # a misspelled name fails before any work
@@ -63,6 +70,8 @@ def quantize_model(
     check_destination(destination, force, QUANTIZED)
     with atomic_folder(destination, force, QUANTIZED) as folder:
         plan = calibrate(loaded, data, samples, observer, seed, progress)
+        if sensitivity or max_drop is not None:
+            plan = with_costs(loaded, plan, max_drop, progress)
         for name in (*FILES, *_FURTHER):
             if (loaded.path / name).is_file():
                 shutil.copyfile(loaded.path / name, folder / name)

@@ -32,6 +32,7 @@ class ModulePlan(_Model):
     weights: int = 0  # numbers that become int8
     input: Range | None = None  # of the values that it multiplies; of several, from the lowest to the highest
     sqnr_db: float | None = None  # what rounding this module alone leaves: see `edgevl.quantize.module_errors`
+    kl_nats: float | None = None  # what it alone in int8 does to the answers: see `edgevl.quantize.sensitivity`
 
 
 class Calibration(_Model):
@@ -53,6 +54,14 @@ class Coverage(_Model):
     warnings: tuple[str, ...] = ()
 
 
+class Budget(_Model):
+    """The search for modules that stay in float (`edgevl.quantize.sensitivity`)."""
+
+    max_drop: float  # points of accuracy that may be lost
+    drop: float  # that the mixture found loses, on these samples
+    samples: int
+
+
 class Plan(_Model):
     schema_version: Literal[1] = 1
     precision: Literal["w8a8"] = "w8a8"
@@ -61,7 +70,13 @@ class Plan(_Model):
     coverage: Coverage | None = None
     values: dict[str, Range]
     modules: dict[str, ModulePlan]
+    budget: Budget | None = None
     bias_shifts: dict[str, tuple[float, ...]] = {}  # module -> what int8 adds to the bias of each channel
+
+    @property
+    def kept_float(self) -> tuple[str, ...]:
+        """The modules that stay in float."""
+        return tuple(name for name, module in self.modules.items() if module.precision == "fp32")
 
     def is_float(self, module: str) -> bool:
         """Does the plan keep the products of this module in float?"""

@@ -17,7 +17,7 @@ from edgevl.errors import BudgetFailed
 from edgevl.evaluate import Evaluation, Samples, draw_samples, judge
 from edgevl.export.program import export_program
 from edgevl.quantize.calibrate import BATCH, Observation, batches_of
-from edgevl.quantize.plan import Plan
+from edgevl.quantize.plan import Budget, Plan
 from edgevl.quantize.rounding import Rounding, is_product
 from edgevl.quantize.values import module_of
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 SEED = 1  # of the samples that judge: others than those of the calibration
+COST_SAMPLES, DROP_SAMPLES = 128, 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,3 +142,31 @@ def with_float(plan: Plan, kept_float: Collection[str]) -> Plan:
         for name, module in plan.modules.items()
     }
     return plan.model_copy(update={"modules": modules})
+
+
+def with_costs(
+    loaded: "LoadedModel", plan: Plan, max_drop: float | None = None, progress: Progress | None = None
+) -> Plan:
+    """The plan with what each module costs; with `max_drop`, also with the modules in float that keep within it.
+
+    Costs are measured on `COST_SAMPLES` samples of the calibration data, the drop on `DROP_SAMPLES`: others than those
+    of the calibration, if there are enough.
+
+    Raises `BudgetFailed` if nothing keeps within the budget.
+    """
+    data = plan.calibration.data
+    found = costs(Judge(loaded, plan, data, COST_SAMPLES), progress)
+    modules = {
+        name: module.model_copy(update={"kl_nats": found[name].kl_nats}) for name, module in plan.modules.items()
+    }
+    plan = plan.model_copy(update={"modules": modules})
+    if max_drop is None:
+        return plan
+    point = within_budget(Judge(loaded, plan, data, DROP_SAMPLES), list(found), max_drop)
+    budget = Budget(max_drop=max_drop, drop=point.drop, samples=point.samples)
+    return with_float(plan, point.kept_float).model_copy(update={"budget": budget})
+
+
+def order_of(plan: Plan) -> list[str]:
+    """The modules of a plan with costs, dearest first."""
+    return sorted(plan.modules, key=lambda name: -(plan.modules[name].kl_nats or 0.0))

@@ -1,6 +1,8 @@
 """Size, speed and accuracy of mixtures of int8 and float, as ONNX files on this machine: a table and a plot."""
 
 import dataclasses
+import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,29 @@ def counts_of(modules: int) -> list[int]:
     """How many modules stay in float at each point: 0, 1, 2, 4 ... and all but one."""
     doubling = [2**power for power in range(modules.bit_length()) if 2**power < modules - 1]
     return sorted({0, *doubling, modules - 1})
+
+
+TABLE, PLOT = "pareto.json", "pareto.png"
+
+
+def write_front(folder: Path, preset: str = "rapid", threads: int = 2, samples: int = 500) -> list[dict[str, Any]]:
+    """Measure the mixtures of a quantized model, write `pareto.json` and `pareto.png` into its folder, return the rows.
+
+    The plan must hold the costs of its modules (`edgevl quantize --pareto` sees to that).
+    """
+    from edgevl.checkpoint import load_model
+    from edgevl.quantize.plan import load_plan
+    from edgevl.quantize.sensitivity import Judge, order_of
+
+    loaded = load_model(folder)
+    plan = load_plan(folder, loaded.sha256)
+    assert plan is not None, "edgevl quantize wrote one"
+    with tempfile.TemporaryDirectory(prefix="edgevl-pareto-") as scratch:
+        judge = Judge(loaded, plan, plan.calibration.data, samples)
+        rows = measure_front(judge, order_of(plan), Path(scratch), preset, threads)
+    (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8", newline="\n")
+    plot_front(rows, folder / PLOT)
+    return rows
 
 
 def measure_front(

@@ -15,6 +15,8 @@ from edgevl.verify import VerifyReport, verify_bundle
 
 Progress = Callable[[int, int, str], None]
 USE, MIXED, NOT_WORTH = "use it", "use it with these modules in float", "not worth it here"
+UNKNOWN = "not measured"
+MAX_DROP = 0.5  # points of accuracy, unless the user says otherwise
 
 
 class Verdict(BaseModel):
@@ -32,12 +34,19 @@ class Verdict(BaseModel):
     kept_float: tuple[str, ...] = ()
 
 
+def int8_targets() -> list[str]:
+    """The targets that have w8a8."""
+    from edgevl.export.registry import get_exporter, target_names
+
+    return [name for name in target_names() if "w8a8" in get_exporter(name).precisions]
+
+
 def judge_target(
     folder: Path,
     target: str,
     scratch: Path,
     samples: int = 1000,
-    max_drop: float = 0.5,
+    max_drop: float = MAX_DROP,
     preset: str = "rapid",
     threads: int = 2,
     kept_float: Sequence[str] = (),
@@ -55,11 +64,12 @@ def judge_target(
         reports = {name: _made(folder, target, name, path, samples) for name, path in pair.items()}
         found = _compare(target, pair, reports, preset, threads, tuple(kept_float))
     except EdgeVLError as error:
-        return Verdict(target=target, verdict=NOT_WORTH, reason=str(error))
+        return Verdict(target=target, verdict=UNKNOWN, reason=str(error))
     finally:
         for path in pair.values():
             shutil.rmtree(path, ignore_errors=True)
-    verdict, reason = decide(found, max_drop)
+    problems = reports["w8a8"].audit.problems
+    verdict, reason = (NOT_WORTH, problems[0]) if problems else decide(found, max_drop)
     return found.model_copy(update={"verdict": verdict, "reason": reason})
 
 
@@ -115,8 +125,8 @@ def _feeds(bundle: Bundle) -> dict[str, Any]:
 def decide(found: Verdict, max_drop: float) -> tuple[str, str]:
     """The verdict and its reason in one sentence."""
     use = MIXED if found.kept_float else USE
-    if found.lost_points is None or found.size_ratio is None:
-        return use, f"{_smaller(found)}; neither accuracy nor speed could be measured on this machine"
+    if found.lost_points is None:
+        return UNKNOWN, f"{_smaller(found)}; neither accuracy nor speed could be measured on this machine"
     if found.lost_points > max_drop:
         return (
             NOT_WORTH,

@@ -1,5 +1,6 @@
 """`edgevl quantize`: a model becomes a model with a plan."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,18 @@ def quantize(
         str, typer.Option(help="How ranges are found: minmax, moving, histogram (mean squared error) or percentile.")
     ] = "minmax",
     seed: Annotated[int, typer.Option(help="Which samples of the data are drawn.")] = 0,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points of accuracy that may be lost: modules stay in float until that holds.")
+    ] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Measure size, speed and accuracy of mixtures of int8 and float.")
+    ] = False,
+    verdict: Annotated[
+        bool, typer.Option("--verdict", help="Export to each target, verify, time, and say whether it is worth it.")
+    ] = False,
+    targets: Annotated[
+        str | None, typer.Option(help="Of --verdict, separated by commas. Default: every target that has w8a8.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write. Default: NAME-PRECISION.")] = None,
     json: Json = False,
     force: Force = False,
@@ -35,15 +48,49 @@ def quantize(
     """Calibrate a model once and write it with a plan that every target's export reads."""
     from edgevl.quantize.model_folder import quantize_model
 
+    judged = _targets(targets) if verdict else []
     with console.progress_bar("quantize") as progress:
         made = quantize_model(
-            model_argument(model), precision, data, samples, observer, seed, out, force, progress=progress
-        )
-    report = _report(made)
+            model_argument(model), precision, data, samples, observer, seed, out, force, progress,
+            sensitivity=pareto, max_drop=max_drop,
+        )  # fmt: skip
+        extra: dict[str, Any] = {"pareto": _front(made.folder)} if pareto else {}
+        extra |= {"verdict": _verdicts(made, judged, max_drop, progress)} if verdict else {}
+    report = _report(made) | extra
     for text in report["coverage"]["warnings"]:
         console.note(f"warning: {text}")
     console.print_json(report) if json else _show(report)
     console.next_commands(f"edgevl export {made.folder} --precision {precision} --target onnx")
+
+
+def _targets(text: str | None) -> list[str]:
+    """Raises `InputError` for a target that does not exist or has no w8a8."""
+    from edgevl.bench.verdict import int8_targets
+    from edgevl.export.registry import get_exporter
+
+    if text is None:
+        return int8_targets()
+    named = [get_exporter(name.strip()) for name in text.split(",")]
+    return [exporter.name for exporter in named if exporter.check_precision("w8a8")]
+
+
+def _front(folder: Path) -> list[dict[str, Any]]:
+    from edgevl.bench.pareto import write_front
+
+    return write_front(folder)
+
+
+def _verdicts(made: "Quantized", targets: list[str], max_drop: float | None, progress: Any) -> list[dict[str, Any]]:
+    from edgevl.bench.verdict import MAX_DROP, judge_target
+
+    found = []
+    with tempfile.TemporaryDirectory(prefix="edgevl-verdict-") as scratch:
+        for number, target in enumerate(targets):
+            progress(number, len(targets), f"judging {target}")
+            limit = MAX_DROP if max_drop is None else max_drop
+            verdict = judge_target(made.folder, target, Path(scratch), max_drop=limit, kept_float=made.plan.kept_float)
+            found.append(verdict.model_dump(mode="json", exclude={"speed": {"pairs"}}))
+    return found
 
 
 def _report(made: "Quantized") -> dict[str, Any]:
@@ -81,6 +128,39 @@ def _show(report: dict[str, Any]) -> None:
     ]
     title = f"The {len(rows)} of {len(report['modules'])} modules that lose most when they alone are quantized"
     console.result(console.table(title, ["module", "operator", "SQNR dB", "input"], rows))
+    if report["budget"]:
+        kept = [module["name"] for module in report["modules"] if module["precision"] == "fp32"]
+        lost = f"{report['budget']['drop']:.2f} points lost on {report['budget']['samples']} samples"
+        console.result(f"in float: {', '.join(kept) or 'nothing'}; {lost}, at most {report['budget']['max_drop']:g}")
+    if "pareto" in report:
+        _show_front(report["pareto"])
+    for each in report.get("verdict", []):
+        console.result(f"{each['target']:<11} {each['verdict']}: {each['reason']}{_numbers(each)}")
+
+
+def _numbers(verdict: dict[str, Any]) -> str:
+    if verdict["lost_points"] is None:
+        return ""
+    text = f" ({verdict['lost_points']:+.2f} points lost on {verdict['samples']} samples"
+    if verdict["speed"]:
+        low, high = verdict["speed"]["ci95"]
+        text += f"; speed {verdict['speed']['ratio']:.2f}x, 95 %: {low:.2f} to {high:.2f}"
+    return text + ")"
+
+
+def _show_front(points: list[dict[str, Any]]) -> None:
+    rows = [
+        [
+            str(len(point["kept_float"])),
+            f"{point['bytes'] / 1e6:.2f}",
+            f"{point['speed']:.2f} ({point['speed_ci95'][0]:.2f} to {point['speed_ci95'][1]:.2f})",
+            f"{point['kl_nats']:.2e}",
+            f"{point['drop']:+.2f}",
+        ]
+        for point in points
+    ]
+    title = f"ONNX files; the dearest modules in float; {points[0]['samples']} samples"
+    console.result(console.table(title, ["in float", "MB", "times as fast", "KL nats", "points lost"], rows))
 
 
 def _range(values: dict[str, float]) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from edgevl.bench.schema import Ratio
-from edgevl.bench.verdict import MIXED, NOT_WORTH, USE, Verdict, decide
+from edgevl.bench.verdict import MIXED, NOT_WORTH, UNKNOWN, USE, Verdict, decide
 
 
 def found(lost=0.1, size=0.3, low=1.5, high=1.7, target="onnx", kept=()) -> Verdict:
@@ -28,7 +28,7 @@ def found(lost=0.1, size=0.3, low=1.5, high=1.7, target="onnx", kept=()) -> Verd
         (NOT_WORTH, "it is slower here (0.80x)", {"low": 0.7, "high": 0.9}),
         (USE, "no faster here (1.00x), but 0.30 of the size", {"low": 0.9, "high": 1.1}),
         (USE, "its speed was not measured: TensorRT runs on its GPU", {"low": 0, "target": "tensorrt"}),
-        (USE, "neither accuracy nor speed could be measured", {"lost": None}),
+        (UNKNOWN, "neither accuracy nor speed could be measured", {"lost": None}),
     ],
 )
 def test_what_is_said(verdict, says, numbers):
