@@ -157,7 +157,9 @@ def _build(program: Data) -> str:
     """What TensorRT's parser and builder said of one file."""
     engines = ", ".join(f"SM {e['capability']} {size(e['bytes'])} in {e['seconds']:.1f} s" for e in program["engines"])
     parsed = f"{program['artifact']}: {program['layers']} layers parsed by {program['package']} {program['version']}"
-    return f"{parsed}, built for {engines}"
+    macs = program.get("macs") or {}
+    share = f", {_percent(macs['int8'] / sum(macs.values()))} of the multiply-adds in int8" if "int8" in macs else ""
+    return f"{parsed}{share}, built for {engines}"
 
 
 def _golden(golden: Data | None) -> str:
