@@ -1,5 +1,6 @@
 """Write a program for LiteRT: a `.tflite` file, whose inputs and outputs have names in its signature."""
 
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from edgevl.export.litert_model import (
 )
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
+from edgevl.quantize.values import operator_name
 from edgevl.quiet import quiet_python, without_bars, without_native_stderr
 from edgevl.runtime.litert_file import LiteModel, import_schema, parse_model
 
@@ -96,7 +98,7 @@ class Named(nn.Module):
 
     def __init__(self, program: ExportedProgram):
         super().__init__()
-        self.program: Any = name_layers(share_heads_explicitly(program.module()))
+        self.program: Any = name_layers(guard_float_weights(share_heads_explicitly(program.module())))
         self._inputs = [spec.name for spec in program_inputs(program)]
         self._outputs = [spec.name for spec in program_outputs(program)]
         self.training = False  # not `eval()`, which a captured program refuses
@@ -114,6 +116,25 @@ def name_layers(module: Any) -> Any:
     for node in module.graph.nodes:
         *_, (path, _) = [("", ""), *node.meta.get("nn_module_stack", {}).values()]
         node.meta["nn_module_stack"] = {str(depth): (part, LAYER) for depth, part in enumerate(["", *path.split(".")])}
+    return module
+
+
+def guard_float_weights(module: Any) -> Any:
+    """In a program with Q/DQ, put a barrier behind the weights that it leaves in float, in place.
+
+    Without it the converter rounds the weights of whatever stands between Q and DQ, and a plan that keeps a module in
+    float would be overruled.
+    """
+    if not any(operator_name(node).startswith("quantize_per") for node in module.graph.nodes):
+        return module
+    from litert_torch.backend.optimization_barrier import optimization_barrier_op
+
+    for node in module.graph.nodes:
+        if operator_name(node) in ("conv", "linear") and node.args[1].op == "get_attr":
+            with module.graph.inserting_before(node):
+                pair = ([node.args[1]] * 2,)  # the barrier of one value would not give a list
+                guarded = module.graph.call_function(optimization_barrier_op, pair)
+                node.update_arg(1, module.graph.call_function(operator.getitem, (guarded, 0)))
     return module
 
 

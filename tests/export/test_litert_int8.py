@@ -14,7 +14,7 @@ from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, t
 
 from edgevl.contents import Contents, read_artifact
 from edgevl.models import VqaModel
-from edgevl.quantize.plan import Plan
+from edgevl.quantize.plan import ModulePlan, Plan
 from edgevl.quantize.spec import get_dialect
 from edgevl.runtime.litert_file import LiteModel, numbers, read_model, tensor_name
 
@@ -97,6 +97,15 @@ def test_names_say_which_layer(lite: LiteModel) -> None:
     assert "model.core.fusion.blocks.0.mlp.2/FULLY_CONNECTED.weight" in names
     assert len(names) == len(set(names))
     assert list(lite.signature("outputs")) == ["logits"]
+
+
+def test_a_module_that_the_plan_keeps_in_float(model: VqaModel, plan: Plan, contents: Contents, tmp_path: Path) -> None:
+    """Between two int8 convolutions the converter would round its weights too."""
+    name = "vision.backbone.layer1.0.conv1"
+    mixed = plan.model_copy(update={"modules": {name: ModulePlan(precision="fp32")}})
+    found = read_artifact(export(model, mixed, tmp_path, "litert"), "litert")
+    dtypes = {op.name: op.compute for op in found.operations if op.type == "CONV_2D"}
+    assert [op for op, dtype in dtypes.items() if dtype != "int8"] == [f"model.core.{name}/CONV_2D"]
 
 
 def test_export_is_quiet(model: VqaModel, plan: Plan, path: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
