@@ -183,7 +183,7 @@ class RoundedModel(nn.Module):
 
 
 def trainable(plan: Plan) -> Plan:
-    """The plan without what holds for untrained weights only: what rounding costs, and the biases that make up for it."""
+    """The plan without what holds for untrained weights only: what rounding costs, and biases that make up for it."""
     modules = {name: found.model_copy(update={"sqnr_db": None}) for name, found in plan.modules.items()}
     return plan.model_copy(update={"bias_shifts": {}, "modules": modules})
 
