@@ -84,8 +84,8 @@ DIALECTS = {
         ),
         Dialect(
             "xnnpack",
-            "ExecuTorch gives XNNPACK an int8 kernel only where operands and result are int8; it has none for products of "
-            "two activations and for average pools; int8 additions cost no more than float ones and save conversions",
+            "an int8 kernel of XNNPACK reads and gives int8; ExecuTorch hands it none for products of two activations and "
+            "for average pools; int8 additions cost no more than float ones and save conversions",
             products=frozenset({"conv", "linear"}),
             requantized=frozenset({"conv", "linear"}),
             elementwise=frozenset({"add"}),
@@ -94,7 +94,7 @@ DIALECTS = {
         Dialect(
             "litert",
             "LiteRT's converter makes int8 kernels of whatever stands between Q and DQ, and rounds the weights itself; "
-            "products of two activations, which have no int8 kernel in XNNPACK there, are slower in int8 than in float",
+            "products of two activations are slower there in int8 than in float",
             products=frozenset({"conv", "linear"}),
             requantized=frozenset({"conv", "linear"}),
             elementwise=frozenset({"add"}),
