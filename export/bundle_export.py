@@ -29,6 +29,7 @@ from edgevl.manifest import (
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
     from edgevl.export.registry import Exporter
+    from edgevl.models import VqaModel
     from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
@@ -113,7 +114,7 @@ def export_bundle(
     with atomic_folder(destination, force) as folder:
         tell(1, 4, f"converting to {exporter.name} {precision}")
         plan = _plan(loaded) if precision == "w8a8" else None
-        exporter.export(loaded.model, folder, precision, layout, batch, request.options, plan)
+        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan)
         tell(2, 4, "writing golden cases")
         loaded.tokenizer.save(folder / "tokenizer.json")
         _write_json(folder / "labels.json", loaded.labels)
@@ -129,12 +130,21 @@ def _plan(loaded: "LoadedModel") -> "Plan":
     from edgevl.quantize import require_torchao
     from edgevl.quantize.plan import load_plan
 
-    if (plan := load_plan(loaded.path, loaded.sha256)) is not None:
+    if (plan := load_plan(loaded.path, loaded.sha256)) is not None and plan.precision == "w8a8":
         return plan
     require_torchao()
     from edgevl.quantize.calibrate import calibrate
 
     return calibrate(loaded)
+
+
+def _rounded(loaded: "LoadedModel", request: Request) -> "VqaModel":
+    """The model to export: with `w4` in blocks, the one whose weights a plan has rounded, if there is such a plan."""
+    if request.precision != "w4" or request.options.get("scheme") != "blocks":
+        return loaded.model
+    from edgevl.quantize.weights import rounded_model
+
+    return rounded_model(loaded)
 
 
 def _finish(loaded: "LoadedModel", request: Request, folder: Path) -> None:

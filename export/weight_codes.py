@@ -16,7 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-_SHRINK = np.arange(0.5, 1.11, 0.02)  # tried for the scale of a block, times (largest weight / 7)
+# Tried for the scale of a block, times (largest weight / 7). The last ones find the grid of weights that are rounded
+# already (`edgevl.quantize.weights`), whatever the largest integer among them is.
+_SHRINK = np.concatenate([np.arange(0.5, 1.11, 0.02), 7 / np.arange(8, 2, -1)])
 
 Groups = tuple[int, ...]  # number of groups along each axis of a weight
 

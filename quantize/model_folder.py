@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgevl.atomic import Kind, atomic_folder, check_destination
-from edgevl.checkpoint import FILES, load_model
+from edgevl.checkpoint import FILES, LoadedModel, load_model
 from edgevl.data import open_dataset
-from edgevl.errors import unknown_name
+from edgevl.errors import InputError, unknown_name
 from edgevl.quantize import require_torchao
 from edgevl.quantize.plan import DATA, OBSERVER, PLAN, SAMPLES, Plan, save_plan
+from edgevl.quantize.weights import plan_weights, save_weights
 
-PRECISIONS = ("w8a8",)
+PRECISIONS = ("w8a8", "w4")
 QUANTIZED = Kind("quantized model", PLAN, "FOLDER/NAME-w8a8")
 _FURTHER = ("README.md", "training.json", "curves.png")  # of a model folder, where it has them
 
@@ -59,21 +60,42 @@ def quantize_model(
     """
     if precision not in PRECISIONS:
         raise unknown_name("precision to quantize to", precision, PRECISIONS)
-    require_torchao()
-    from edgevl.quantize.calibrate import calibrate, check_observer
-    from edgevl.quantize.sensitivity import with_costs
+    if precision == "w4" and (sensitivity or max_drop is not None):
+        raise InputError("what modules cost and --max-drop are for the precision w8a8; w4 keeps no module in float")
+    if precision == "w8a8":
+        require_torchao()
+        from edgevl.quantize.calibrate import check_observer
 
-    check_observer(observer)
+        check_observer(observer)
     open_dataset(data)  # a misspelled name fails before any work
     loaded = load_model(model)
     destination = Path(out) if out is not None else Path(f"{loaded.config.name}-{precision}")
     check_destination(destination, force, QUANTIZED)
     with atomic_folder(destination, force, QUANTIZED) as folder:
-        plan = calibrate(loaded, data, samples, observer, seed, progress)
-        if sensitivity or max_drop is not None:
-            plan = with_costs(loaded, plan, max_drop, progress)
+        if precision == "w4":
+            plan, weights = plan_weights(loaded, data, samples, seed, progress)
+            plan = plan.model_copy(update={"weights_sha256": save_weights(weights, folder)})
+        else:
+            plan = _calibrated(loaded, data, samples, observer, seed, progress, sensitivity, max_drop)
         for name in (*FILES, *_FURTHER):
             if (loaded.path / name).is_file():
                 shutil.copyfile(loaded.path / name, folder / name)
         save_plan(plan, folder)
     return Quantized(destination, plan, sum(parameter.numel() for parameter in loaded.model.parameters()))
+
+
+def _calibrated(
+    loaded: LoadedModel,
+    data: str,
+    samples: int,
+    observer: str,
+    seed: int,
+    progress: Progress | None,
+    sensitivity: bool,
+    max_drop: float | None,
+) -> Plan:
+    from edgevl.quantize.calibrate import calibrate
+    from edgevl.quantize.sensitivity import with_costs
+
+    plan = calibrate(loaded, data, samples, observer, seed, progress)
+    return with_costs(loaded, plan, max_drop, progress) if sensitivity or max_drop is not None else plan

@@ -27,7 +27,7 @@ class ModulePlan(_Model):
     """One module with products: a convolution, a linear layer, or matrix products of values."""
 
     operator: str = ""  # conv, linear or matmul
-    precision: Literal["w8a8", "fp32"] = "w8a8"
+    precision: Literal["w8a8", "w4", "fp32"] = "w8a8"
     scheme: str = "int8, one scale for each output channel"
     weights: int = 0  # numbers that become int8
     input: Range | None = None  # of the values that it multiplies; of several, from the lowest to the highest
@@ -64,13 +64,14 @@ class Budget(_Model):
 
 class Plan(_Model):
     schema_version: Literal[1] = 1
-    precision: Literal["w8a8"] = "w8a8"
+    precision: Literal["w8a8", "w4"] = "w8a8"
     checkpoint_sha256: str
     calibration: Calibration
     coverage: Coverage | None = None
     values: dict[str, Range]
     modules: dict[str, ModulePlan]
     budget: Budget | None = None
+    weights_sha256: str | None = None  # w4: of the rounded weights beside the plan (`edgevl.quantize.weights`)
     bias_shifts: dict[str, tuple[float, ...]] = {}  # module -> what int8 adds to the bias of each channel
 
     @property

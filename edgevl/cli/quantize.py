@@ -9,6 +9,7 @@ import typer
 from edgevl.cli import console
 from edgevl.cli.command import Force, Json, command, model_argument
 from edgevl.cli.show_audit import size
+from edgevl.errors import InputError
 
 if TYPE_CHECKING:
     from edgevl.quantize.model_folder import Quantized
@@ -22,7 +23,9 @@ def add_to(app: typer.Typer) -> None:
 
 def quantize(
     model: Annotated[str | None, typer.Argument(help="A model folder. Default: the embedded nano.")] = None,
-    precision: Annotated[str, typer.Option(help="w8a8: weights and values in int8.")] = "w8a8",
+    precision: Annotated[
+        str, typer.Option(help="w8a8: weights and values in int8; w4: weights in 4 bits (coreml).")
+    ] = "w8a8",
     data: Annotated[str, typer.Option(help="Data to calibrate on; not the data to judge on.")] = "scenes:val",
     samples: Annotated[int, typer.Option(min=1, help="Pictures, with a question each.")] = 512,
     observer: Annotated[
@@ -48,6 +51,8 @@ def quantize(
     """Calibrate a model once and write it with a plan that every target's export reads."""
     from edgevl.quantize.model_folder import quantize_model
 
+    if precision == "w4" and (pareto or verdict):
+        raise InputError("--pareto and --verdict are for the precision w8a8; judge w4 with `edgevl verify`")
     judged = _targets(targets) if verdict else []
     with console.progress_bar("quantize") as progress:
         made = quantize_model(
@@ -60,7 +65,8 @@ def quantize(
     for text in report["coverage"]["warnings"]:
         console.note(f"warning: {text}")
     console.print_json(report) if json else _show(report)
-    console.next_commands(f"edgevl export {made.folder} --precision {precision} --target onnx")
+    target = "coreml" if precision == "w4" else "onnx"
+    console.next_commands(f"edgevl export {made.folder} --precision {precision} --target {target}")
 
 
 def _targets(text: str | None) -> list[str]:
@@ -97,7 +103,7 @@ def _report(made: "Quantized") -> dict[str, Any]:
     """What `--json` prints: the plan without the ranges of values, modules as a list with the worst first."""
     plan = made.plan.model_dump(mode="json", exclude={"values"})
     modules = [{"name": name, **module} for name, module in plan.pop("modules").items()]
-    parameters = {"int8": sum(module["weights"] for module in modules), "total": made.parameters}
+    parameters = {"quantized": sum(module["weights"] for module in modules), "total": made.parameters}
     sizes = {path.name: path.stat().st_size for path in sorted(made.folder.iterdir())}
     return {
         "out": str(made.folder),
@@ -114,14 +120,18 @@ def _show(report: dict[str, Any]) -> None:
 
     seen, sizes = report["coverage"], report["parameters"]
     console.result(report["out"])
+    moved = "" if seen["growing"] is None else f"; {seen['growing']:.0%} of {report['values']} ranges still moved"
     console.result(
         f"{seen['pictures']:,} different pictures, {seen['questions']:,} questions of {len(seen['kinds'])} kinds, "
-        f"{seen['answers']} of {seen['labels']} answers; {seen['growing']:.0%} of {report['values']} ranges still moved"
+        f"{seen['answers']} of {seen['labels']} answers{moved}"
     )
+    into = "int4" if report["precision"] == "w4" else "int8"
     console.result(
-        f"{sizes['int8']:,} of {sizes['total']:,} parameters become int8; the folder has "
+        f"{sizes['quantized']:,} of {sizes['total']:,} parameters become {into}; the folder has "
         f"{size(sum(report['bytes'].values()))}, the plan {size(report['bytes'][PLAN])} of it"
     )
+    if report["precision"] == "w4":
+        return
     rows = [
         [module["name"], module["operator"], f"{module['sqnr_db']:.1f}", _range(module["input"])]
         for module in report["modules"][:_WORST]
