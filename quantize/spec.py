@@ -84,8 +84,8 @@ DIALECTS = {
         ),
         Dialect(
             "xnnpack",
-            "an int8 kernel of XNNPACK reads and gives int8; ExecuTorch hands it none for products of two activations and "
-            "for average pools; int8 additions cost no more than float ones and save conversions",
+            "an int8 kernel of XNNPACK reads and gives int8; through ExecuTorch there is none for products of two "
+            "activations or average pools; int8 additions cost no more than float ones and save conversions",
             products=frozenset({"conv", "linear"}),
             requantized=frozenset({"conv", "linear"}),
             elementwise=frozenset({"add"}),
