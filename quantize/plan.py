@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgevl.errors import InputError
 
 PLAN = "quantization.json"
+INT8 = "int8, one scale for each output channel"
 DATA, SAMPLES, OBSERVER = "scenes:val", 512, "minmax"  # of a calibration that nobody asked for in detail
 
 
@@ -28,7 +29,7 @@ class ModulePlan(_Model):
 
     operator: str = ""  # conv, linear or matmul
     precision: Literal["w8a8", "w4", "fp32"] = "w8a8"
-    scheme: str = "int8, one scale for each output channel"
+    scheme: str = INT8
     weights: int = 0  # numbers that become int8
     input: Range | None = None  # of the values that it multiplies; of several, from the lowest to the highest
     sqnr_db: float | None = None  # what rounding this module alone leaves: see `edgevl.quantize.module_errors`

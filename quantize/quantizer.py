@@ -91,10 +91,10 @@ class DialectQuantizer(Quantizer):
         node.meta[_ANNOTATION] = QuantizationAnnotation(inputs, self._stored.get(node), _annotated=True)
 
     def _multiplies(self, node: Node, operands: list[Node]) -> bool:
-        """Is it a product that reads int8?"""
+        """Is it a product that reads int8? What a softmax gives, many small numbers and a few near 1, stays float."""
         if operator_name(node) not in self.dialect.products or not operands or self.plan.is_float(module_of(node)):
             return False
-        return self.dialect.probabilities or all(operator_name(source) != "softmax" for source in operands)
+        return all(operator_name(source) != "softmax" for source in operands)
 
     def _spec(self, node: Node) -> FixedQParamsQuantizationSpec:
         name = self._names.get(node, node.name)

@@ -99,7 +99,8 @@ def _without_overlap(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
 
 def costs(judge: Judge, progress: Progress | None = None) -> dict[str, Point]:
     """What quantizing each module alone costs, dearest first."""
-    names, found = list(judge.plan.modules), {}
+    names = [name for name in judge.plan.modules if not judge.plan.is_float(name)]
+    found: dict[str, Point] = {}
     for number, name in enumerate(names):
         found[name] = judge.point((name,))
         if progress:
@@ -136,9 +137,9 @@ def within_budget(judge: Judge, order: Sequence[str], max_drop: float) -> Point:
 
 
 def with_float(plan: Plan, kept_float: Collection[str]) -> Plan:
-    """The plan with these modules in float."""
+    """The plan with these modules in float, too."""
     modules = {
-        name: module.model_copy(update={"precision": "fp32" if name in kept_float else "w8a8"})
+        name: module.model_copy(update={"precision": "fp32"} if name in kept_float else {})
         for name, module in plan.modules.items()
     }
     return plan.model_copy(update={"modules": modules})
@@ -157,7 +158,8 @@ def with_costs(
     data = plan.calibration.data
     found = costs(Judge(loaded, plan, data, COST_SAMPLES), progress)
     modules = {
-        name: module.model_copy(update={"kl_nats": found[name].kl_nats}) for name, module in plan.modules.items()
+        name: module.model_copy(update={"kl_nats": found[name].kl_nats} if name in found else {})
+        for name, module in plan.modules.items()
     }
     plan = plan.model_copy(update={"modules": modules})
     if max_drop is None:
@@ -168,5 +170,6 @@ def with_costs(
 
 
 def order_of(plan: Plan) -> list[str]:
-    """The modules of a plan with costs, dearest first."""
-    return sorted(plan.modules, key=lambda name: -(plan.modules[name].kl_nats or 0.0))
+    """The modules of a plan that have costs, dearest first."""
+    found = {name: module.kl_nats for name, module in plan.modules.items() if module.kl_nats is not None}
+    return sorted(found, key=lambda name: -found[name])

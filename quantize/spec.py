@@ -26,7 +26,6 @@ class Dialect:
     elementwise: frozenset[str] = frozenset()  # read and write int8
     carriers: frozenset[str] = frozenset()  # pass int8 on with the scale it came with
     skips: bool = False  # where a convolution's result is added to another value, that other value is read as int8
-    probabilities: bool = True  # may a product read what a softmax gives as int8? It is where int8 loses most
     folded: bool = True  # weights are int8 in the program; else float behind Q/DQ, and the converter rounds them
 
     def stored_as(self, values: Range) -> torch.dtype:
@@ -61,7 +60,6 @@ DIALECTS = {
             "first; affine, since weights have no zero points and ReLU becomes a part of QLinearConv",
             elementwise=frozenset({"add", "avg_pool2d"}),
             carriers=frozenset({"max_pool2d"}),
-            probabilities=False,
         ),
         Dialect(
             "tensorrt",
@@ -70,7 +68,6 @@ DIALECTS = {
             symmetric=True,
             requantized=frozenset(),
             skips=True,
-            probabilities=False,
         ),
         Dialect(
             "coreml",
@@ -80,7 +77,6 @@ DIALECTS = {
             unsigned=True,
             elementwise=frozenset({"add", "avg_pool2d"}),
             carriers=frozenset({"max_pool2d"}),
-            probabilities=False,
         ),
         Dialect(
             "xnnpack",

@@ -103,7 +103,10 @@ def _report(made: "Quantized") -> dict[str, Any]:
     """What `--json` prints: the plan without the ranges of values, modules as a list with the worst first."""
     plan = made.plan.model_dump(mode="json", exclude={"values"})
     modules = [{"name": name, **module} for name, module in plan.pop("modules").items()]
-    parameters = {"quantized": sum(module["weights"] for module in modules), "total": made.parameters}
+    parameters = {
+        "quantized": sum(module["weights"] for module in modules if module["precision"] != "fp32"),
+        "total": made.parameters,
+    }
     sizes = {path.name: path.stat().st_size for path in sorted(made.folder.iterdir())}
     return {
         "out": str(made.folder),

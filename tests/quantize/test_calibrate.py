@@ -104,8 +104,15 @@ def logits(toy: LoadedModel, plan: Plan, batches) -> torch.Tensor:
         return torch.cat([program(*batch) for batch in batches])
 
 
+def all_int8(plan: Plan) -> Plan:
+    """The plan without modules in float."""
+    modules = {name: module.model_copy(update={"precision": "w8a8"}) for name, module in plan.modules.items()}
+    return plan.model_copy(update={"modules": modules})
+
+
 def test_corrected_biases_give_back_the_means(toy, plan):
     """The mean of each logit, over the samples that were calibrated on, is that of the float model."""
+    plan = all_int8(plan)
     samples = draw_samples("scenes:val", FEW, 32, seed=0)
     batches = list(batches_of(toy, samples))
     wanted = torch.from_numpy(evaluate_model(toy, samples).logits_NA)
@@ -133,12 +140,10 @@ def test_a_layer_without_a_bias_gets_no_shift(toy, plan):
 def test_a_module_in_float_keeps_its_bias(toy, plan):
     """Shifts of 1 000 in a module that the plan keeps in float change nothing."""
     batches = list(batches_of(toy, draw_samples("scenes:val", FEW, 32, seed=0)))
-    kept = {**plan.modules, "head.3": plan.modules["head.3"].model_copy(update={"precision": "fp32"})}
-    mixed = plan.model_copy(update={"modules": kept})
-    wild = mixed.model_copy(update={"bias_shifts": {**plan.bias_shifts, "head.3": (1e3,) * toy.config.num_answers}})
-    assert torch.equal(logits(toy, mixed, batches), logits(toy, wild, batches))
-    shifted = wild.model_copy(update={"modules": plan.modules})
-    assert float(logits(toy, shifted, batches).mean()) > 900
+    assert plan.is_float("head.3")
+    wild = plan.model_copy(update={"bias_shifts": {**plan.bias_shifts, "head.3": (1e3,) * toy.config.num_answers}})
+    assert torch.equal(logits(toy, plan, batches), logits(toy, wild, batches))
+    assert float(logits(toy, all_int8(wild), batches).mean()) > 900
 
 
 def test_all_samples_are_observed(toy):

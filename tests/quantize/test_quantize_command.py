@@ -64,7 +64,9 @@ def test_json_is_one_object(edgevl, toy_folder, tmp_path):
     assert code == 0 and report["out"] == str(tmp_path / "q")
     assert report["calibration"]["seed"] == 3 and report["coverage"]["pictures"] == 64
     assert report["parameters"]["quantized"] < report["parameters"]["total"] and report["bytes"][PLAN] > 1000
-    assert {"name", "operator", "precision", "scheme", "weights", "input", "sqnr_db"} == report["modules"][0].keys()
+    assert {"name", "operator", "precision", "scheme", "weights", "input", "sqnr_db", "kl_nats"} == report["modules"][
+        0
+    ].keys()
     assert err[-1] == f"next: edgevl export {tmp_path / 'q'} --precision w8a8 --target onnx"
 
 

@@ -24,13 +24,13 @@ def test_nothing_in_int8_is_the_float_model(judge: Judge):
 
 def test_every_module_costs_something_and_all_cost_more(judge: Judge):
     found = costs(judge)
-    assert found.keys() == judge.plan.modules.keys()
+    assert found.keys() == judge.plan.modules.keys() - {"head.0", "head.3"}, "the head stays in float"
     silent = re.compile(r"vision\.backbone\.layer\d\.0\.conv\d")  # timm ends untrained residual branches in zeros
     assert all((point.kl_nats > 0) != bool(silent.fullmatch(name)) for name, point in found.items())
     values = [point.kl_nats for point in found.values()]
     assert values == sorted(values, reverse=True)
     first, *_, last = mixtures(judge, list(found), [0, 1, len(found) - 1])
-    assert first.kl_nats > last.kl_nats and not first.kept_float
+    assert first.kl_nats > last.kl_nats and set(first.kept_float) == {"head.0", "head.3"}
     assert last.kept_float == tuple(name for name in judge.plan.modules if name != list(found)[-1])
 
 
@@ -65,7 +65,6 @@ def test_no_mixture_within_the_budget():
 
 
 def test_the_plan_says_what_stays_in_float(judge: Judge):
-    name = next(iter(judge.plan.modules))
-    plan = with_float(judge.plan, [name])
-    assert plan.is_float(name) and sum(plan.is_float(each) for each in plan.modules) == 1
-    assert not judge.plan.is_float(name)
+    plan = with_float(judge.plan, ["vision.project"])
+    assert set(plan.kept_float) == {"head.0", "head.3", "vision.project"}
+    assert set(judge.plan.kept_float) == {"head.0", "head.3"}
