@@ -16,6 +16,7 @@ from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
 DELEGATES = ("xnnpack", "coreml")
 PRECISIONS = ("fp32", "w8a8")
 _PURPOSE = "export to ExecuTorch"
+_QUANTIZE, _DEQUANTIZE = (f"quantized_decomposed.{way}_per_tensor" for way in ("quantize", "dequantize"))
 
 
 @register_exporter(
@@ -79,7 +80,7 @@ def _lower_xnnpack(exir: Any, program: ExportedProgram, names: dict[str, str]) -
 
     return exir.to_edge_transform_and_lower(
         program,
-        transform_passes=[without_identities],
+        transform_passes=[without_identities, unshare_dequantizers],
         partitioner=[XnnpackPartitioner()],
         constant_methods=names,
     )
@@ -107,7 +108,7 @@ def without_identities(module: torch.fx.GraphModule) -> Any:
     from torch.fx.passes.infra.pass_base import PassResult
 
     for node in list(module.graph.nodes):
-        name = getattr(node.target, "__name__", "")
+        name = _name(node)
         if name in ("aten.expand_copy.default", "aten.alias_copy.default") and _is_identity(node):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
@@ -115,6 +116,39 @@ def without_identities(module: torch.fx.GraphModule) -> Any:
             node.args = (*node.args[:4], False, *node.args[5:])
     module.recompile()
     return PassResult(module, True)
+
+
+def unshare_dequantizers(module: torch.fx.GraphModule) -> Any:
+    """A pass over edge operators: who may become an int8 kernel gets a `dequantize` of its own.
+
+    ExecuTorch 1.5 drops the one in front of an int8 kernel, and a float operator that shares it (a squeeze-and-excite
+    gate beside its mean) then reads int8: "Failed to create XNNMultiply" when the file is loaded.
+    """
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    for node in list(module.graph.nodes):
+        if not _name(node).startswith(_DEQUANTIZE):
+            continue
+        for reader in [reader for reader in node.users if len(node.users) > 1 and _may_be_int8(reader)]:
+            with module.graph.inserting_before(reader):
+                reader.replace_input_with(node, module.graph.node_copy(node))
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return PassResult(module, True)
+
+
+def _may_be_int8(node: torch.fx.Node) -> bool:
+    """Is its result, behind a clamp or not, quantized and nothing else?"""
+    if len(node.users) != 1:
+        return False
+    (follower,) = node.users
+    return any(
+        _name(user).startswith("quantized_decomposed.quantize_per_tensor") for user in (follower, *follower.users)
+    )
+
+
+def _name(node: torch.fx.Node) -> str:
+    return getattr(node.target, "__name__", "")
 
 
 def _is_identity(node: torch.fx.Node) -> bool:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 pytest.importorskip("executorch", reason='pip install "edgevl[executorch]"')
 pytest.importorskip("torchao", reason='pip install "edgevl[quantize]"')
@@ -12,13 +14,14 @@ from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, t
 
 from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
-from edgevl.export.program import export_program
+from edgevl.export.program import export_program, name_output
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_executorch import to_pte
 from edgevl.models import VqaModel
 from edgevl.quantize.plan import ModulePlan, Plan
 from edgevl.quantize.ptq import quantize_program
 from edgevl.quantize.spec import get_dialect
+from edgevl.runtime.session import open_session
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,30 @@ def test_the_program_is_not_changed_and_gives_the_same_bytes(model: VqaModel, pl
         write(program, tmp_path / name, "w8a8")
     assert (tmp_path / "a.pte").read_bytes() == (tmp_path / "b.pte").read_bytes()
     assert str(program.graph) == before
+
+
+class Gate(nn.Module):
+    """Squeeze and excite: the mean of an int8 value, which is int8 too, multiplies that value in float."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wide = rounded(x)
+        return wide * rounded(wide.mean((2, 3), keepdim=True)).sigmoid()
+
+
+def rounded(x: torch.Tensor) -> torch.Tensor:
+    how = (0.02, 3, -128, 127, torch.int8)
+    decomposed = torch.ops.quantized_decomposed
+    return decomposed.dequantize_per_tensor(decomposed.quantize_per_tensor(x, *how), *how)
+
+
+def test_a_float_operator_beside_an_int8_kernel_reads_floats(tmp_path: Path) -> None:
+    x = torch.rand(1, 4, 5, 5)
+    program = name_output(torch.export.export(Gate().eval(), (x,)), "y")
+    (tmp_path / "gate.pte").write_bytes(to_pte(program))
+    got = open_session(tmp_path / "gate.pte", "executorch").run({"x": x.numpy()})["y"]
+    np.testing.assert_allclose(got, Gate()(x).numpy(), rtol=0, atol=0.011)
+    kinds = {op.type: op.dtype for op in read_artifact(tmp_path / "gate.pte", "executorch").operations}
+    assert (kinds["XNNGlobalAvgPooling2d"], kinds["XNNMultiply"]) == ("int8", "float32")
 
 
 def test_another_delegate_is_refused(model: VqaModel, plan: Plan, tmp_path: Path) -> None:
