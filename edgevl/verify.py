@@ -54,7 +54,7 @@ THRESHOLDS = {
     "fp32": Thresholds(psnr_db=60, top1_agreement=0.9995, accuracy=0.001),
     "fp16": Thresholds(psnr_db=40, top1_agreement=0.995, accuracy=0.002),
     "w8": Thresholds(psnr_db=30, top1_agreement=0.98, accuracy=0.003),
-    "w8a8": Thresholds(psnr_db=15, top1_agreement=0.96, accuracy=0.01),
+    "w8a8": Thresholds(psnr_db=30, top1_agreement=0.97, accuracy=0.005),
     "w4": Thresholds(psnr_db=23, top1_agreement=0.93, accuracy=0.01),
 }
 

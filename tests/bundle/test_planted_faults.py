@@ -6,10 +6,12 @@ weight that is 1.5 times as large the same integers with a scale 1.5 times as la
 first two faults are wrong scales. All kinds: `pytest -m slow tests/bundle/test_planted_faults.py`.
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -20,24 +22,32 @@ from edgevl.cli import main
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter
 
+if TYPE_CHECKING:
+    from edgevl.quantize.plan import Plan
+
 # (target, precision, options, the package that exports and runs it)
 KINDS = [
     ("onnx", "fp32", {}, "onnxruntime"),
     ("onnx", "w8", {}, "onnxruntime"),
     ("onnx", "fp16", {}, "onnxruntime"),
+    ("onnx", "w8a8", {}, "torchao"),
     ("coreml", "fp16", {}, "coremltools"),
     ("coreml", "fp32", {}, "coremltools"),
     ("coreml", "w8", {}, "coremltools"),
     ("coreml", "w4", {"scheme": "blocks"}, "coremltools"),
     ("coreml", "w4", {"scheme": "palette"}, "coremltools"),
+    ("coreml", "w8a8", {}, "torchao"),
     ("litert", "fp32", {}, "litert_torch"),
     ("litert", "fp16", {}, "litert_torch"),
     ("litert", "w8", {}, "litert_torch"),
+    ("litert", "w8a8", {}, "litert_torch"),
     ("executorch", "fp32", {}, "executorch"),
+    ("executorch", "w8a8", {}, "executorch"),
     ("tensorrt", "fp16", {}, "tensorrt_rtx"),
+    ("tensorrt", "w8a8", {}, "tensorrt_rtx"),
     ("coreai", "fp32", {}, "coreai_torch"),
 ]
-QUICK = {("onnx", "w8"), ("coreml", "fp16")}
+QUICK = {("onnx", "w8"), ("onnx", "w8a8"), ("coreml", "fp16")}
 
 
 def scale_of_the_attention(model: torch.nn.Module, answer: int) -> None:
@@ -111,6 +121,7 @@ def forged(kind, tools, tiny_model) -> Callable[[Fault], Path]:
 def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
     target, precision, options, good = kind
     answer = json.loads((good / "golden.json").read_text())["cases"][0]["answer"]
+    plan = plan_of(loaded.path) if precision == "w8a8" else None
     with torch.no_grad():
         fault(loaded.model, loaded.labels.index(answer))
     path = good.with_name("forged.edgevl")
@@ -118,9 +129,18 @@ def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
     shutil.copytree(good, path)
     artifact = path / get_exporter(target).artifact
     shutil.rmtree(artifact) if artifact.is_dir() else artifact.unlink()
-    get_exporter(target).export(loaded.model, path, precision, options=options)
+    get_exporter(target).export(loaded.model, path, precision, options=options, plan=plan)
     tools.forge(path)
     return path
+
+
+@functools.cache
+def plan_of(folder: Path) -> "Plan":
+    """The plan that `edgevl export` makes for the good model."""
+    pytest.importorskip("torchao")
+    from edgevl.quantize.calibrate import calibrate
+
+    return calibrate(load_model(folder))
 
 
 def verdict(path: Path, capsys) -> tuple[int, str]:
