@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 from edgevl.contents.executorch_program import INPUT_NAMES, OUTPUT_NAMES
 from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
 from edgevl.export.executorch_tables import quantize_tables
+from edgevl.export.pooling import fills
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, register_exporter
 from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
@@ -112,7 +113,7 @@ def without_identities(module: torch.fx.GraphModule) -> Any:
         if name in ("aten.expand_copy.default", "aten.alias_copy.default") and _is_identity(node):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
-        elif name == "aten.avg_pool2d.default" and _fills(node):
+        elif name == "aten.avg_pool2d.default" and fills(node):
             node.args = (*node.args[:4], False, *node.args[5:])
     module.recompile()
     return PassResult(module, True)
@@ -161,21 +162,3 @@ def _is_identity(node: torch.fx.Node) -> bool:
 
 def _is_output(node: torch.fx.Node) -> bool:
     return any(user.op == "output" for user in node.users)
-
-
-def _fills(node: torch.fx.Node) -> bool:
-    """Does `avg_pool2d` with `ceil_mode` cover its input exactly, so that there is nothing to round up?"""
-    if len(node.args) < 5 or not node.args[4]:
-        return False
-    source, *windows = node.args[:4]
-    assert isinstance(source, torch.fx.Node), "an edge operator takes its input first"
-    kernel, stride, padding = (_pair(sides) for sides in windows)
-    stride = stride or kernel
-    sides = source.meta["val"].shape[-2:]
-    return all((side + 2 * p - k) % s == 0 for side, k, s, p in zip(sides, kernel, stride, padding))
-
-
-def _pair(sides: Any) -> list[int]:
-    """[height, width] of an argument that may be one number for both."""
-    sides = [sides] if isinstance(sides, int) else list(sides)
-    return sides * 2 if len(sides) == 1 else sides

@@ -22,6 +22,7 @@ from edgevl.export.litert_model import (
     rename_tensors,
     to_bytes,
 )
+from edgevl.export.pooling import fills
 from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import register_exporter
 from edgevl.quantize.values import operator_name
@@ -98,7 +99,8 @@ class Named(nn.Module):
 
     def __init__(self, program: ExportedProgram):
         super().__init__()
-        self.program: Any = name_layers(guard_float_weights(share_heads_explicitly(program.module())))
+        module = guard_float_weights(floor_pools(share_heads_explicitly(program.module())))
+        self.program: Any = name_layers(module)
         self._inputs = [spec.name for spec in program_inputs(program)]
         self._outputs = [spec.name for spec in program_outputs(program)]
         self.training = False  # not `eval()`, which a captured program refuses
@@ -135,6 +137,17 @@ def guard_float_weights(module: Any) -> Any:
                 pair = ([node.args[1]] * 2,)  # the barrier of one value would not give a list
                 guarded = module.graph.call_function(optimization_barrier_op, pair)
                 node.update_arg(1, module.graph.call_function(operator.getitem, (guarded, 0)))
+    return module
+
+
+def floor_pools(module: Any) -> Any:
+    """Take `ceil_mode` from average pools where it changes nothing, in place.
+
+    In front of a Q the converter otherwise leaves a pool as windowed sums in graphs of their own, which no kernel runs.
+    """
+    for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.avg_pool2d.default):
+        if fills(node) and not any(node.args[3]):
+            node.args = (*node.args[:4], False, True)
     return module
 
 

@@ -97,6 +97,8 @@ class DialectQuantizer(Quantizer):
         return all(operator_name(source) != "softmax" for source in operands)
 
     def _spec(self, node: Node) -> FixedQParamsQuantizationSpec:
+        while operator_name(node) in self.dialect.carriers:  # it has the scale of what it carries, in float too
+            node = activations(node)[0]
         name = self._names.get(node, node.name)
         values = self._known.get(node) or self.plan.values.get(name)
         if values is None:

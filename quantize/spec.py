@@ -94,7 +94,7 @@ DIALECTS = {
             products=frozenset({"conv", "linear"}),
             requantized=frozenset({"conv", "linear"}),
             elementwise=frozenset({"add"}),
-            carriers=frozenset({"max_pool2d"}),
+            carriers=frozenset({"max_pool2d", "avg_pool2d"}),
             folded=False,
         ),
     )

@@ -108,6 +108,14 @@ def test_a_module_that_the_plan_keeps_in_float(model: VqaModel, plan: Plan, cont
     assert [op for op, dtype in dtypes.items() if dtype != "int8"] == [f"model.core.{name}/CONV_2D"]
 
 
+def test_a_pool_behind_what_the_plan_keeps_in_float(model: VqaModel, plan: Plan, tmp_path: Path) -> None:
+    """The converter left such a pool as windowed sums in graphs of their own."""
+    mixed = plan.model_copy(update={"modules": {"vision.backbone.layer2.0.conv2": ModulePlan(precision="fp32")}})
+    path = export(model, mixed, tmp_path, "litert")
+    assert read_artifact(path, "litert").op_types["AVERAGE_POOL_2D"] == 2
+    assert psnr(logits_of(path, "litert", CONFIG), float_logits(model)) > 25
+
+
 def test_export_is_quiet(model: VqaModel, plan: Plan, path: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     """And the same plan gives the same bytes."""
     again = export(model, plan, tmp_path, "litert")
