@@ -34,8 +34,8 @@ _FIRST_SCENE = 1_000_000  # of "test": far from the samples that accuracy is mea
 # Largest difference of a logit that a precision may make, as a share of the largest absolute golden logit. Measured on
 # nano and on the random model of the tests: fp16 up to 0.0008, w8 0.012, w4 0.07 by blocks and 0.17 by palette (ONNX
 # Runtime, Core ML's reference executor). A phone's half precision sums less exactly, hence the room. A scale of one
-# tensor that is 1.5 times too large makes 0.1 to 0.5. w8a8: from no measurement yet.
-RELATIVE_TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "w8": 0.05, "w8a8": 0.25, "w4": 0.3}
+# tensor that is 1.5 times too large makes 0.1 to 0.5. w8a8: up to 0.023, over all targets.
+RELATIVE_TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "w8": 0.05, "w8a8": 0.1, "w4": 0.3}
 
 
 class GoldenCase(Part):
