@@ -10,7 +10,7 @@ from edgevl.errors import InputError
 
 PLAN = "quantization.json"
 INT8 = "int8, one scale for each output channel"
-DATA, SAMPLES, OBSERVER = "scenes:val", 512, "minmax"  # of a calibration that nobody asked for in detail
+DATA, SAMPLES, OBSERVER = "scenes:val", 512, "moving"  # of a calibration that nobody asked for in detail
 
 
 class _Model(BaseModel):

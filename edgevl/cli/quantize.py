@@ -29,8 +29,8 @@ def quantize(
     data: Annotated[str, typer.Option(help="Data to calibrate on; not the data to judge on.")] = "scenes:val",
     samples: Annotated[int, typer.Option(min=1, help="Pictures, with a question each.")] = 512,
     observer: Annotated[
-        str, typer.Option(help="How ranges are found: minmax, moving, histogram (mean squared error) or percentile.")
-    ] = "minmax",
+        str, typer.Option(help="How ranges are found: moving, minmax, histogram (mean squared error) or percentile.")
+    ] = "moving",
     seed: Annotated[int, typer.Option(help="Which samples of the data are drawn.")] = 0,
     max_drop: Annotated[
         float | None, typer.Option(help="Points of accuracy that may be lost: modules stay in float until that holds.")
