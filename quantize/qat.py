@@ -145,7 +145,7 @@ class RoundedModel(nn.Module):
         self.fusion = self._prepared(model, "fusion", pictures * questions, TrainingQuantizer(plan, scheme))
         self._check(model)
 
-    def _prepared(self, model: VqaModel, part: str, batch: int, quantizer: TrainingQuantizer) -> nn.Module:
+    def _prepared(self, model: VqaModel, part: str, batch: int, quantizer: TrainingQuantizer) -> GraphModule:
         graph: Any = export_program(model, "float", batch, part).module()
         self._folded += [(_path(conv, part), _path(norm, part)) for conv, norm in folded_pairs(graph)]
         prepared = prepare_pt2e(graph, quantizer)
@@ -159,7 +159,11 @@ class RoundedModel(nn.Module):
         return self.fusion(visual_BVD.repeat_interleave(self.questions, 0), input_ids_NT.int())
 
     def write_back(self, model: VqaModel) -> None:
-        """Copy the trained weights into `model`, which must be the one that this was made of, unchanged since."""
+        """Copy the trained weights into `model`, which must be the one that this was made of, unchanged since.
+
+        They are written rounded: what they were before rounding is good for nothing else (without it, a model trained
+        with 4-bit weights was 3 points worse). Rounding them again gives the same.
+        """
         trained, state = self._trained(), model.state_dict()
         for conv, norm in self._folded:
             trained |= _unfolded(trained, model, conv, norm)
@@ -170,7 +174,7 @@ class RoundedModel(nn.Module):
         return {
             _path(name, part): value.detach()
             for part, program in (("vision", self.vision), ("fusion", self.fusion))
-            for name, value in program.named_parameters()
+            for name, value in (dict(program.named_parameters()) | rounded_weights(program)).items()
         }
 
     def _check(self, model: VqaModel) -> None:
@@ -180,6 +184,17 @@ class RoundedModel(nn.Module):
                 f"{model.config.backbone} cannot be trained with quantization: {min(new)} exists only once its "
                 "branches are merged for deployment. Train it without, then quantize"
             )
+
+
+def rounded_weights(program: GraphModule) -> dict[str, Tensor]:
+    """The weights of a prepared program that it rounds, rounded, by their paths."""
+    calls = [node for node in program.graph.nodes if node.op == "call_module"]
+    roundings = [(node.args[0].target, program.get_submodule(str(node.target))) for node in calls if node.args]
+    return {
+        str(path): rounding(program.get_parameter(str(path)))
+        for path, rounding in roundings
+        if isinstance(rounding, WeightRounding)
+    }
 
 
 def trainable(plan: Plan) -> Plan:

@@ -142,11 +142,18 @@ def test_a_weight_of_four_bits_has_fifteen_values_around_zero(per_channel):
     assert weight.grad is not None and torch.equal(weight.grad, torch.ones_like(weight))
 
 
-def test_writing_back_untrained_weights_changes_nothing(start, training_plan, batch):
-    model = load_model(start).model
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_are_written_back_rounded_and_round_to_themselves(bits, start, training_plan, batch):
+    model, scheme = load_model(start).model, Scheme(get_dialect("x86"), bits)
     before = logits(model, batch)
-    RoundedModel(model, training_plan, Scheme(get_dialect("x86")), PICTURES, QUESTIONS).write_back(model)
-    assert relative_error(logits(model, batch), before) < 1e-5
+    rounded = RoundedModel(model, training_plan, scheme, PICTURES, QUESTIONS)
+    rounded.write_back(model)
+    row = model.core.fusion.blocks[0].attention.query.weight[3]  # pyright: ignore
+    levels = row / row.abs().max() * (2 ** (bits - 1) - 1)
+    assert torch.allclose(levels, levels.round(), atol=1e-3)
+    again = RoundedModel(model.half().float(), training_plan, scheme, PICTURES, QUESTIONS)  # as it is saved
+    assert relative_error(rounded_logits(again, batch), rounded_logits(rounded, batch)) < 0.01
+    assert (relative_error(logits(model, batch), before) < 0.01) == (bits == 8)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.0, 1e-8])
