@@ -116,9 +116,7 @@ def _quantizes_activations(contents: Contents) -> bool:
     """By an operator of its own, or because most values are 8-bit integers anyway (a LiteRT file of integers only)."""
     values = contents.activation_dtypes
     kinds = {operation.type for operation in contents.operations if "float" not in operation.dtype}
-    return bool(_QUANTIZE_OPS & kinds) or (
-        values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2
-    )
+    return bool(_QUANTIZE_OPS & kinds) or (values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2)
 
 
 def _foreign(artifact: str, precision: str, weights: Sequence[Weight], dtype: str, share: float, claimed: str) -> str:

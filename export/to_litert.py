@@ -69,7 +69,11 @@ def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") 
 
 
 def to_litert(program: ExportedProgram) -> LiteModel:
-    """Convert to a LiteRT model, in memory, with readable names: float32, and int8 where the program has Q/DQ."""
+    """Convert to a LiteRT model, in memory, with readable names: float32, and int8 where the program has Q/DQ.
+
+    The converter itself turns Q/DQ into int8 kernels, with the scales of the program. (ai-edge-quantizer, as for `w8`,
+    would want the ranges of a plan under the names of the converted file.)
+    """
     schema = import_schema("export to LiteRT")
     with quiet_converter():
         try:
