@@ -80,6 +80,11 @@ class Plan(_Model):
         """The modules that stay in float."""
         return tuple(name for name, module in self.modules.items() if module.precision == "fp32")
 
+    @property
+    def kept_for_budget(self) -> tuple[str, ...]:
+        """Of those, the modules that `--max-drop` asked for; the answer head stays in float in any case."""
+        return tuple(name for name in self.kept_float if self.modules[name].kl_nats is not None)
+
     def is_float(self, module: str) -> bool:
         """Does the plan keep the products of this module in float?"""
         return module in self.modules and self.modules[module].precision == "fp32"

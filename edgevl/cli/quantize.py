@@ -94,7 +94,7 @@ def _verdicts(made: "Quantized", targets: list[str], max_drop: float | None, pro
         for number, target in enumerate(targets):
             progress(number, len(targets), f"judging {target}")
             limit = MAX_DROP if max_drop is None else max_drop
-            verdict = judge_target(made.folder, target, Path(scratch), max_drop=limit, kept_float=made.plan.kept_float)
+            verdict = judge_target(made.folder, target, Path(scratch), max_drop=limit, kept_float=made.plan.kept_for_budget)
             found.append(verdict.model_dump(mode="json", exclude={"speed": {"pairs"}}))
     return found
 
@@ -148,7 +148,8 @@ def _show(report: dict[str, Any]) -> None:
     if "pareto" in report:
         _show_front(report["pareto"])
     for each in report.get("verdict", []):
-        console.result(f"{each['target']:<11} {each['verdict']}: {each['reason']}{_numbers(each)}")
+        kept = f" ({', '.join(each['kept_float'])})" if each["kept_float"] else ""
+        console.result(f"{each['target']:<11} {each['verdict']}{kept}: {each['reason']}{_numbers(each)}")
 
 
 def _numbers(verdict: dict[str, Any]) -> str:
