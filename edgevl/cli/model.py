@@ -25,7 +25,7 @@ def export(
         str, typer.Option(help="Where it will run: onnx, coreml, tensorrt, executorch, litert; experimental: coreai.")
     ] = "onnx",
     precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16, w8, w4 or w8a8, as the target offers. Default: what suits the target.")
+        str | None, typer.Option(help="fp32, fp16, w8, w4 or w8a8, as the target offers. Default: what suits it best.")
     ] = None,
     layout: Annotated[
         str, typer.Option(help="single; or split: a vision encoder and a fusion head, to ask a picture many questions.")

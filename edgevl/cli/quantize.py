@@ -94,7 +94,8 @@ def _verdicts(made: "Quantized", targets: list[str], max_drop: float | None, pro
         for number, target in enumerate(targets):
             progress(number, len(targets), f"judging {target}")
             limit = MAX_DROP if max_drop is None else max_drop
-            verdict = judge_target(made.folder, target, Path(scratch), max_drop=limit, kept_float=made.plan.kept_for_budget)
+            kept = made.plan.kept_for_budget
+            verdict = judge_target(made.folder, target, Path(scratch), max_drop=limit, kept_float=kept)
             found.append(verdict.model_dump(mode="json", exclude={"speed": {"pairs"}}))
     return found
 

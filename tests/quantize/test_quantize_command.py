@@ -206,3 +206,28 @@ def test_an_interrupted_run_leaves_nothing(toy_folder, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "error: interrupted" in err and "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_front_budget_and_verdict(edgevl, toy_folder, tmp_path):
+    """All that can be measured of a toy model, for one target."""
+    code, out, err = edgevl(
+        "quantize", toy_folder, "--samples", 128, "--max-drop", 2, "--pareto", "--verdict", "--targets", "ort",
+        "--out", tmp_path / "q", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["budget"]["drop"] <= 2 and report["budget"]["samples"] == 1000
+    counts = [len(point["kept_float"]) for point in report["pareto"]]
+    assert counts == sorted(counts) and counts[0] == 2, "the head"
+    assert {"pareto.json", "pareto.png"} <= {path.name for path in (tmp_path / "q").iterdir()}
+    (verdict,) = report["verdict"]
+    assert verdict["target"] == "onnx" and verdict["samples"] == 1000 and verdict["speed"]["ratio"] > 0
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"), [("onix", 'did you mean "onnx"'), ("coreai", "precision for target coreai")]
+)
+def test_targets_of_a_verdict(edgevl, toy_folder, tmp_path, targets, says):
+    code, _, err = edgevl("quantize", toy_folder, "--verdict", "--targets", targets, "--out", tmp_path / "q")
+    assert code == 2 and says in err[-1] and not (tmp_path / "q").exists()
