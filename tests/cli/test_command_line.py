@@ -16,8 +16,10 @@ from edgevl.cli.app import app
 from edgevl.cli.failures import explain
 from edgevl.errors import BudgetFailed, EdgeVLError, InputError, MissingDependency, VerificationFailed
 
-COMMANDS = ["demo", "doctor", "data scenes", "pretrain", "finetune", "export", "verify", "inspect", "predict", "bench",
-            "report"]  # fmt: skip
+COMMANDS = [
+    "demo", "doctor", "data scenes", "pretrain", "finetune", "distill", "quantize", "export", "verify", "inspect",
+    "predict", "bench", "report",
+]  # fmt: skip
 
 
 def edgevl(*arguments: str, **options) -> subprocess.CompletedProcess:
