@@ -17,8 +17,7 @@ MIN_FLOAT_MACS = 0.9  # share of the multiply-adds that fp32 and fp16 do in what
 MIN_INT8_MACS = 0.8  # share of the multiply-adds that w8a8 does in int8
 MAX_INT8_MACS = 0.2  # of w8 and w4, which claim integer weights and float arithmetic
 UNKNOWN = "unknown"
-# XNNPACK's Convert goes both ways: only one that gives no floats quantizes.
-_QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "quantize", "QUANTIZE", "XNNConvert"}
+_QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "quantize", "QUANTIZE"}
 _INDICES = {"bool", "int32", "int64", "uint32"}  # TinyViT gathers its attention biases with a fourth of its bytes
 FLOATS = {"fp32": "float32", "fp16": "float16"}
 
@@ -107,16 +106,18 @@ def _weight_problems(artifact: str, precision: str, contents: Contents) -> list[
             f"{artifact} claims {precision}, but only {quantized:.1%} of its weight bytes are quantized to {wanted} "
             f"({_list(sizes)}); the largest other tensor is {other.name} ({other.dtype}, {other.bytes:,} bytes)"
         )
-    if precision == "w8a8" and not _quantizes_activations(contents):
+    if precision == "w8a8" and not quantizes_activations(contents):
         problems.append(f"{artifact} claims w8a8, but no operator in it quantizes an activation")
     return problems
 
 
-def _quantizes_activations(contents: Contents) -> bool:
+def quantizes_activations(contents: Contents) -> bool:
     """By an operator of its own, or because most values are 8-bit integers anyway (a LiteRT file of integers only)."""
     values = contents.activation_dtypes
-    kinds = {operation.type for operation in contents.operations if "float" not in operation.dtype}
-    return bool(_QUANTIZE_OPS & kinds) or (values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2)
+    converted = {operation.dtype for operation in contents.operations if operation.type == "XNNConvert"}
+    if _QUANTIZE_OPS & contents.op_types.keys() or "int8" in converted:  # XNNPACK's Convert goes both ways
+        return True
+    return values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2
 
 
 def _foreign(artifact: str, precision: str, weights: Sequence[Weight], dtype: str, share: float, claimed: str) -> str:

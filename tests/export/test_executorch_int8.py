@@ -1,5 +1,6 @@
 """ExecuTorch w8a8: XNNPACK's int8 kernels run, the file is small, and it answers as the float model does."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("torchao", reason='pip install "edgevl[quantize]"')
 
 from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, toy
 
+from edgevl.claims import quantizes_activations
 from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
 from edgevl.export.program import export_program, name_output
@@ -104,6 +106,12 @@ def test_the_program_is_not_changed_and_gives_the_same_bytes(model: VqaModel, pl
         write(program, tmp_path / name, "w8a8")
     assert (tmp_path / "a.pte").read_bytes() == (tmp_path / "b.pte").read_bytes()
     assert str(program.graph) == before
+
+
+def test_conversions_to_float_alone_quantize_nothing(contents: Contents) -> None:
+    assert quantizes_activations(contents)
+    wide = [dataclasses.replace(op, dtype="float32") for op in contents.operations]
+    assert not quantizes_activations(dataclasses.replace(contents, operations=tuple(wide)))
 
 
 class Gate(nn.Module):
