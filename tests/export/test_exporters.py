@@ -38,7 +38,9 @@ def test_options_of_another_target_are_refused() -> None:
         get_exporter("onnx").check_options({"deployment_target": "iOS18"}, "fp32")
     with pytest.raises(InputError, match='did you mean "iOS18"'):
         get_exporter("coreml").check_options({"deployment_target": "ios18"}, "fp16")
-    assert get_exporter("onnx").check_options({"deployment_target": None}, "fp32") == {}
+    assert get_exporter("onnx").check_options({"deployment_target": None}, "fp32") == {"dialect": "none"}
+    assert get_exporter("onnx").check_options(None, "w8a8") == {"dialect": "x86"}
+    assert get_exporter("litert").check_options(None, "fp32") == {}
 
 
 def test_a_batch_that_a_target_cannot_take() -> None:

@@ -119,7 +119,7 @@ def test_corrected_biases_give_back_the_means(toy, plan):
     drift = {}
     for name, given in (("corrected", plan), ("plain", plan.model_copy(update={"bias_shifts": {}}))):
         drift[name] = float((logits(toy, given, batches) - wanted).mean(0).abs().mean())
-    assert drift["corrected"] < 0.5 * drift["plain"], drift
+    assert drift["corrected"] < 0.7 * drift["plain"], drift
 
 
 def test_correction_leaves_the_model_alone(toy, plan):
