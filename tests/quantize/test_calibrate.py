@@ -110,16 +110,16 @@ def all_int8(plan: Plan) -> Plan:
     return plan.model_copy(update={"modules": modules})
 
 
-def test_corrected_biases_give_back_the_means(toy, plan):
+def test_corrected_biases_give_back_the_means(toy):
     """The mean of each logit, over the samples that were calibrated on, is that of the float model."""
-    plan = all_int8(plan)
+    plan = all_int8(calibrate(toy, samples=FEW, observer="minmax"))  # what is clipped has no mean to give back
     samples = draw_samples("scenes:val", FEW, 32, seed=0)
     batches = list(batches_of(toy, samples))
     wanted = torch.from_numpy(evaluate_model(toy, samples).logits_NA)
     drift = {}
     for name, given in (("corrected", plan), ("plain", plan.model_copy(update={"bias_shifts": {}}))):
         drift[name] = float((logits(toy, given, batches) - wanted).mean(0).abs().mean())
-    assert drift["corrected"] < 0.7 * drift["plain"], drift
+    assert drift["corrected"] < 0.5 * drift["plain"], drift
 
 
 def test_correction_leaves_the_model_alone(toy, plan):
