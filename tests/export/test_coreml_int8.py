@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, toy  # pyright: ignore[reportMissingImports]
+from int8_plans import CONFIG, export, float_logits, logits_of, psnr  # pyright: ignore[reportMissingImports]
 
 from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
@@ -18,16 +18,6 @@ from edgevl.runtime.coreml_reference import MLProgram
 
 pytest.importorskip("torchao")
 pytest.importorskip("coremltools")
-
-
-@pytest.fixture(scope="module")
-def model() -> VqaModel:
-    return toy()
-
-
-@pytest.fixture(scope="module")
-def plan(model: VqaModel) -> Plan:
-    return plan_of(model)
 
 
 @pytest.fixture(scope="module")

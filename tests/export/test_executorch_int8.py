@@ -11,7 +11,7 @@ from torch import nn
 pytest.importorskip("executorch", reason='pip install "edgevl[executorch]"')
 pytest.importorskip("torchao", reason='pip install "edgevl[quantize]"')
 
-from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, toy
+from int8_plans import CONFIG, export, float_logits, logits_of, psnr
 
 from edgevl.claims import quantizes_activations
 from edgevl.contents import Contents, read_artifact
@@ -24,16 +24,6 @@ from edgevl.quantize.plan import ModulePlan, Plan
 from edgevl.quantize.ptq import quantize_program
 from edgevl.quantize.spec import get_dialect
 from edgevl.runtime.session import open_session
-
-
-@pytest.fixture(scope="module")
-def model() -> VqaModel:
-    return toy()
-
-
-@pytest.fixture(scope="module")
-def plan(model: VqaModel) -> Plan:
-    return plan_of(model)
 
 
 @pytest.fixture(scope="module")

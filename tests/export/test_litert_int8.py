@@ -10,7 +10,7 @@ pytest.importorskip("litert_torch", reason='pip install "edgevl[litert]"')
 pytest.importorskip("ai_edge_litert", reason='pip install "edgevl[litert]"')
 pytest.importorskip("torchao", reason='pip install "edgevl[quantize]"')
 
-from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, toy
+from int8_plans import CONFIG, export, float_logits, logits_of, psnr
 
 from edgevl.contents import Contents, read_artifact
 from edgevl.models import VqaModel
@@ -19,16 +19,6 @@ from edgevl.quantize.spec import get_dialect
 from edgevl.runtime.litert_file import LiteModel, numbers, read_model, tensor_name
 
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
-
-@pytest.fixture(scope="module")
-def model() -> VqaModel:
-    return toy()
-
-
-@pytest.fixture(scope="module")
-def plan(model: VqaModel) -> Plan:
-    return plan_of(model)
 
 
 @pytest.fixture(scope="module")

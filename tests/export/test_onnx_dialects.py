@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, toy  # pyright: ignore[reportMissingImports]
+from int8_plans import CONFIG, export, float_logits, logits_of, psnr  # pyright: ignore[reportMissingImports]
 from onnx import numpy_helper
 
 from edgevl.contents import read_artifact
@@ -17,16 +17,6 @@ from edgevl.quantize.spec import DIALECTS, get_dialect
 
 pytest.importorskip("torchao")
 ONNX = ("x86", "arm")
-
-
-@pytest.fixture(scope="module")
-def model() -> VqaModel:
-    return toy()
-
-
-@pytest.fixture(scope="module")
-def plan(model: VqaModel) -> Plan:
-    return plan_of(model)
 
 
 @pytest.fixture(scope="module")

@@ -20,16 +20,6 @@ from edgevl.quantize.plan import ModulePlan, Plan
 
 
 @pytest.fixture(scope="module")
-def model() -> VqaModel:
-    return toy()
-
-
-@pytest.fixture(scope="module")
-def plan(model: VqaModel) -> Plan:
-    return plan_of(model)
-
-
-@pytest.fixture(scope="module")
 def path(model: VqaModel, plan: Plan, tmp_path_factory) -> Path:
     return export(model, plan, tmp_path_factory.mktemp("x86"), "onnx")
 

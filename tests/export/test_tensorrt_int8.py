@@ -19,16 +19,6 @@ pytest.importorskip("torchao")
 
 
 @pytest.fixture(scope="module")
-def model() -> VqaModel:
-    return toy()
-
-
-@pytest.fixture(scope="module")
-def plan(model: VqaModel) -> Plan:
-    return plan_of(model)
-
-
-@pytest.fixture(scope="module")
 def path(model: VqaModel, plan: Plan, tmp_path_factory) -> Path:
     return export(model, plan, tmp_path_factory.mktemp("int8"), "tensorrt")
 
