@@ -22,16 +22,11 @@ _INT32 = 2**31 - 1
 
 def to_static_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return `model`, which holds Q/DQ nodes, as ONNX Runtime runs it in int8."""
-    import onnx
-
-    prepared = onnx.ModelProto()
-    prepared.CopyFrom(model)
-    graph = _Graph(prepared.graph)
+    graph = _Graph(model)
     graph.keep_pixels()
     graph.transpose_weights()
     graph.quantize_biases()
-    graph.save()
-    return quantize_weights(prepared, ("Gather",))
+    return quantize_weights(graph.rewritten(), ("Gather",))
 
 
 def to_symmetric_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -39,25 +34,21 @@ def to_symmetric_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
     int8 constants feed a `DequantizeLinear` and nothing else, biases stay float, and so does the picture up to its Q.
     """
-    import onnx
-
-    prepared = onnx.ModelProto()
-    prepared.CopyFrom(model)
-    graph = _Graph(prepared.graph)
+    graph = _Graph(model)
     graph.transpose_weights()
-    graph.save()
-    return quantize_weights(prepared, ("Gather",), rows=False)
+    return quantize_weights(graph.rewritten(), ("Gather",), rows=False)
 
 
 class _Graph:
-    """A graph with its constants and producers at hand."""
+    """The graph of a copy of `model`, with its constants and producers at hand."""
 
-    def __init__(self, graph: Any):
-        from onnx import numpy_helper
+    def __init__(self, model: "onnx.ModelProto"):
+        import onnx
 
-        self.graph = graph
-        self.nodes = list(graph.node)
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        self.nodes: list[Any] = list(self.model.graph.node)
+        self.constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer}
         self.producers = {name: node for node in self.nodes for name in node.output}
 
     def readers(self, name: str) -> list[Any]:
@@ -135,18 +126,20 @@ class _Graph:
         self.nodes[self.nodes.index(node)] = new
         self.producers[new.output[0]] = new
 
-    def save(self) -> None:
-        """Put nodes and constants back, without those that nothing reads any more."""
+    def rewritten(self) -> "onnx.ModelProto":
+        """The model with these nodes and constants, without those that nothing reads any more."""
         from onnx import numpy_helper
 
-        used = {name for node in self.nodes for name in node.input} | {value.name for value in self.graph.output}
+        graph: Any = self.model.graph
+        used = {name for node in self.nodes for name in node.input} | {value.name for value in graph.output}
         nodes = [node for node in self.nodes if any(name in used for name in node.output)]
-        del self.graph.node[:], self.graph.initializer[:]
-        self.graph.node.extend(nodes)
+        del graph.node[:], graph.initializer[:]
+        graph.node.extend(nodes)
         used = {name for node in nodes for name in node.input}
-        self.graph.initializer.extend(
+        graph.initializer.extend(
             numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in used
         )
+        return self.model
 
 
 def _make(operator: str, inputs: list[str], output: str, **attributes: Any) -> Any:

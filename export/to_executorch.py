@@ -143,9 +143,7 @@ def _may_be_int8(node: torch.fx.Node) -> bool:
     if len(node.users) != 1:
         return False
     (follower,) = node.users
-    return any(
-        _name(user).startswith("quantized_decomposed.quantize_per_tensor") for user in (follower, *follower.users)
-    )
+    return any(_name(user).startswith(_QUANTIZE) for user in (follower, *follower.users))
 
 
 def _name(node: torch.fx.Node) -> str:

@@ -30,11 +30,10 @@ from edgevl.export.program import export_program
 from edgevl.models import VqaModel
 from edgevl.quantize.bias import correct_biases
 from edgevl.quantize.plan import Plan
-from edgevl.quantize.quantizer import DialectQuantizer
+from edgevl.quantize.quantizer import ANNOTATION, DialectQuantizer
 from edgevl.quantize.spec import Dialect
 from edgevl.quantize.values import operator_name
 
-_ANNOTATION = "quantization_annotation"
 # The normalized picture. Deployed, pixels are integers that int8 holds exactly (`edgevl.quantize.picture`).
 _PIXELS = "vision:mul"
 _SMALL = 1e-3  # factor of a batch norm that no weight is divided by
@@ -105,14 +104,14 @@ class TrainingQuantizer(DialectQuantizer):
     def annotate(self, model: GraphModule) -> GraphModule:
         super().annotate(model)
         for node in model.graph.nodes:
-            if found := node.meta.get(_ANNOTATION):
+            if found := node.meta.get(ANNOTATION):
                 inputs: dict[Node, Any] = {
                     source: self._trainable(spec)
                     for source, spec in found.input_qspec_map.items()
                     if self._names.get(source) != _PIXELS
                 }
                 output = found.output_qspec and self._trainable(found.output_qspec)
-                node.meta[_ANNOTATION] = QuantizationAnnotation(inputs, output, _annotated=True)
+                node.meta[ANNOTATION] = QuantizationAnnotation(inputs, output, _annotated=True)
         return model
 
     def _trainable(self, spec: Any) -> QuantizationSpec:

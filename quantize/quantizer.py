@@ -19,7 +19,7 @@ from edgevl.quantize.plan import Plan, Range
 from edgevl.quantize.spec import Dialect
 from edgevl.quantize.values import is_float, module_of, named_values, operator_name
 
-_ANNOTATION = "quantization_annotation"
+ANNOTATION = "quantization_annotation"  # where torchao looks for it in the `meta` of a node
 CLAMPS = {"relu", "hardtanh"}  # runtimes make these a part of the operator in front
 WEIGHT_AXIS = {"conv": 0, "linear": 0}  # operator -> axis of the output channels of its weight
 
@@ -34,7 +34,7 @@ class ObservingQuantizer(Quantizer):
     def annotate(self, model: GraphModule) -> GraphModule:
         for name, node in named_values(model.graph):
             self.names[name] = node.name
-            node.meta[_ANNOTATION] = QuantizationAnnotation(output_qspec=self.spec, _annotated=True)
+            node.meta[ANNOTATION] = QuantizationAnnotation(output_qspec=self.spec, _annotated=True)
         return model
 
     def validate(self, model: GraphModule) -> None: ...
@@ -88,7 +88,7 @@ class DialectQuantizer(Quantizer):
             self._open.add(node)
         elif stored:
             self._stored[node] = self._stored[operands[0]] if carried else self._spec(node)
-        node.meta[_ANNOTATION] = QuantizationAnnotation(inputs, self._stored.get(node), _annotated=True)
+        node.meta[ANNOTATION] = QuantizationAnnotation(inputs, self._stored.get(node), _annotated=True)
 
     def _multiplies(self, node: Node, operands: list[Node]) -> bool:
         """Is it a product that reads int8? What a softmax gives, many small numbers and a few near 1, stays float."""

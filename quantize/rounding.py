@@ -9,10 +9,8 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from edgevl.quantize.plan import Range
 from edgevl.quantize.quantizer import WEIGHT_AXIS, is_constant
-from edgevl.quantize.spec import get_dialect
+from edgevl.quantize.spec import PRODUCTS, get_dialect
 from edgevl.quantize.values import operator_name
-
-PRODUCTS = frozenset({"conv", "linear", "matmul"})
 
 
 class Rounding(Interpreter):

@@ -11,6 +11,8 @@ import torch
 from edgevl.errors import unknown_name
 from edgevl.quantize.plan import Range
 
+PRODUCTS = frozenset({"conv", "linear", "matmul"})
+
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
@@ -21,7 +23,7 @@ class Dialect:
     dtype: torch.dtype = torch.int8  # of activations
     symmetric: bool = False  # zero points are 0
     unsigned: bool = False  # what is never negative is uint8
-    products: frozenset[str] = frozenset({"conv", "linear", "matmul"})  # read int8, with int8 weights
+    products: frozenset[str] = PRODUCTS  # read int8, with int8 weights
     requantized: frozenset[str] = frozenset({"conv"})  # their results are stored as int8
     elementwise: frozenset[str] = frozenset()  # read and write int8
     carriers: frozenset[str] = frozenset()  # pass int8 on with the scale it came with

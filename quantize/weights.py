@@ -9,6 +9,7 @@ O output channels, K inputs of one output (channels times places of the kernel),
 """
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from edgevl.bundle import sha256_file
 from edgevl.checkpoint import LoadedModel
 from edgevl.errors import InputError
-from edgevl.evaluate import Samples, draw_samples
+from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.export.coreml_weights import LARGEST_KEPT, SMALLEST, block_groups
 from edgevl.export.weight_codes import quantize
 from edgevl.quantize.calibration_audit import audit_samples
@@ -51,9 +52,9 @@ def plan_weights(
     drawn = draw_samples(data, samples, loaded.config.image_size, seed)
     coverage = audit_samples(drawn, loaded.labels)
     model, found = copy.deepcopy(loaded.model).eval(), dict[str, Tensor]()
-    layers = list(_layers(model))
+    layers, rounded = list(_layers(model)), dataclasses.replace(loaded, model=model)
     for number, (name, layer) in enumerate(layers):
-        _round_layer(layer, _scale_behind(model, name), lambda: _run(model, loaded, drawn))
+        _round_layer(layer, _scale_behind(model, name), lambda: evaluate_model(rounded, drawn))
         found[f"{name}.weight"] = layer.weight.detach().clone()
         if progress:
             progress(number + 1, len(layers), f"rounding {name}")
@@ -124,7 +125,7 @@ def _scale_behind(model: nn.Module, name: str) -> Tensor:
 
 
 @torch.no_grad()
-def _round_layer(layer: Any, scale_O: Tensor, run: Callable[[], None]) -> None:
+def _round_layer(layer: Any, scale_O: Tensor, run: Callable[[], object]) -> None:
     statistics = _Statistics(layer)
     handle = layer.register_forward_pre_hook(statistics)
     run()
@@ -184,11 +185,3 @@ def gptq(weight_OK: Tensor, hessian_KK: Tensor, steps_OK: Tensor) -> Tensor:
         weight[:, column:] -= error[:, None] * inverse[column, column:]
         rounded[:, order[column]] = exact.to(rounded.dtype)
     return rounded
-
-
-def _run(model: "VqaModel", loaded: LoadedModel, samples: Samples, batch: int = 32) -> None:
-    ids_NT = loaded.tokenizer.encode_batch(list(samples.questions), loaded.config.text_length)
-    for start in range(0, len(samples), batch):
-        chosen = slice(start, start + batch)
-        image = torch.from_numpy(samples.pixels_NSS3[chosen].transpose(0, 3, 1, 2).copy()).float()
-        model(image, torch.from_numpy(ids_NT[chosen]))
