@@ -10,8 +10,8 @@ from torch.fx import Node
 from torch.fx.traceback import preserve_node_meta
 
 from edgevl.export.program import name_output, program_outputs, without_unused_weights
+from edgevl.export.weight_codes import quantize_channels
 
-_TINY = 1e-8  # of a row of zeros
 _EMBEDDING = torch.ops.aten.embedding.default
 
 
@@ -34,13 +34,13 @@ def quantize_tables(program: ExportedProgram) -> ExportedProgram:
 def _look_up_int8(module: Any, node: Node) -> None:
     table: Any = node.args[0]
     weight: Tensor = attrgetter(table.target)(module).detach()  # [rows, width]
-    scales = weight.abs().amax(1, keepdim=True).clamp(min=_TINY) / 127
-    constants = {f"{node.name}_rows": (weight / scales).round().to(torch.int8), f"{node.name}_scales": scales}
+    rows, scales = quantize_channels(weight.numpy(), 0)
+    constants = {f"{node.name}_rows": rows, f"{node.name}_scales": scales.reshape(-1, 1)}
     graph = module.graph
     with graph.inserting_before(node):
         found = []
         for name, value in constants.items():
-            module.register_buffer(name, value)
+            module.register_buffer(name, torch.from_numpy(value))
             found.append(graph.call_function(_EMBEDDING, (graph.get_attr(name), node.args[1])))
         steps = graph.call_function(torch.ops.aten.to.dtype, (found[0], torch.float32))
         node.replace_all_uses_with(graph.call_function(torch.ops.aten.mul.Tensor, (steps, found[1])))

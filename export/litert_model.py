@@ -9,10 +9,10 @@ import numpy as np
 
 import edgevl
 from edgevl.errors import InputError, MissingDependency
+from edgevl.export.weight_codes import quantize_channels
 from edgevl.runtime.litert_file import IDENTIFIER, LiteModel, numbers, parse_model, tensor_name, tensor_shape
 
 SMALLEST = 256  # elements: below that the bytes saved are not worth an operator more
-TINY = 1e-8  # of a row of zeros
 ALIGNMENT = 16  # of the constants in the file; the schema says force_align: 16
 LAYER = "Layer"  # in the converter's tensor names: Layer_NAME is a part of the path of a layer
 _LAYER = re.compile(rf"\b{LAYER}_(\w+)")
@@ -152,12 +152,11 @@ def _quantize_table(model: LiteModel, table: Any) -> None:
     stored = model.stored(table)
     assert stored is not None, "a large constant is stored"
     rows = stored.view(np.float32).reshape(tensor_shape(table))
-    scales = np.maximum(np.abs(rows).max(1), TINY) / 127
-    steps = np.rint(rows / scales[:, None]).astype(np.int8)
+    steps, scales = quantize_channels(rows, 0)
     model.tree.buffers[table.buffer] = model.schema.BufferT(data=steps.reshape(-1).view(np.uint8))
     table.type = model.schema.TensorType.INT8
     table.quantization = model.schema.QuantizationParametersT(
-        scale=scales.astype(np.float32), zeroPoint=np.zeros(len(rows), np.int64), quantizedDimension=0
+        scale=scales, zeroPoint=np.zeros(len(rows), np.int64), quantizedDimension=0
     )
 
 

@@ -9,22 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevl.export.weight_codes import quantize_channels
+
 if TYPE_CHECKING:
     import onnx
 
 SMALLEST = 1024  # elements: below that a scale and a node cost more than the bytes saved
-LEVELS = 127  # symmetric int8: -127 to 127, so that zero is exact
-
-
-def quantize_channels(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Round to int8 with one scale for each index of `axis`, the largest magnitude at 127.
-
-    Returns (int8 of the same shape, float32 [weight.shape[axis]]); weight is about int8 * scale.
-    """
-    others = tuple(other for other in range(weight.ndim) if other != axis)
-    scale = np.abs(weight).max(axis=others, keepdims=True).astype(np.float32) / LEVELS
-    scale[scale == 0] = 1.0
-    return np.rint(weight / scale).clip(-LEVELS, LEVELS).astype(np.int8), scale.reshape(-1)
 
 
 READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")

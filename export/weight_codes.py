@@ -20,7 +20,20 @@ import numpy as np
 # already (`edgevl.quantize.weights`), whatever the largest integer among them is.
 _SHRINK = np.concatenate([np.arange(0.5, 1.11, 0.02), 7 / np.arange(8, 2, -1)])
 
+_LEVELS = 127  # symmetric int8: -127 to 127, so that zero is exact
+
 Groups = tuple[int, ...]  # number of groups along each axis of a weight
+
+
+def quantize_channels(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Round to int8 with one scale for each index of `axis`, the largest magnitude at 127.
+
+    Returns (int8 of the same shape, float32 [weight.shape[axis]]); weight is about int8 * scale.
+    """
+    others = tuple(other for other in range(weight.ndim) if other != axis)
+    scale = np.abs(weight).max(axis=others, keepdims=True).astype(np.float32) / _LEVELS
+    scale[scale == 0] = 1.0
+    return np.rint(weight / scale).clip(-_LEVELS, _LEVELS).astype(np.int8), scale.reshape(-1)
 
 
 def quantize(weight: np.ndarray, groups: Groups, bits: int, balanced: bool = False) -> tuple[np.ndarray, np.ndarray]:
