@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = "edgevl.bench/1.0"
-Scope = Literal["model", "pipeline"]
+SCHEMA = "edgevl.bench/1.1"
+Scope = Literal["model", "pipeline", "end_to_end"]
 
 
 class _Section(BaseModel):
@@ -36,6 +36,63 @@ class Machine(_Section):
     load_before: list[float] | None  # 1, 5 and 15 minute load average when the run began
     others_cpu: float | None  # share (0..1) of all processor time taken by other processes while measuring
     governor: str | None  # Linux cpufreq governor, where the machine tells
+    affinity: list[int] | None = None  # logical cores that the measured process was bound to
+    frequency_mhz: tuple[float, float] | None = None  # mean over these cores, before and after the run
+    temperature_c: tuple[float, float] | None = None  # hottest sensor, before and after
+    peak: "Peak | None" = None
+    board: "Board | None" = None
+
+
+class Peak(_Section):
+    """What this machine can do at most, measured in the same process and on the same threads as the results."""
+
+    threads: int
+    gmacs: dict[str, float]  # dtype ("fp32", "int8") -> 1e9 multiply-adds per second of the best large matrix product
+    bandwidth_gbs: float  # 1e9 bytes per second, read, from memory
+    how: str  # in words: sizes, library
+
+
+class Rail(_Section):
+    """Power of one rail over the run, in milliwatts. `idle_mw` was taken before it, with nothing running."""
+
+    name: str  # as the board calls it: VDD_IN, VDD_CPU_GPU_CV, ...
+    idle_mw: float | None
+    mean_mw: float
+    peak_mw: float
+    samples: int
+
+
+class Board(_Section):
+    """An embedded board: the mode that it ran in, and its own sensors at 10 Hz or more during the run."""
+
+    model: str
+    l4t: str | None
+    jetpack: str | None
+    power_mode: str | None  # of nvpmodel: "MAXN", "15W", ...
+    clocks_locked: bool | None  # jetson_clocks
+    sensor_hz: float | None
+    rails: list[Rail] = Field(default_factory=list)
+    temperature_c: dict[str, tuple[float, float]] = Field(default_factory=dict)  # sensor -> (at the start, highest)
+    clocks_mhz: dict[str, tuple[float, float]] = Field(default_factory=dict)  # unit -> (lowest, highest)
+
+
+class Roofline(_Section):
+    """How close a result comes to the fastest that its arithmetic and its bytes allow on this machine."""
+
+    macs: float  # multiply-adds of one query, counted in the artifact
+    bytes: float  # that one query must move at least: weights once, inputs and outputs once
+    compute_ms: float  # macs over the peak of their dtype
+    memory_ms: float  # bytes over the bandwidth
+    limit: Literal["compute", "memory"]  # the larger of the two
+    share: float  # the larger of the two over p50_ms: 1 is as fast as this machine can be
+    rest: list[str] = Field(default_factory=list)  # where the rest goes, by the runtime's own profile, in words
+
+
+class Energy(_Section):
+    """Energy of one query, idle power subtracted."""
+
+    mj: float  # millijoules
+    source: str  # which sensor: "VDD_IN", "RAPL package-0", ...
 
 
 class BenchResult(_Section):
@@ -57,6 +114,9 @@ class BenchResult(_Section):
     flags: list[Flag]
     notes: list[str] = Field(default_factory=list)  # what the number does not say: untrained weights, ...
     blocks: list[int] = Field(default_factory=list)  # samples per interleaved block; sums to n
+    throughput_per_s: float | None = None  # queries one after another: 1 / mean
+    roofline: Roofline | None = None
+    energy: Energy | None = None
 
 
 class Ratio(_Section):

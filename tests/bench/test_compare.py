@@ -75,7 +75,7 @@ def test_a_comparison_from_bytes_to_json(bundle, small_world):
     assert said[0][0] == 0 and said[-1][0] == said[-1][1]
 
     data = json.loads(json.dumps(report.to_json()))
-    assert data["schema"] == "edgevl.bench/1.0"
+    assert data["schema"] == "edgevl.bench/1.1"
     assert BenchReport.model_validate(data) == report
     assert set(data["results"][0]) >= {
         "name", "artifact_sha256", "runtime", "scope", "threads", "n", "p50_ms", "p90_ms", "p99_ms", "load_ms",
