@@ -80,7 +80,7 @@ there and for no other.
 def render_card(manifest: Manifest) -> str:
     """Return the text of README.md."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    size = sum(entry.bytes for entry in manifest.artifact_files().values())
+    size = manifest.artifact_bytes
     template = environment.from_string(_TEMPLATE)
     return template.render(m=manifest, artifact_bytes=size, describe=_describe, percent=_percent)
 

@@ -271,6 +271,10 @@ class Manifest(Part):
             return ((self.artifact, self.inputs, self.outputs),)
         return tuple((program.artifact, program.inputs, program.outputs) for program in self.programs)
 
+    @property
+    def artifact_bytes(self) -> int:
+        return sum(file.bytes for file in self.artifact_files().values())
+
     def artifact_files(self) -> dict[str, FileEntry]:
         """The files of the artifact: one, or all in its folder."""
         folder = self.artifact + "/"

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
     from edgevl.export.registry import Exporter
     from edgevl.models import VqaModel
-    from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
 LICENSE = "Apache-2.0"
@@ -99,6 +98,7 @@ def export_bundle(
     """
     from edgevl.checkpoint import load_model
     from edgevl.export.registry import get_exporter
+    from edgevl.quantize import plan_for
 
     tell = progress or (lambda done, total, text: None)
     exporter = get_exporter(target)
@@ -113,7 +113,7 @@ def export_bundle(
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
         tell(1, 4, f"converting to {exporter.name} {precision}")
-        plan = _plan(loaded) if precision == "w8a8" else None
+        plan = plan_for(loaded) if precision == "w8a8" else None
         exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan)
         tell(2, 4, "writing golden cases")
         loaded.tokenizer.save(folder / "tokenizer.json")
@@ -123,19 +123,6 @@ def export_bundle(
         _finish(loaded, request, folder)
     tell(4, 4, "done")
     return destination
-
-
-def _plan(loaded: "LoadedModel") -> "Plan":
-    """The plan that lies beside the model, or one from a calibration now."""
-    from edgevl.quantize import require_torchao
-    from edgevl.quantize.plan import load_plan
-
-    if (plan := load_plan(loaded.path, loaded.sha256)) is not None and plan.precision == "w8a8":
-        return plan
-    require_torchao()
-    from edgevl.quantize.calibrate import calibrate
-
-    return calibrate(loaded)
 
 
 def _rounded(loaded: "LoadedModel", request: Request) -> "VqaModel":

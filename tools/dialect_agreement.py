@@ -23,8 +23,8 @@ from edgevl.errors import EdgeVLError, MissingDependency
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import Exporter, get_exporter, target_names
 from edgevl.parity import measure_parity
-from edgevl.quantize.calibrate import calibrate
-from edgevl.quantize.plan import Plan, load_plan
+from edgevl.quantize import plan_for
+from edgevl.quantize.plan import Plan
 from edgevl.runtime.session import CannotRunHere, open_session
 
 PRECISION, FLOAT = "w8a8", "float"
@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parse()
     loaded = load_model(arguments.model)
     samples = draw_samples(arguments.data, arguments.samples, loaded.config.image_size)
-    plan = load_plan(loaded.path, loaded.sha256) or calibrate(loaded)
+    plan = plan_for(loaded)
     reference = evaluate_model(loaded, samples)
     found: dict[str, Evaluation] = {FLOAT: reference}
     rows, notes = [], []

@@ -98,7 +98,7 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
         "runtime": report.get("runtime"),
         "parity": report.get("parity"),
         "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},
-        "bytes": sum(file.bytes for file in Bundle.open(bundle).manifest.artifact_files().values()),
+        "bytes": Bundle.open(bundle).manifest.artifact_bytes,
         "latency_ms": None if why_not_timed(case.target) or not report.get("parity") else latency(bundle),
     }
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
 from edgevl.data.scenes import ANSWERS
 from edgevl.models import VqaModel
-from edgevl.quantize.calibrate import calibrate
-from edgevl.quantize.plan import Plan, load_plan, save_plan
+from edgevl.quantize import plan_for
+from edgevl.quantize.plan import Plan, save_plan
 from edgevl.quantize.qat import RoundedModel, Scheme, trainable
 from edgevl.quantize.spec import get_dialect
 from edgevl.tokenizer import Tokenizer
@@ -58,5 +58,4 @@ def scheme_of(section: QuantizeSection) -> Scheme:
 
 def plan_of(loaded: LoadedModel, section: QuantizeSection) -> Plan:
     """The plan in the model folder, or one of a calibration now."""
-    found = load_plan(loaded.path, loaded.sha256)
-    return found or calibrate(loaded, section.data, section.samples, section.observer)
+    return plan_for(loaded, section.data, section.samples, section.observer)

@@ -1,7 +1,7 @@
 """Was it worth it? For each target: what w8a8 loses against its own float file, and what it saves."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from edgevl.bundle import Bundle
 from edgevl.errors import EdgeVLError
 from edgevl.verify import VerifyReport, verify_bundle
 
-Progress = Callable[[int, int, str], None]
 USE, MIXED, NOT_WORTH = "use it", "use it with these modules in float", "not worth it here"
 UNKNOWN = "not measured"
 MAX_DROP = 0.5  # points of accuracy, unless the user says otherwise
@@ -89,7 +88,7 @@ def _compare(
     kept_float: tuple[str, ...],
 ) -> Verdict:
     bundles = {name: Bundle.open(path) for name, path in pair.items()}
-    sizes = {name: sum(f.bytes for f in bundle.manifest.artifact_files().values()) for name, bundle in bundles.items()}
+    sizes = {name: bundle.manifest.artifact_bytes for name, bundle in bundles.items()}
     exact, rounded = (reports[name].accuracy for name in ("fp32", "w8a8"))
     speed = None
     if not why_not_timed(target) and exact and rounded:
