@@ -57,7 +57,7 @@ def run_demo(
     Raises:
         InputError: the folder cannot be written. A failed verification does not raise: see `DemoResult.ok`.
     """
-    from edgevl.bench import compare_with_region
+    from edgevl.bench import run_bench
     from edgevl.export.bundle_export import export_bundle
     from edgevl.verify import verify_bundle
 
@@ -80,7 +80,7 @@ def run_demo(
         blind = blind_answers(samples)
         step.line = f"blind, from the words alone: {100 * blind['overall']:.1f} % right"
     with steps("timing against a detector pipeline") as step:
-        bench = compare_with_region(bundles[0], preset="rapid", progress=step.progress)
+        bench = run_bench(bundles[0], preset="rapid", progress=step.progress)
         step.line = _race(bench)
     with steps("writing the report") as step:
         page = _write(folder, examples, bundles, verified, blind, bench)

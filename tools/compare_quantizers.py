@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.bench.compare import ratio_of, time_sessions
 from edgevl.bench.presets import PRESETS
+from edgevl.bench.run import time_sessions
+from edgevl.bench.summary import ratio_of
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.evaluate import Samples, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import get_exporter

@@ -24,8 +24,8 @@ from typing import Any
 
 import jinja2
 
-from edgevl.bench.compare import why_not_timed
 from edgevl.bench.machine import describe_machine
+from edgevl.bench.run import why_not_timed
 from edgevl.bundle import Bundle
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS

@@ -1,6 +1,6 @@
 """Measuring time: the harness, its opponents, and the comparison that people will quote. See docs/bench.md.
 
-`compare_with_region` needs torch and a runtime and is imported on first use; reading a report needs neither.
+`run_bench` needs torch and a runtime and is imported on first use; reading a report needs neither.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,8 @@ from edgevl.bench.presets import PRESETS, Preset
 from edgevl.bench.schema import SCHEMA, BenchReport, BenchResult, Flag, Machine, Ratio
 
 if TYPE_CHECKING:
-    from edgevl.bench.compare import compare_with_region
     from edgevl.bench.opponents import OPPONENTS
+    from edgevl.bench.run import run_bench
 
 __all__ = [
     "OPPONENTS",
@@ -22,10 +22,10 @@ __all__ = [
     "Machine",
     "Preset",
     "Ratio",
-    "compare_with_region",
+    "run_bench",
 ]
 
-_LAZY = {"compare_with_region": "edgevl.bench.compare", "OPPONENTS": "edgevl.bench.opponents"}
+_LAZY = {"run_bench": "edgevl.bench.run", "OPPONENTS": "edgevl.bench.opponents"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevl.bench.compare import ratio_of, time_sessions
+from edgevl.bench.run import time_sessions
+from edgevl.bench.summary import ratio_of
 from edgevl.export.registry import get_exporter
 from edgevl.runtime.session import open_session
 

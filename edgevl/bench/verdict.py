@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edgevl.bench.compare import ratio_of, time_sessions, why_not_timed
+from edgevl.bench.run import time_sessions, why_not_timed
 from edgevl.bench.schema import Ratio
+from edgevl.bench.summary import ratio_of
 from edgevl.bundle import Bundle
 from edgevl.errors import EdgeVLError
 from edgevl.verify import VerifyReport, verify_bundle

@@ -68,7 +68,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Run the artifact and prove it: parity, accuracy, what is inside, digests, golden cases. Exit code 4 if not."""
-    from edgevl.bench.compare import why_not_timed
+    from edgevl.bench.run import why_not_timed
     from edgevl.verify import verify_bundle
 
     with console.progress_bar("verify") as progress:

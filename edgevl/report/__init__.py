@@ -72,7 +72,7 @@ def render_report(
         examples: questions answered on pictures.
         artifacts: exported artifacts and what `verify` measured on them.
         accuracy: by kind of question.
-        bench: what `edgevl.bench.compare_with_region` returned.
+        bench: what `edgevl.bench.run_bench` returned.
         machine: None takes that of `bench`, else describes this machine.
         notes: sentences for the end, for example where the model came from.
         commands: what to run next.

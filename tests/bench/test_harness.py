@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgevl.bench.compare import noise_flags, ratios_against, steadiness_flags
 from edgevl.bench.harness import Stopwatch, Subject, interleave, warm_up
 from edgevl.bench.presets import PRESETS, Preset, minimum_flags
+from edgevl.bench.summary import noise_flags, ratios_against, steadiness_flags
 from edgevl.errors import InputError
 
 SHORT = Preset("short", min_queries=20, min_seconds=0.1, rounds=10, warmup_queries=3, warmup_seconds=1.0)

@@ -1,6 +1,5 @@
 """Our model against its opponents: one run, one runtime, the same pixels and words to an answer."""
 
-import dataclasses
 import sys
 import tempfile
 import time
@@ -12,11 +11,11 @@ from edgevl.bench.harness import Progress, Subject, Trace, interleave
 from edgevl.bench.machine import Neighbors, describe_machine, load_average, pinned_threads, usable_cores
 from edgevl.bench.opponents import CANDIDATE, OPPONENTS
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bench.pipelines import Arrays, Pipeline, Query, subjects_of
-from edgevl.bench.presets import NOISE_CV, NOISE_LOAD, NOISE_OTHERS, PRESETS, Preset, minimum_flags
-from edgevl.bench.probe import ColdStart, cold_start, open_and_ask
-from edgevl.bench.schema import BenchReport, BenchResult, Flag, Ratio
-from edgevl.bench.stats import bootstrap_interval, pair_ratios, percentile, variation
+from edgevl.bench.pipelines import Arrays, Query, subjects_of
+from edgevl.bench.presets import PRESETS, Preset
+from edgevl.bench.probe import cold_start, open_and_ask
+from edgevl.bench.schema import BenchReport
+from edgevl.bench.summary import Entry, noise_flags, ratios_against, summarize
 from edgevl.bundle import Bundle, combined_sha256, sha256_file
 from edgevl.errors import InputError
 
@@ -31,16 +30,7 @@ _NOT_TIMED = {
 }
 
 
-@dataclasses.dataclass
-class _Entry:
-    """A pipeline that takes part, and what is known of it before it is timed."""
-
-    pipeline: Pipeline
-    cold: ColdStart
-    sha256: str | None
-
-
-def compare_with_region(
+def run_bench(
     bundle_or_model: str | Path | None = None,
     against: Sequence[str] = ("region-r50",),
     preset: str = "rapid",
@@ -142,11 +132,11 @@ def _build(name: str, bundle: Bundle, scratch: Path, query: Query, threads: int,
     return folder
 
 
-def _enter(kind: str, folder: Path, preset: Preset, query: Query, threads: int, scratch: Path, steps: _Steps) -> _Entry:
+def _enter(kind: str, folder: Path, preset: Preset, query: Query, threads: int, scratch: Path, steps: _Steps) -> Entry:
     steps(f"loading {'our model' if kind == CANDIDATE else kind}")
     fresh = cold_start(kind, folder, threads, query, scratch) if preset.fresh_process else None
     pipeline, cold = open_and_ask(kind, folder, threads, query)
-    return _Entry(pipeline, fresh or cold, _digest(kind, folder))
+    return Entry(pipeline, fresh or cold, _digest(kind, folder))
 
 
 def _digest(kind: str, folder: Path) -> str:
@@ -156,7 +146,7 @@ def _digest(kind: str, folder: Path) -> str:
     return combined_sha256({name: sha256_file(folder / name) for name in OPPONENTS[kind].artifacts})
 
 
-def _measure(entries: list[_Entry], preset: Preset, query: Query, threads: int, steps: _Steps) -> BenchReport:
+def _measure(entries: list[Entry], preset: Preset, query: Query, threads: int, steps: _Steps) -> BenchReport:
     load, neighbors = load_average(), Neighbors()
     subjects = [subject for entry in entries for subject in subjects_of(entry.pipeline, query)]
     traces = interleave(subjects, preset, progress=steps.round)
@@ -170,74 +160,6 @@ def _measure(entries: list[_Entry], preset: Preset, query: Query, threads: int, 
         machine=describe_machine(load, others),
         results=results,
         ratios=ratios_against(traces, candidate),
-    )
-
-
-def noise_flags(load: list[float] | None, others: float | None, cores: int) -> list[Flag]:
-    """What the machine was busy with besides the measurement. Only other processes during the run invalidate it."""
-    flags = []
-    if others is not None and others > NOISE_OTHERS:
-        text = f"other processes took {others:.0%} of the processor time during the run (at most {NOISE_OTHERS:.0%})"
-        flags.append(Flag(code="other_processes", text=text))
-    if load and load[0] / cores > NOISE_LOAD:
-        text = f"load average {load[0]:.1f} on {cores} cores before the run; the preparations count in it"
-        flags.append(Flag(code="load_before", text=text, invalidates=others is None))
-    return flags
-
-
-def summarize(trace: Trace, entry: _Entry, preset: Preset, threads: int, noise: list[Flag]) -> BenchResult:
-    """One line of the report from raw samples in seconds."""
-    milliseconds = [round(1e3 * sample, 4) for sample in trace.samples]
-    flags = [*minimum_flags(preset, trace.samples), *steadiness_flags(milliseconds), *noise]
-    scope = trace.subject.scope
-    return BenchResult(
-        name=trace.subject.name,
-        artifact_sha256=entry.sha256,
-        runtime=entry.pipeline.runtime,
-        scope=scope,
-        threads=threads,
-        n=len(milliseconds),
-        p50_ms=percentile(milliseconds, 50),
-        p90_ms=percentile(milliseconds, 90),
-        p99_ms=percentile(milliseconds, 99),
-        load_ms=round(entry.cold.load_ms, 3),
-        first_ms=round(entry.cold.first_ms[scope], 3),
-        peak_mb=None if entry.cold.peak_mb is None else round(entry.cold.peak_mb, 1),
-        stages={name: round(1e3 * percentile(values, 50), 4) for name, values in trace.stages.items()},
-        samples_ms=milliseconds,
-        valid=not any(flag.invalidates for flag in flags),
-        flags=flags,
-        notes=entry.pipeline.notes,
-        blocks=[len(block) for block in trace.blocks],
-    )
-
-
-def steadiness_flags(samples: list[float]) -> list[Flag]:
-    """Flag a run whose samples spread too far; the slowest and fastest percent are left to p99."""
-    cut = len(samples) // 100
-    spread = variation(sorted(samples)[cut : len(samples) - cut])
-    if spread <= NOISE_CV:
-        return []
-    text = f"standard deviation is {spread:.0%} of the mean (at most {NOISE_CV:.0%})"
-    return [Flag(code="unsteady", text=text)]
-
-
-def ratios_against(traces: list[Trace], candidate: str) -> list[Ratio]:
-    """A ratio per opponent and scope, from pairs of blocks measured side by side."""
-    ours = {trace.subject.scope: trace for trace in traces if trace.subject.name == candidate}
-    return [ratio_of(trace, ours[trace.subject.scope]) for trace in traces if trace.subject.name != candidate]
-
-
-def ratio_of(baseline: Trace, candidate: Trace) -> Ratio:
-    """How many times faster `candidate` is than `baseline`, both from one interleaved run."""
-    pairs = pair_ratios(baseline.blocks, candidate.blocks)
-    return Ratio(
-        baseline=baseline.subject.name,
-        candidate=candidate.subject.name,
-        scope=candidate.subject.scope,
-        ratio=percentile(pairs, 50),
-        ci95=bootstrap_interval(pairs),
-        pairs=[round(pair, 4) for pair in pairs],
     )
 
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from edgevl.bench import PRESETS, BenchReport, Preset, compare_with_region
+from edgevl.bench import PRESETS, BenchReport, Preset, run_bench
 from edgevl.bench.machine import Neighbors, describe_machine
 from edgevl.bench.opponents import CANDIDATE, OPPONENTS, Opponent
 from edgevl.bench.picture import encode, make_photo
@@ -58,7 +58,7 @@ def small_world(monkeypatch):
 
 def test_a_comparison_from_bytes_to_json(bundle, small_world):
     said = []
-    report = compare_with_region(
+    report = run_bench(
         bundle, ["region-mini"], "tiny", threads=1, progress=lambda done, total, text: said.append((done, total, text))
     )
     name = "mini-onnx-fp32"
@@ -96,7 +96,7 @@ def test_a_core_ml_bundle_is_not_timed_by_the_reference_executor(bundle, tmp_pat
     manifest = Bundle.open(bundle).manifest.model_copy(update={"target": "coreml"})
     (tmp_path / "manifest.json").write_text(manifest.to_json())
     with pytest.raises(InputError, match="reference executor"):
-        compare_with_region(tmp_path, ["region-r50"])
+        run_bench(tmp_path, ["region-r50"])
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_core_ml_bundle_is_not_timed_by_the_reference_executor(bundle, tmp_pat
 )
 def test_bad_arguments_are_one_clear_line(arguments, message):
     with pytest.raises(InputError, match=message) as caught:
-        compare_with_region(**arguments)
+        run_bench(**arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -139,5 +139,5 @@ def test_neighbors_do_not_count_ourselves():
 
 @pytest.mark.slow
 def test_the_embedded_model_is_at_least_50_times_faster_than_the_detector_pipeline():
-    report = compare_with_region(preset="rapid")
+    report = run_bench(preset="rapid")
     assert report.ratio("region-r50", "pipeline").ci95[0] > 50
