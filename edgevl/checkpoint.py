@@ -67,18 +67,23 @@ def save_model(folder: Path, model: VqaModel, tokenizer: Tokenizer, labels: list
     """Write a model folder (weights as fp16). Files of the same name are replaced one by one, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config.replace(num_answers=len(labels))
-    state = {
-        key: value.half().contiguous() if value.is_floating_point() else value
-        for key, value in model.state_dict().items()
-    }
-    temporary = folder / ".model.safetensors.tmp"
-    save_file(state, temporary)
-    temporary.chmod(0o644)  # safetensors makes it readable by its owner only
-    temporary.replace(folder / "model.safetensors")
+    save_weights(folder / "model.safetensors", model)
     tokenizer.save(folder / "tokenizer.json")
     write_json(folder / "labels.json", labels)
     write_json(folder / "config.json", config.to_dict())
     return folder
+
+
+def save_weights(path: Path, model: torch.nn.Module) -> None:
+    """Write the weights as fp16 safetensors, atomically."""
+    state = {
+        key: value.half().contiguous() if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(state, temporary)
+    temporary.chmod(0o644)  # safetensors makes it readable by its owner only
+    temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

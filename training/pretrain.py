@@ -112,7 +112,8 @@ def build_config(recipe: Recipe, tokenizer: Tokenizer, num_answers: int) -> Mode
 
 def require_stage(recipe: Recipe, stage: str) -> None:
     if recipe.stage != stage:
-        raise InputError(f'the recipe "{recipe.name}" is for {recipe.stage}; run `edgevl {recipe.stage}` with it')
+        command = "data detector" if recipe.stage == "detect" else recipe.stage
+        raise InputError(f'the recipe "{recipe.name}" is for {recipe.stage}; run `edgevl {command}` with it')
 
 
 def open_run(recipe: Recipe, out: Path | None, resume: bool) -> Path:

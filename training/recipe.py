@@ -26,6 +26,10 @@ class DataSection(Section):
     )
     focus_texts: int = Field(0, ge=0, le=32)
     workers: int = Field(1, ge=0, le=64)
+    annotations: str | None = Field(
+        None, description="pretrain: boxes of `edgevl data annotate` instead of the true ones"
+    )
+    region_cache: str = Field("runs/regions", description="where the regions that detectors found are kept")
 
 
 class OptimizerSection(Section):
@@ -49,11 +53,13 @@ class QuantizeSection(Section):
 
 
 class Recipe(Section):
-    stage: Literal["pretrain", "finetune", "distill"]
+    stage: Literal["pretrain", "finetune", "distill", "detect"]
     name: str
     model: dict[str, Any] = Field(default_factory=lambda: {"config": "nano"})
     init: str | None = Field(None, description="the model folder to start from; nano is the embedded one")
     grow: int | None = Field(None, ge=1, description="blocks of the transformer: more than init's, answers as before")
+    detector: str | None = Field(None, description="pretrain: a region-feature model on this detector's regions")
+    regions: int = Field(8, ge=1, le=60, description="regions a picture, where a detector is used")
     teacher: str | None = Field(None, description="distill: the model folder to learn from; nano is the embedded one")
     data: DataSection = DataSection()  # pyright: ignore[reportCallIssue]
     quantize: QuantizeSection | None = None
@@ -92,6 +98,7 @@ _STAGES = {
     "grow": ("finetune", "distill"),
     "losses": ("pretrain", "distill"),
     "teacher": ("distill",),
+    "detector": ("pretrain",),
     "quantize": ("finetune",),
 }
 
