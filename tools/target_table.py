@@ -65,6 +65,7 @@ def embedded_cases() -> Iterator[Case]:
     yield Case("embedded", "executorch", "fp32", ("--delegate", "coreml"))
     for target in ("onnx", "coreml", "executorch", "litert", "tensorrt"):
         yield Case("embedded", target, get_exporter(target).default_precision, ("--layout", "split"))
+    yield Case("embedded", "onnx", "w8a8", ("--dialect", "arm"))
     yield Case("embedded", "onnx", "fp32", ("--batch", "8"))
 
 
