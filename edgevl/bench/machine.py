@@ -3,30 +3,41 @@
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from edgevl.bench.schema import Machine
 
 PACKAGES = ("edgevl", "torch", "torchvision", "onnxruntime", "onnx", "coremltools", "numpy", "pillow")
+_SYSTEM = Path("/sys/devices/system/cpu")
 
 
-def describe_machine(load_before: list[float] | None = None, others_cpu: float | None = None) -> Machine:
-    """The machine section of a report; the two arguments are what was observed around and during the run."""
+def describe_machine(
+    load_before: list[float] | None = None, others_cpu: float | None = None, cores: int | None = None, **observed: Any
+) -> Machine:
+    """The machine section of a report.
+
+    Args:
+        load_before, others_cpu: what was observed before and during the run.
+        cores: that the process may use when it is not bound; None counts them now.
+        observed: other fields of `Machine`.
+    """
     import psutil
 
     return Machine(
         cpu=cpu_name(),
-        cores=usable_cores(),
+        cores=cores or usable_cores(),
         memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
         os=platform.platform(),
         python=platform.python_version(),
         versions=installed_versions(),
         load_before=load_before,
         others_cpu=None if others_cpu is None else round(others_cpu, 4),
-        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=read_text(_SYSTEM / "cpu0/cpufreq/scaling_governor"),
+        **observed,
     )
 
 
@@ -37,7 +48,7 @@ def cpu_name() -> str:
 
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True).stdout.strip() or platform.processor()
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
+    for line in (read_text("/proc/cpuinfo") or "").splitlines():
         if line.startswith(("model name", "Model")):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -65,47 +76,107 @@ def load_average() -> list[float] | None:
 
 
 class Neighbors:
-    """Share of the machine's processor time that other processes took between `start` and `share`.
+    """Share of processor time that other processes took between `start` and `share`.
 
-    A load average cannot tell our own minutes of work from a neighbor's; processor time can. Time stolen by a
-    hypervisor counts as others'.
+    It is taken over the measured cores and over the whole machine, and the larger counts: a neighbor on one of two
+    measured cores is half of what we need, if a small part of the machine, and one on all other cores takes caches,
+    memory and clock from us. A load average cannot tell our own minutes of work from a neighbor's; processor time can.
+    Time stolen by a hypervisor counts as others'.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cores: Sequence[int] | None = None):
+        """cores: those that this process is bound to; None where it is not."""
         import psutil
 
-        self._psutil = psutil
-        self._process = psutil.Process()
+        self._psutil, self._process, self._cores = psutil, psutil.Process(), cores
         self._start = self._read()
 
-    def _read(self) -> tuple[float, float]:
-        """Seconds that the machine was busy with others, and seconds in all, both over all cores."""
-        machine = self._psutil.cpu_times()
-        total = sum(machine) - getattr(machine, "guest", 0.0) - getattr(machine, "guest_nice", 0.0)
-        idle = machine.idle + getattr(machine, "iowait", 0.0)
+    def _read(self) -> list[tuple[float, float]]:
+        """(seconds busy with others, seconds in all) of the machine and of the measured cores."""
         own = sum(self._process.cpu_times()[:4])  # user, system, and those of children that ended
-        return total - idle - own, total
+        each = self._psutil.cpu_times(percpu=True)
+        some = [each[core] for core in self._cores] if self._cores and max(self._cores) < len(each) else each
+        return [_busy(times, own) for times in (each, some)]
 
     def share(self) -> float | None:
         """0..1; None when too little time has passed for the system's counters (10 ms steps) to tell."""
-        others, total = (now - then for now, then in zip(self._read(), self._start, strict=True))
-        return None if total < 0.5 else min(1.0, max(0.0, others / total))
+        shares = []
+        for (others, total), (others_then, total_then) in zip(self._read(), self._start, strict=True):
+            if total - total_then < 0.5:
+                return None
+            shares.append((others - others_then) / (total - total_then))
+        return min(1.0, max(0.0, *shares))
+
+
+def _busy(times: Sequence[Any], own: float) -> tuple[float, float]:
+    total = sum(sum(core) - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0) for core in times)
+    idle = sum(core.idle + getattr(core, "iowait", 0.0) for core in times)
+    return total - idle - own, total
 
 
 @contextmanager
-def pinned_threads(threads: int) -> Iterator[None]:
-    """Torch's intra-op threads for the duration; ONNX sessions get theirs when they are opened."""
+def pinned_threads(threads: int) -> Iterator[list[int] | None]:
+    """Torch's intra-op threads, and `threads` cores for the whole process, for the duration.
+
+    Yields the cores; None where the system cannot bind a process (macOS, Windows). ONNX sessions get their number of
+    threads when they are opened, and the cores from here, whether they are opened inside or were before.
+    """
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        yield
+        with _bound(choose_cores(threads)) as cores:
+            yield cores
     finally:
         torch.set_num_threads(before)
 
 
-def _read(path: str) -> str | None:
+def choose_cores(threads: int, system: Path = _SYSTEM) -> list[int] | None:
+    """The logical cores to measure on: one of each physical core first, the fastest first, core 0 last.
+
+    Core 0 serves most interrupts. `system` is the folder of the cores in sysfs.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+
+    def key(core: int) -> tuple[int, int, bool, int]:
+        siblings = _cores_in(read_text(system / f"cpu{core}/topology/thread_siblings_list") or str(core))
+        fastest = int(read_text(system / f"cpu{core}/cpufreq/cpuinfo_max_freq") or 0)
+        return siblings.index(core) if core in siblings else 0, -fastest, core == 0, core
+
+    return sorted(sorted(os.sched_getaffinity(0), key=key)[:threads])
+
+
+def _cores_in(text: str) -> list[int]:
+    """ "0-1,4" is [0, 1, 4]."""
+    ends = [part.split("-") for part in text.split(",")]
+    return [core for end in ends for core in range(int(end[0]), int(end[-1]) + 1)]
+
+
+@contextmanager
+def _bound(cores: list[int] | None) -> Iterator[list[int] | None]:
+    """Bind every thread that this process has to `cores`; threads and processes that come later inherit them."""
+    if cores is None:
+        yield None
+        return
+    before = os.sched_getaffinity(0)
+    _bind_all(cores)
+    try:
+        yield cores
+    finally:
+        _bind_all(before)
+
+
+def _bind_all(cores: Iterable[int]) -> None:
+    """`os.sched_setaffinity(0, ...)` binds the calling thread only, hence the list of all."""
+    tasks = Path("/proc/self/task")
+    for thread in [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [0]:
+        with suppress(ProcessLookupError):  # it ended just now
+            os.sched_setaffinity(thread, cores)
+
+
+def read_text(path: str | Path) -> str | None:
     try:
         return Path(path).read_text().strip()
     except OSError:

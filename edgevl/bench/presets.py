@@ -8,6 +8,8 @@ from edgevl.registry import Registry
 
 NOISE_CV = 0.25  # standard deviation / mean of the samples from which a run counts as unsteady
 NOISE_OTHERS = 0.10  # share of the machine's processor time taken by other processes from which a run counts as noisy
+NOISE_DRIFT = 0.05  # by how much the two halves of a run may differ at p50, and the machine's own speed around it
+DRIFT_SAMPLES = 20  # fewer samples have no halves worth comparing
 NOISE_LOAD = 0.5  # one-minute load average per core, before the run, that is worth a remark
 
 
@@ -21,7 +23,8 @@ class Preset:
     warmup_seconds: float  # warm-up ends after this, but not before one query
     slow_query: float | None = None  # seconds: a subject slower than this needs only `slow_queries` and no minimum time
     slow_queries: int = 0
-    fresh_process: bool = True  # load, first inference and peak memory from a process of their own
+    processes: int = 0  # fresh processes of our model: the scope `end_to_end`, cold load and peak memory
+    opponent_processes: int = 0  # the same of each opponent; 0: load and first query from the benchmark's own process
 
     def is_slow(self, query_seconds: float) -> bool:
         return self.slow_query is not None and query_seconds > self.slow_query
@@ -42,9 +45,11 @@ class Preset:
 PRESETS: Registry[Preset] = Registry("preset")
 for _preset in (
     Preset("rapid", 32, 2.0, rounds=5, warmup_queries=16, warmup_seconds=0.3, slow_query=0.2, slow_queries=5,
-           fresh_process=False),
-    Preset("quick", 128, 10.0, rounds=32, warmup_queries=64, warmup_seconds=1.0),
-    Preset("normal", 1024, 60.0, rounds=64, warmup_queries=256, warmup_seconds=3.0),
+           processes=3),
+    Preset("quick", 128, 10.0, rounds=32, warmup_queries=64, warmup_seconds=1.0, slow_query=0.5, slow_queries=32,
+           processes=5, opponent_processes=5),
+    Preset("normal", 1024, 60.0, rounds=64, warmup_queries=256, warmup_seconds=3.0, slow_query=0.5, slow_queries=128,
+           processes=10, opponent_processes=10),
 ):  # fmt: skip
     PRESETS.register(_preset.name)(_preset)
 

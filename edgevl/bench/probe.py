@@ -1,7 +1,8 @@
-"""Opening a pipeline and asking it once: load, first inference, and the peak memory of the process that did it.
+"""A fresh process from its start to the answer: load, first query, peak memory, and the whole of it.
 
-`python -m edgevl.bench.probe KIND FOLDER THREADS IMAGE QUESTION` does so in a process of its own and prints JSON;
-`cold_start` starts that process. Peak memory only means something there.
+`python -m edgevl.bench.probe KIND FOLDER THREADS IMAGE QUESTION` opens a pipeline, reads the picture, answers and
+prints the answer, then what it measured as JSON. `ask_fresh_process` starts that process; peak memory and the scope
+`end_to_end` only mean something there.
 """
 
 import dataclasses
@@ -9,12 +10,16 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgevl.bench.harness import Clock, Stopwatch
+from edgevl.bench.harness import Clock, Progress, Stopwatch, Subject, Trace
 from edgevl.bench.opponents import open_pipeline
 from edgevl.bench.pipelines import Pipeline, Query
+from edgevl.bench.stats import percentile
 from edgevl.errors import EdgeVLError
 
 TIMEOUT_S = 300
@@ -28,7 +33,7 @@ class ColdStart:
 
 
 def open_and_ask(kind: str, folder: Path, threads: int, query: Query, clock: Clock = time.perf_counter):
-    """Open and answer one query in this process. Returns (pipeline, `ColdStart` without peak memory)."""
+    """Open and answer one query in this process. Returns (pipeline, `ColdStart` without peak memory, answer)."""
     start = clock()
     pipeline: Pipeline = open_pipeline(kind, folder, threads)
     loaded = clock()
@@ -36,26 +41,84 @@ def open_and_ask(kind: str, folder: Path, threads: int, query: Query, clock: Clo
     prepared = clock()
     logits = pipeline.infer(inputs, Stopwatch(clock))
     inferred = clock()
-    pipeline.answer(logits)
+    answer = pipeline.answer(logits)
     first = {"model": 1e3 * (inferred - prepared), "pipeline": 1e3 * (clock() - loaded)}
-    return pipeline, ColdStart(1e3 * (loaded - start), first, None)
+    return pipeline, ColdStart(1e3 * (loaded - start), first, None), answer
 
 
-def cold_start(kind: str, folder: Path, threads: int, query: Query, scratch: Path) -> ColdStart:
-    """The same in a fresh process, with its peak memory. `scratch` is a folder for the picture.
+@dataclasses.dataclass
+class FreshProcesses:
+    """A pipeline asked once by each of several processes."""
 
-    Files are likely in the page cache, as they were just written or read: the load is that of a process, not of a disk.
+    kind: str
+    folder: Path
+    trace: Trace
+    starts: list[ColdStart] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def of(cls, name: str, kind: str, folder: Path) -> "FreshProcesses":
+        return cls(kind, folder, Trace(Subject(name, "end_to_end", lambda watch: None)))
+
+    def cold(self) -> ColdStart:
+        """The medians over the processes; of memory the peak over all."""
+        peaks = [start.peak_mb for start in self.starts if start.peak_mb is not None]
+        scopes = self.starts[0].first_ms
+        return ColdStart(
+            percentile([start.load_ms for start in self.starts], 50),
+            {scope: percentile([start.first_ms[scope] for start in self.starts], 50) for scope in scopes},
+            max(peaks, default=None),
+        )
+
+    def take(self, threads: int, picture: Path, question: str) -> None:
+        seconds, cold = ask_fresh_process(self.kind, self.folder, threads, picture, question)
+        self.starts.append(cold)
+        self.trace.blocks.append([seconds])
+        load, query = cold.load_ms / 1e3, cold.first_ms["pipeline"] / 1e3
+        for stage, value in {"start, imports": seconds - load - query, "load": load, "query": query}.items():
+            self.trace.stages.setdefault(stage, []).append(max(0.0, value))
+
+
+def take_turns(
+    subjects: Sequence[FreshProcesses], samples: Sequence[int], threads: int, picture: Path, question: str,
+    progress: Progress | None = None,
+) -> None:  # fmt: skip
+    """`samples` processes of each subject, interleaved, after one of each that is not recorded.
+
+    That one brings files into the page cache: the times are those of a process, not of a disk.
     """
-    picture = scratch / "probe-picture"
-    picture.write_bytes(query.image)
-    arguments = [kind, str(folder), str(threads), str(picture), query.question]
-    command = [sys.executable, "-m", "edgevl.bench.probe", *arguments]
+    for subject in subjects:
+        ask_fresh_process(subject.kind, subject.folder, threads, picture, question)
+    for done in range(max(samples, default=0)):
+        order = [subject for subject, count in zip(subjects, samples, strict=True) if done < count]
+        for subject in order if done % 2 == 0 else reversed(order):
+            subject.take(threads, picture, question)
+        if progress:
+            progress(done + 1, max(samples), "timing fresh processes")
+
+
+def ask_fresh_process(kind: str, folder: Path, threads: int, picture: Path, question: str) -> tuple[float, ColdStart]:
+    """Seconds from starting the process to having its answer, and what it measured itself."""
+    command = [sys.executable, "-m", "edgevl.bench.probe", kind, str(folder), str(threads), str(picture), question]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise EdgeVLError(f"measuring {kind} in a fresh process failed with status {done.returncode}: {reason}")
-    return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
+    with tempfile.TemporaryFile("w+") as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        limit = threading.Timer(TIMEOUT_S, process.kill)
+        limit.start()
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()  # the answer
+            seconds = time.perf_counter() - start
+            measured = process.stdout.read()
+            status = process.wait()
+        finally:
+            limit.cancel()
+            process.kill()  # where it is still there, after Ctrl-C
+        errors.seek(0)
+        reason = (errors.read().strip().splitlines() or ["no message"])[-1]
+    if status:
+        raise EdgeVLError(f"measuring {kind} in a fresh process failed with status {status}: {reason}")
+    return seconds, ColdStart(**json.loads(measured))
 
 
 def peak_memory_mb() -> float | None:
@@ -79,7 +142,8 @@ def peak_memory_mb() -> float | None:
 def main(arguments: list[str]) -> int:
     kind, folder, threads, picture, question = arguments
     query = Query(Path(picture).read_bytes(), question)
-    _, cold = open_and_ask(kind, Path(folder), int(threads), query)
+    _, cold, answer = open_and_ask(kind, Path(folder), int(threads), query)
+    print(json.dumps(answer), flush=True)
     print(json.dumps(dataclasses.asdict(dataclasses.replace(cold, peak_mb=peak_memory_mb()))))
     return 0
 

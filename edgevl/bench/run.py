@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevl.bench.harness import Progress, Subject, Trace, interleave
-from edgevl.bench.machine import Neighbors, describe_machine, load_average, pinned_threads, usable_cores
-from edgevl.bench.opponents import CANDIDATE, OPPONENTS
+from edgevl.bench.machine import pinned_threads, usable_cores
+from edgevl.bench.opponents import CANDIDATE, OPPONENTS, expand
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bench.pipelines import Arrays, Query, subjects_of
-from edgevl.bench.presets import PRESETS, Preset
-from edgevl.bench.probe import cold_start, open_and_ask
+from edgevl.bench.pipelines import Arrays, Query
+from edgevl.bench.presets import PRESETS
+from edgevl.bench.race import Contestant, Steps, Track, race
 from edgevl.bench.schema import BenchReport
-from edgevl.bench.summary import Entry, noise_flags, ratios_against, summarize
-from edgevl.bundle import Bundle, combined_sha256, sha256_file
+from edgevl.bundle import Bundle
 from edgevl.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,38 +51,42 @@ def run_bench(
         MissingDependency: a runtime or torchvision is not installed.
     """
     began = time.perf_counter()
-    plan, opponents = PRESETS[preset], {name: OPPONENTS[name] for name in against}
-    threads = _check_threads(threads)
-    steps = _Steps(progress, setup=2 + 2 * len(opponents), rounds=plan.rounds)
+    plan, opponents = PRESETS[preset], {name: OPPONENTS[name] for name in expand(against)}
+    threads = check_threads(threads)
+    setup = 3 + 2 * len(opponents) + plan.processes
+    steps, cores = Steps(progress, setup, plan.rounds), usable_cores()
     query = Query(encode(make_photo()), QUESTION)
-    with tempfile.TemporaryDirectory(prefix="edgevl-bench-") as scratch, pinned_threads(threads):
-        bundle = _as_bundle(bundle_or_model, Path(scratch), steps)
-        folders = {CANDIDATE: bundle.path}
-        for name in opponents:
-            folders[name] = _build(name, bundle, Path(scratch), query, threads, steps)
-        entries = [_enter(kind, folder, plan, query, threads, Path(scratch), steps) for kind, folder in folders.items()]
-        report = _measure(entries, plan, query, threads, steps)
+    with tempfile.TemporaryDirectory(prefix="edgevl-bench-") as scratch, pinned_threads(threads) as bound:
+        track = Track(plan, query, threads, bound, cores, Path(scratch))
+        bundle = _as_bundle(bundle_or_model, track.scratch, steps)
+        contestants = [Contestant(CANDIDATE, bundle.path)]
+        contestants += [Contestant(name, _build(name, bundle, track, steps)) for name in opponents]
+        report = race(contestants, track, steps)
     report.seconds = round(time.perf_counter() - began, 1)
     return report
 
 
-class _Steps:
-    """Progress over a fixed number of preparations, then the rounds."""
+def race_bundles(
+    old: Bundle, new: Bundle, preset: str = "quick", threads: int | None = None, progress: Progress | None = None
+) -> BenchReport:
+    """Two bundles interleaved in one run. The ratio of each scope is old / new: below 1, `new` is slower.
 
-    def __init__(self, progress: Progress | None, setup: int, rounds: int):
-        self.progress, self.done, self.setup, self.rounds = progress, 0, setup, rounds
+    Raises `InputError` for a bundle whose times would mean nothing here, and as `run_bench` does.
+    """
+    began = time.perf_counter()
+    plan, threads, cores = PRESETS[preset], check_threads(threads), usable_cores()
+    for bundle in (old, new):
+        _check_target(bundle)
+    query = Query(encode(make_photo()), QUESTION)
+    with tempfile.TemporaryDirectory(prefix="edgevl-bench-") as scratch, pinned_threads(threads) as bound:
+        track = Track(plan, query, threads, bound, cores, Path(scratch))
+        contestants = [Contestant(CANDIDATE, new.path, "new"), Contestant(CANDIDATE, old.path, "old")]
+        report = race(contestants, track, Steps(progress, 3 + plan.processes, plan.rounds))
+    report.seconds = round(time.perf_counter() - began, 1)
+    return report
 
-    def __call__(self, text: str) -> None:
-        if self.progress:
-            self.progress(self.done, self.setup + self.rounds, text)
-        self.done += 1
 
-    def round(self, done: int, total: int, text: str) -> None:
-        if self.progress:
-            self.progress(self.setup + done, self.setup + total, text)
-
-
-def _check_threads(threads: int | None) -> int:
+def check_threads(threads: int | None) -> int:
     cores = usable_cores()
     threads = min(2, cores) if threads is None else threads
     if not 1 <= threads <= cores:
@@ -91,7 +94,7 @@ def _check_threads(threads: int | None) -> int:
     return threads
 
 
-def _as_bundle(source: str | Path | None, scratch: Path, steps: _Steps) -> Bundle:
+def _as_bundle(source: str | Path | None, scratch: Path, steps: Steps) -> Bundle:
     """The bundle to measure; a model folder is exported to ONNX in `scratch`."""
     if source is not None and (Path(source) / "manifest.json").exists():
         bundle = Bundle.open(source)
@@ -120,47 +123,16 @@ def _check_target(bundle: Bundle) -> None:
         raise InputError(f'"{bundle.path}" takes {manifest.batch} samples at once; the benchmark asks one: --batch 1')
 
 
-def _build(name: str, bundle: Bundle, scratch: Path, query: Query, threads: int, steps: _Steps) -> Path:
+def _build(name: str, bundle: Bundle, track: Track, steps: Steps) -> Path:
     import numpy as np
 
     from edgevl.preprocess import load_image
 
     steps(f"building {name}")
-    folder = scratch / name
+    folder = track.scratch / name
     folder.mkdir()
-    OPPONENTS[name].build(folder, bundle, np.asarray(load_image(query.image)), threads)
+    OPPONENTS[name].build(folder, bundle, np.asarray(load_image(track.query.image)), track.threads)
     return folder
-
-
-def _enter(kind: str, folder: Path, preset: Preset, query: Query, threads: int, scratch: Path, steps: _Steps) -> Entry:
-    steps(f"loading {'our model' if kind == CANDIDATE else kind}")
-    fresh = cold_start(kind, folder, threads, query, scratch) if preset.fresh_process else None
-    pipeline, cold = open_and_ask(kind, folder, threads, query)
-    return Entry(pipeline, fresh or cold, _digest(kind, folder))
-
-
-def _digest(kind: str, folder: Path) -> str:
-    """The sha256 of the artifact; of several files, as `combined_sha256` says."""
-    if kind == CANDIDATE:
-        return Bundle.open(folder).artifact_sha256
-    return combined_sha256({name: sha256_file(folder / name) for name in OPPONENTS[kind].artifacts})
-
-
-def _measure(entries: list[Entry], preset: Preset, query: Query, threads: int, steps: _Steps) -> BenchReport:
-    load, neighbors = load_average(), Neighbors()
-    subjects = [subject for entry in entries for subject in subjects_of(entry.pipeline, query)]
-    traces = interleave(subjects, preset, progress=steps.round)
-    others = neighbors.share()
-    by_name = {entry.pipeline.name: entry for entry in entries}
-    noise = noise_flags(load, others, usable_cores())
-    results = [summarize(trace, by_name[trace.subject.name], preset, threads, noise) for trace in traces]
-    candidate = entries[0].pipeline.name
-    return BenchReport(
-        preset=preset.name,
-        machine=describe_machine(load, others),
-        results=results,
-        ratios=ratios_against(traces, candidate),
-    )
 
 
 def time_sessions(

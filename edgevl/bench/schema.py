@@ -34,7 +34,7 @@ class Machine(_Section):
     python: str
     versions: dict[str, str]  # package -> version
     load_before: list[float] | None  # 1, 5 and 15 minute load average when the run began
-    others_cpu: float | None  # share (0..1) of all processor time taken by other processes while measuring
+    others_cpu: float | None  # share (0..1) of processor time taken by others, of the bound cores or of all, the larger
     governor: str | None  # Linux cpufreq governor, where the machine tells
     affinity: list[int] | None = None  # logical cores that the measured process was bound to
     frequency_mhz: tuple[float, float] | None = None  # mean over these cores, before and after the run
@@ -82,9 +82,10 @@ class Roofline(_Section):
     macs: float  # multiply-adds of one query, counted in the artifact
     bytes: float  # that one query must move at least: weights once, inputs and outputs once
     compute_ms: float  # macs over the peak of their dtype
-    memory_ms: float  # bytes over the bandwidth
+    memory_ms: float  # bytes over `bandwidth_gbs`
     limit: Literal["compute", "memory"]  # the larger of the two
     share: float  # the larger of the two over p50_ms: 1 is as fast as this machine can be
+    bandwidth_gbs: float | None = None  # at which as many bytes are read again and again: a cache's, where they fit
     rest: list[str] = Field(default_factory=list)  # where the rest goes, by the runtime's own profile, in words
 
 
@@ -93,6 +94,14 @@ class Energy(_Section):
 
     mj: float  # millijoules
     source: str  # which sensor: "VDD_IN", "RAPL package-0", ...
+
+
+class TaskAccuracy(_Section):
+    """Right answers of the artifact itself, counted by `edgevl verify` or by a board's own script."""
+
+    share: float  # 0..1
+    samples: int
+    data: str  # "scenes:test"
 
 
 class BenchResult(_Section):
@@ -117,6 +126,7 @@ class BenchResult(_Section):
     throughput_per_s: float | None = None  # queries one after another: 1 / mean
     roofline: Roofline | None = None
     energy: Energy | None = None
+    accuracy: TaskAccuracy | None = None  # of the artifact, where somebody counted
 
 
 class Ratio(_Section):

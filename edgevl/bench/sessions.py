@@ -1,4 +1,4 @@
-"""Opening the opponent's ONNX files with the very options of `edgevl.runtime.onnx_session`.
+"""Opening ONNX files with the very options of `edgevl.runtime.onnx_session`.
 
 That session checks static shapes and copies outputs to NumPy. The parts of a detector have dynamic shapes (how many
 proposals a level gets), and their feature maps should move from one part to the next without a copy, so the bare
@@ -11,8 +11,13 @@ from typing import Any
 from edgevl.errors import MissingDependency
 
 
-def open_onnx(path: Path, threads: int) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU: `threads` inside an operator, operators one after another."""
+def open_onnx(model: Path | bytes, threads: int, profile: Path | None = None) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU: `threads` inside an operator, operators one after another.
+
+    Args:
+        model: a file, or its content.
+        profile: beginning of the path of a profile; `end_profiling` of the session returns the whole path.
+    """
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -22,4 +27,7 @@ def open_onnx(path: Path, threads: int) -> Any:
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    source = model if isinstance(model, bytes) else str(model)
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -4,9 +4,9 @@ import dataclasses
 
 from edgevl.bench.harness import Trace
 from edgevl.bench.pipelines import Pipeline
-from edgevl.bench.presets import NOISE_CV, NOISE_LOAD, NOISE_OTHERS, Preset, minimum_flags
+from edgevl.bench.presets import DRIFT_SAMPLES, NOISE_CV, NOISE_DRIFT, NOISE_LOAD, NOISE_OTHERS, Preset, minimum_flags
 from edgevl.bench.probe import ColdStart
-from edgevl.bench.schema import BenchResult, Flag, Ratio
+from edgevl.bench.schema import BenchResult, Flag, Ratio, TaskAccuracy
 from edgevl.bench.stats import bootstrap_interval, pair_ratios, percentile, variation
 
 
@@ -17,6 +17,7 @@ class Entry:
     pipeline: Pipeline
     cold: ColdStart
     sha256: str | None
+    accuracy: TaskAccuracy | None = None
 
 
 def noise_flags(load: list[float] | None, others: float | None, cores: int) -> list[Flag]:
@@ -34,8 +35,10 @@ def noise_flags(load: list[float] | None, others: float | None, cores: int) -> l
 def summarize(trace: Trace, entry: Entry, preset: Preset, threads: int, noise: list[Flag]) -> BenchResult:
     """One line of the report from raw samples in seconds."""
     milliseconds = [round(1e3 * sample, 4) for sample in trace.samples]
-    flags = [*minimum_flags(preset, trace.samples), *steadiness_flags(milliseconds), *noise]
     scope = trace.subject.scope
+    minima = [] if scope == "end_to_end" else minimum_flags(preset, trace.samples)  # as many as the preset has
+    flags = [*minima, *steadiness_flags(milliseconds), *drift_flags(milliseconds), *noise]
+    first = entry.cold.first_ms.get(scope)
     return BenchResult(
         name=trace.subject.name,
         artifact_sha256=entry.sha256,
@@ -47,7 +50,7 @@ def summarize(trace: Trace, entry: Entry, preset: Preset, threads: int, noise: l
         p90_ms=percentile(milliseconds, 90),
         p99_ms=percentile(milliseconds, 99),
         load_ms=round(entry.cold.load_ms, 3),
-        first_ms=round(entry.cold.first_ms[scope], 3),
+        first_ms=None if first is None else round(first, 3),
         peak_mb=None if entry.cold.peak_mb is None else round(entry.cold.peak_mb, 1),
         stages={name: round(1e3 * percentile(values, 50), 4) for name, values in trace.stages.items()},
         samples_ms=milliseconds,
@@ -55,6 +58,8 @@ def summarize(trace: Trace, entry: Entry, preset: Preset, threads: int, noise: l
         flags=flags,
         notes=entry.pipeline.notes,
         blocks=[len(block) for block in trace.blocks],
+        throughput_per_s=round(1e3 * len(milliseconds) / sum(milliseconds), 3),
+        accuracy=entry.accuracy,
     )
 
 
@@ -66,6 +71,17 @@ def steadiness_flags(samples: list[float]) -> list[Flag]:
         return []
     text = f"standard deviation is {spread:.0%} of the mean (at most {NOISE_CV:.0%})"
     return [Flag(code="unsteady", text=text)]
+
+
+def drift_flags(samples: list[float]) -> list[Flag]:
+    """Flag a run whose two halves do not agree: whoever measures again would get another number."""
+    if len(samples) < DRIFT_SAMPLES:
+        return []
+    first, second = (percentile(half, 50) for half in (samples[: len(samples) // 2], samples[len(samples) // 2 :]))
+    if max(first, second) <= min(first, second) * (1 + NOISE_DRIFT):
+        return []
+    text = f"p50 went from {first:.4g} to {second:.4g} ms between the halves of the run (at most {NOISE_DRIFT:.0%})"
+    return [Flag(code="drift", text=text)]
 
 
 def ratios_against(traces: list[Trace], candidate: str) -> list[Ratio]:

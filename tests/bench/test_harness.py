@@ -6,7 +6,8 @@ import torch
 
 from edgevl.bench.harness import Stopwatch, Subject, interleave, warm_up
 from edgevl.bench.presets import PRESETS, Preset, minimum_flags
-from edgevl.bench.summary import noise_flags, ratios_against, steadiness_flags
+from edgevl.bench.stats import percentile
+from edgevl.bench.summary import drift_flags, noise_flags, ratios_against, steadiness_flags
 from edgevl.errors import InputError
 
 SHORT = Preset("short", min_queries=20, min_seconds=0.1, rounds=10, warmup_queries=3, warmup_seconds=1.0)
@@ -123,6 +124,32 @@ def test_noise_is_flagged():
     assert not only_load.invalidates  # it may be our own preparations; the processor time of others was measured
     assert steadiness_flags([1.0, 1.0, 5.0, 1.0])[0].code == "unsteady"
     assert not steadiness_flags([1.0, 1.05, 0.97] * 100 + [50.0])  # one outlier in 300 belongs to p99
+
+
+def test_two_measurements_agree_within_5_percent_or_one_is_flagged():
+    """A machine that ramps, steps or throttles during a run: whatever it does, no two clean runs disagree."""
+    base = 0.01
+
+    def run(seed, shape):
+        time = Time(seed)
+
+        def query(watch: Stopwatch) -> None:
+            time.now += base * shape(time.now) * float(1 + 0.02 * abs(time.rng.standard_normal()))
+
+        (trace,) = interleave([Subject("a", "model", query)], PRESETS["quick"], time.clock)
+        flags = drift_flags(trace.samples)
+        return percentile(trace.samples, 50), any(flag.invalidates for flag in flags)
+
+    shapes = {
+        "steady": lambda now: 1.0,
+        **{f"ramp {slope}": lambda now, slope=slope: 1 + slope * now / 10 for slope in (0.02, 0.08, 0.2, 1)},
+        **{f"step at {when} s": lambda now, when=when: 1 if now < when else 1.2 for when in (1, 3, 5, 8, 10)},
+        **{f"throttled from {when} s": lambda now, when=when: 1 if now < when else 2.5 for when in (2, 5, 9)},
+    }
+    measured = {name: run(seed, shape) for seed, (name, shape) in enumerate(shapes.items())}
+    assert not measured["steady"][1] and measured["step at 5 s"][1] and measured["ramp 0.2"][1]
+    clean = {name: p50 for name, (p50, flagged) in measured.items() if not flagged}
+    assert max(clean.values()) <= 1.05 * min(clean.values()), clean
 
 
 def test_a_real_module_is_measured():

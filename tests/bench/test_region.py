@@ -13,7 +13,7 @@ from torchvision.ops.poolers import LevelMapper
 from edgevl.bench.harness import Stopwatch
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bench.pipelines import Query, run_pipeline
-from edgevl.bench.probe import cold_start
+from edgevl.bench.probe import ask_fresh_process
 from edgevl.bench.region_export import export_region
 from edgevl.bench.region_pipeline import RegionPipeline
 from edgevl.bench.region_stages import propose, select_regions, split_by_level
@@ -76,7 +76,8 @@ def test_answers_from_bytes_and_words_and_stages_sum_to_the_total(pipeline, quer
 
 
 def test_a_fresh_process_opens_the_files_alone(pipeline, query, tmp_path):
-    cold = cold_start("region-r50", pipeline.folder, 1, query, tmp_path)
+    (tmp_path / "picture").write_bytes(query.image)
+    _, cold = ask_fresh_process("region-r50", pipeline.folder, 1, tmp_path / "picture", query.question)
     assert cold.load_ms > 0 and cold.first_ms["pipeline"] > cold.first_ms["model"] > 0
     assert cold.peak_mb is not None and cold.peak_mb > 50
 

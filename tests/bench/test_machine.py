@@ -1,0 +1,148 @@
+"""The machine: its cores, its neighbors, its clocks and its energy counters, here and in recorded folders of sysfs."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from edgevl.bench.energy import SECONDS, Rapl, energy_of
+from edgevl.bench.machine import Neighbors, choose_cores, describe_machine, pinned_threads
+from edgevl.bench.sensors import Reading, both, read_sensors, throttle_flags
+
+linux_only = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process")
+
+
+def test_machine_section_holds_what_a_reader_needs():
+    machine = describe_machine([0.1, 0.1, 0.1], None)
+    assert machine.cores >= 1 and machine.memory_gb > 0 and machine.cpu
+    assert {"torch", "onnxruntime", "numpy"} <= set(machine.versions)
+    assert machine.others_cpu is None  # not measured is null
+
+
+def test_neighbors_do_not_count_ourselves():
+    neighbors = Neighbors()
+    assert neighbors.share() is None  # too early to tell
+    until = time.perf_counter() + 1.0
+    while time.perf_counter() < until:
+        sum(range(1000))
+    share = neighbors.share()
+    assert share is not None and 0 <= share <= 1
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+
+
+@linux_only
+def test_every_thread_is_bound_and_let_go_again():
+    before, seen, done = os.sched_getaffinity(0), [], threading.Event()
+    older = threading.Thread(target=lambda: (done.wait(), seen.append(os.sched_getaffinity(0))))
+    older.start()
+    with pinned_threads(1) as cores:
+        assert cores is not None
+        assert os.sched_getaffinity(0) == set(cores) and len(cores) == 1
+        done.set()
+        older.join()
+    assert seen == [set(cores)]  # a thread from before is bound too: onnxruntime may have opened its own
+    assert os.sched_getaffinity(0) == before
+
+
+@linux_only
+def test_cores_are_physical_ones_first_and_core_0_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 4, 5})
+    for core, (siblings, khz) in enumerate([("0,3", 5e6), ("1,4", 5e6), ("2,5", 5e6)] * 2):
+        write(tmp_path / f"cpu{core}", topology__thread_siblings_list=siblings, cpufreq__cpuinfo_max_freq=int(khz))
+    assert [choose_cores(count, tmp_path) for count in (1, 2, 3, 4)] == [[1], [1, 2], [0, 1, 2], [0, 1, 2, 3]]
+    write(tmp_path / "cpu0", topology__thread_siblings_list="0", cpufreq__cpuinfo_max_freq=6000000)
+    assert choose_cores(1, tmp_path) == [0]  # it is the fastest
+
+
+def test_a_neighbor_on_our_cores_is_seen_whole(monkeypatch):
+    """Sixteen cores, two of them ours; somebody takes one of the two: half of what we measure with, not a sixteenth."""
+    import psutil
+
+    now = {"busy": 0.0, "passed": 0.0}
+
+    def times(percpu):
+        busy = [now["busy"] if core == 1 else 0.0 for core in range(16)]
+        return [Core(each, now["passed"] - each) for each in busy]
+
+    monkeypatch.setattr(psutil, "cpu_times", times)
+    ours, everywhere = Neighbors([1, 2]), Neighbors(None)
+    now |= {"busy": 10.0, "passed": 10.0}
+    assert ours.share() == pytest.approx(0.5, abs=0.1)
+    assert everywhere.share() == pytest.approx(1 / 16, abs=0.02)
+
+
+class Core(tuple):
+    """Processor times of a core, as psutil gives them."""
+
+    def __new__(cls, user, idle):
+        return super().__new__(cls, (user, idle))
+
+    idle = property(lambda self: self[1])
+
+
+def test_sensors_of_a_recorded_machine(tmp_path):
+    for core, (khz, count) in enumerate([(3_400_000, 0), (3_200_000, 7), (800_000, 90)]):
+        write(tmp_path / f"cpu{core}", cpufreq__scaling_cur_freq=khz, thermal_throttle__core_throttle_count=count)
+    reading = read_sensors([0, 1], 50.0, tmp_path)
+    assert (reading.frequency_mhz, reading.throttles, reading.gmacs) == (3300.0, 7, 50.0)
+
+
+def test_a_machine_that_tells_nothing_gives_nulls(tmp_path):
+    reading = read_sensors([0, 1], None, tmp_path)
+    assert (reading.frequency_mhz, reading.throttles) == (None, None)
+    assert both(None, 3.0) is None and not throttle_flags(reading, reading)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (Reading(frequency_mhz=3400), Reading(frequency_mhz=2100), "the clock fell from 3400 to 2100 MHz"),
+        (Reading(throttles=3), Reading(throttles=5), "slowed itself down 2 times"),
+        (Reading(gmacs=100), Reading(gmacs=80), "the same matrix product fell from 100.0 to 80.0 GMAC/s"),
+    ],
+)
+def test_a_throttled_machine_is_flagged(before, after, said):
+    (flag,) = throttle_flags(before, after)
+    assert flag.code == "throttled" and flag.invalidates and said in flag.text
+    assert not throttle_flags(before, before)
+
+
+class Package:
+    """A recorded folder of RAPL whose counter runs: `idle` watts always, `load` more while a query takes its time."""
+
+    def __init__(self, folder, idle, load, start, limit=1e9):
+        self.now, self.joules, self.start, self.limit = 0.0, 0.0, start, limit
+        self.idle, self.load, self.folder = idle, load, folder
+        write(folder / "intel-rapl:0", name="package-0", max_energy_range_uj=int(limit), energy_uj=start)
+        write(folder / "intel-rapl:0:0", name="core", max_energy_range_uj=1, energy_uj=5)
+        write(folder / "intel-rapl:1", name="psys", max_energy_range_uj=1, energy_uj=5)
+
+    def spend(self, seconds, watts):
+        self.now, self.joules = self.now + seconds, self.joules + seconds * watts
+        write(self.folder / "intel-rapl:0", energy_uj=int((self.start + 1e6 * self.joules) % self.limit))
+
+    def sleep(self, seconds):
+        self.spend(seconds, self.idle)
+
+    def query(self):
+        self.spend(0.01, self.idle + self.load)
+
+
+@pytest.mark.parametrize("start", [1_000, 999_000_000])  # the second counter starts again during the run
+def test_energy_of_a_query_is_above_idle(tmp_path, start):
+    package = Package(tmp_path, idle=8.0, load=20.0, start=start)
+    found = energy_of(package.query, Rapl.open(tmp_path), lambda: package.now, package.sleep)
+    assert found is not None and found.source == "RAPL package-0" and SECONDS == 1
+    assert found.mj == pytest.approx(200, rel=0.01)  # 20 W above idle for 10 ms
+
+
+def test_no_counter_no_energy(tmp_path):
+    assert Rapl.open(tmp_path) is None
+    assert energy_of(lambda: None, None) is None
