@@ -29,8 +29,6 @@ RUNTIME_DECIDES = {
     ("litert", "fp16"): "XNNPACK and the GPU delegate unpack fp16 weights and compute in what the device does best",
     ("litert", "w8"): "the kernels quantize float values to int8 as they run (dynamic range)",
     ("litert", "w4"): "as w8",
-    ("executorch", "w8"): "XNNPACK takes integer weights with values that it quantizes as it runs",
-    ("executorch", "w4"): "as w8",
 }
 
 
@@ -141,7 +139,9 @@ def _is_quantized(dtype: str, precision: str) -> bool:
 
 def _arithmetic_problems(artifact: str, target: str, precision: str, contents: Contents) -> list[str]:
     if (target, precision) in RUNTIME_DECIDES:
-        return []
+        if precision == "fp16" or not quantizes_activations(contents):
+            return []
+        return [f"{artifact} claims {precision}, integer weights alone, but it stores activations as int8 (w8a8)"]
     rule, macs = ARITHMETIC[precision], dict(contents.macs)
     if target not in _EXPLICIT:
         macs.pop("", None)
