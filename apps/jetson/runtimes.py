@@ -1,0 +1,251 @@
+"""The two runtimes: ONNX Runtime on the processor, TensorRT on the GPU with CUDA events.
+
+A runner takes one query in three steps, so that each can be timed apart: `put` (inputs to where the model reads them),
+`run` (the model alone; returns its seconds), `get` (logits [A]). TensorRT's Python API is used where 10 and 11 agree:
+named tensors and execute_async_v3. CUDA is called through ctypes: no further package is needed.
+
+The TensorRT part is written to NVIDIA's documentation and has not been run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bundle_reader import BAD_INPUT, MISSING, REFUSED, Bundle, Problem
+
+CUDART = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
+CUDART_PLACES = ("/usr/local/cuda/lib64/libcudart.so*", "/usr/local/cuda*/targets/*/lib/libcudart.so*")
+TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
+
+
+def open_runner(bundle: Bundle, threads: int, engines: Path | None) -> Any:
+    """TensorRT for a bundle of the target tensorrt, else ONNX Runtime. Raises `Problem`."""
+    return TensorRTRunner(bundle, engines) if bundle.target == "tensorrt" else OnnxRunner(bundle, threads)
+
+
+def repeat(array: np.ndarray, shape: list[int]) -> np.ndarray:
+    """One sample for an artifact of a fixed batch B: repeated B times, contiguous."""
+    return np.ascontiguousarray(np.broadcast_to(array[None], shape))
+
+
+class OnnxRunner:
+    """ONNX Runtime on the processor; a split bundle's two programs one after the other."""
+
+    def __init__(self, bundle: Bundle, threads: int):
+        try:
+            import onnxruntime
+        except ImportError:
+            raise Problem(MISSING, "onnxruntime is not installed here: python3 -m pip install onnxruntime") from None
+        self.threads, self._programs = threads, bundle.programs
+        self.runtime = f"onnxruntime {onnxruntime.__version__}, CPU"
+        self.versions = {"onnxruntime": onnxruntime.__version__}
+        self.notes: list[str] = []
+        self._shapes = {spec["name"]: spec["shape"] for spec in bundle.manifest["inputs"]}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        started = time.perf_counter()
+        self._sessions = []
+        for program in self._programs:
+            try:
+                path = str(bundle.path / program["artifact"])
+                session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # ONNX Runtime has exceptions of its own for a file that it does not like
+                raise Problem(REFUSED, f"ONNX Runtime refuses {program['artifact']}: {error}") from None
+            self._sessions.append(session)
+        self.load_seconds = time.perf_counter() - started
+        self._values: dict[str, np.ndarray] = {}
+
+    def put(self, pixels: np.ndarray, ids: np.ndarray) -> None:
+        """Pixels uint8 [S, S, 3] and ids int32 [T]."""
+        feeds = {"image": pixels, "input_ids": ids}
+        self._values = {name: repeat(feeds[name], shape) for name, shape in self._shapes.items()}
+
+    def run(self) -> float:
+        started = time.perf_counter()
+        for program, session in zip(self._programs, self._sessions):
+            names = [spec["name"] for spec in program["inputs"]]
+            results = session.run(None, {name: self._values[name] for name in names})
+            self._values[program["outputs"][0]["name"]] = results[0]
+        return time.perf_counter() - started
+
+    def get(self) -> np.ndarray:
+        return self._values["logits"][0]
+
+
+class Cuda:
+    """The few functions of CUDA's runtime library that are needed. Each raises `Problem` with CUDA's own words."""
+
+    def __init__(self) -> None:
+        self._library = self._load()
+        self._library.cudaGetErrorString.restype = ctypes.c_char_p
+        self("cudaFree", ctypes.c_void_p())  # makes the context now, so that no query pays for it
+
+    @staticmethod
+    def _load() -> Any:
+        places = [*CUDART, ctypes.util.find_library("cudart") or ""]
+        for pattern in CUDART_PLACES:
+            places += sorted(glob.glob(pattern))
+        with contextlib.suppress(ImportError):  # the packages that `pip install tensorrt` brings along
+            import nvidia
+
+            for folder in nvidia.__path__:
+                places += sorted(glob.glob(os.path.join(folder, "*", "lib", "libcudart.so*")))
+        for place in filter(None, places):
+            with contextlib.suppress(OSError):
+                return ctypes.CDLL(place)
+        raise Problem(MISSING, "libcudart is not here: install JetPack's CUDA (sudo apt-get install nvidia-jetpack)")
+
+    def __call__(self, function: str, *arguments: Any) -> None:
+        status = getattr(self._library, function)(*arguments)
+        if status:
+            reason = self._library.cudaGetErrorString(status).decode()
+            raise Problem(MISSING if function == "cudaFree" else 1, f"CUDA says after {function}: {reason}")
+
+    def handle(self, function: str, *arguments: Any) -> ctypes.c_void_p:
+        """What a function hands out through its first argument: a stream, an event, memory."""
+        made = ctypes.c_void_p()
+        self(function, ctypes.byref(made), *arguments)
+        return made
+
+    def host_array(self, shape: list[int], dtype: str) -> tuple[ctypes.c_void_p, np.ndarray]:
+        """Pinned memory, from which and to which the GPU copies without the processor, and an array that views it."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        pointer = self.handle("cudaMallocHost", ctypes.c_size_t(size))
+        raw = (ctypes.c_uint8 * size).from_address(pointer.value or 0)
+        return pointer, np.frombuffer(raw, dtype).reshape(shape)
+
+    def milliseconds(self, start: ctypes.c_void_p, end: ctypes.c_void_p) -> float:
+        """Between two events that have both happened; CUDA's resolution is about half a microsecond."""
+        elapsed = ctypes.c_float()
+        self("cudaEventElapsedTime", ctypes.byref(elapsed), start, end)
+        return elapsed.value
+
+
+class TensorRTRunner:
+    """TensorRT engines of this GPU on one CUDA stream; a split bundle's `visual` stays on the GPU."""
+
+    threads = 1  # one host thread feeds the GPU
+
+    def __init__(self, bundle: Bundle, engines: Path | None):
+        script = bundle.build_script()
+        trt, files = find_engines(script, bundle, engines)
+        self.notes = ["model: CUDA events around enqueue; copies of inputs and logits are in the scope pipeline"]
+        started = time.perf_counter()
+        self._cuda = Cuda()
+        self._stream = self._cuda.handle("cudaStreamCreate")
+        self._start, self._end = self._cuda.handle("cudaEventCreate"), self._cuda.handle("cudaEventCreate")
+        self._device: dict[str, ctypes.c_void_p] = {}
+        self._host: dict[str, tuple[ctypes.c_void_p, np.ndarray]] = {}
+        self._runtime = trt.Runtime(script.log_of(trt))
+        self._kept, self._contexts = [], []
+        for program, file in zip(bundle.programs, files):
+            self._open(script, trt, program, file)
+        self.load_seconds = time.perf_counter() - started
+        record = json.loads(files[0].with_name(files[0].name + ".json").read_text(encoding="utf-8"))
+        self.runtime = f"{trt.__name__} {trt.__version__}, {record['gpu']['name']}"
+        self.versions = {trt.__name__: trt.__version__}
+        self.notes.append(f"engine built in {record['engine']['seconds']} s by {record['tensorrt']['package']}")
+        self.enqueue_seconds: list[float] = []
+
+    def _open(self, script: Any, trt: Any, program: dict[str, Any], file: Path) -> None:
+        engine = self._runtime.deserialize_cuda_engine(file.read_bytes())
+        context = engine and engine.create_execution_context()
+        if not context:
+            raise Problem(REFUSED, f"TensorRT cannot load {file}: delete it, and it is built again")
+        for spec in [*program["inputs"], *program["outputs"]]:
+            name = spec["name"]
+            dtype, shape = script.dtype_name(engine.get_tensor_dtype(name)), list(engine.get_tensor_shape(name))
+            if (dtype, shape) != (spec["dtype"], spec["shape"]):
+                raise Problem(REFUSED, f"the engine's {name} is {dtype} {shape}, the manifest says {spec}")
+            self._add_buffer(name, dtype, shape)
+            if not context.set_tensor_address(name, self._device[name].value):
+                raise Problem(REFUSED, f"TensorRT does not take an address for {name}")
+        self._kept.append(engine)  # a context is of no use without its engine
+        self._contexts.append(context)
+
+    def _add_buffer(self, name: str, dtype: str, shape: list[int]) -> None:
+        if name in self._device:  # `visual`: written by the first program, read by the second
+            return
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self._device[name] = self._cuda.handle("cudaMalloc", ctypes.c_size_t(size))
+        self._host[name] = self._cuda.host_array(shape, dtype)
+
+    def put(self, pixels: np.ndarray, ids: np.ndarray) -> None:
+        """Copy to the GPU, and wait: the clock of `run` starts with the inputs in place."""
+        for name, array in (("image", pixels), ("input_ids", ids)):
+            self._host[name][1][:] = array  # broadcast over the batch
+            self._copy(name, TO_DEVICE)
+        self._cuda("cudaStreamSynchronize", self._stream)
+
+    def run(self) -> float:
+        """Seconds on the GPU between two events on the stream, with nothing but the engines between them.
+
+        Where kernels are so short that the processor cannot launch them as fast as they run, the gaps count too, as
+        they do for whoever waits for the answer; `launch_note` says so.
+        """
+        self._cuda("cudaEventRecord", self._start, self._stream)
+        started = time.perf_counter()
+        for context in self._contexts:
+            if not context.execute_async_v3(self._stream.value):
+                raise Problem(1, "TensorRT could not enqueue the engine")
+        enqueued = time.perf_counter()
+        self._cuda("cudaEventRecord", self._end, self._stream)
+        self._cuda("cudaEventSynchronize", self._end)
+        self.enqueue_seconds.append(enqueued - started)
+        return self._cuda.milliseconds(self._start, self._end) / 1e3
+
+    def get(self) -> np.ndarray:
+        self._copy("logits", TO_HOST)
+        self._cuda("cudaStreamSynchronize", self._stream)
+        return self._host["logits"][1][0].copy()
+
+    def _copy(self, name: str, kind: int) -> None:
+        ends = [self._device[name], self._host[name][0]]
+        target, source = ends if kind == TO_DEVICE else ends[::-1]
+        size = ctypes.c_size_t(self._host[name][1].nbytes)
+        self._cuda("cudaMemcpyAsync", target, source, size, ctypes.c_int(kind), self._stream)
+
+
+def launch_note(enqueue_seconds: list[float], model_seconds: list[float]) -> str:
+    """A remark where the processor needs most of the model's time to launch its kernels; "" else."""
+    launch, whole = float(np.median(enqueue_seconds)), float(np.median(model_seconds))
+    if launch < 0.8 * whole:
+        return ""
+    return f"the GPU waits for the processor: launching the kernels takes {1e3 * launch:.3f} of {1e3 * whole:.3f} ms"
+
+
+def find_engines(script: Any, bundle: Bundle, engines: Path | None) -> tuple[Any, list[Path]]:
+    """TensorRT and the engine of each program for this GPU: the bundle's own build_engine.py builds what is missing.
+
+    It builds in a process of its own, whose memory is free again before anything is measured.
+    """
+    try:
+        trt, gpu = script.load_tensorrt(False), script.find_gpu()
+        if gpu is None:
+            raise script.Problem(MISSING, "no NVIDIA GPU answers here: run this on the board, or export for onnx")
+        command = [sys.executable, str(bundle.path / "build_engine.py"), str(bundle.path)]
+        done = subprocess.run(command + (["--out", str(engines)] if engines else []), stdout=sys.stderr)
+        if done.returncode:
+            raise Problem(done.returncode, "build_engine.py could not build the engine; its reason stands above")
+        found = []
+        for _, name, digest in script.find_models(bundle.path):
+            flags = {"tf32": False, "workspace_mb": None}  # what build_engine.py does without options
+            record = script.make_record(trt, name, digest, gpu, None, flags)
+            found.append(script.engine_path(bundle.path, record, engines))
+        return trt, found
+    except script.Problem as problem:
+        raise Problem(problem.exit_code, str(problem)) from None
+    except OSError as error:
+        raise Problem(BAD_INPUT, f"the engine cannot be built ({error})") from None
