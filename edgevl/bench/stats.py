@@ -40,3 +40,28 @@ def bootstrap_interval(pairs: Sequence[float], seed: int = 0, level: float = 0.9
     medians = np.median(values[rng.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
     tail = 100 * (1 - level) / 2
     return float(np.percentile(medians, tail)), float(np.percentile(medians, 100 - tail))
+
+
+def block_medians(samples: Sequence[float], blocks: Sequence[int]) -> list[float]:
+    """The median of each block of a run; of every sample where the run does not say which block it was in."""
+    if not blocks or sum(blocks) != len(samples):
+        return list(samples)
+    ends = np.cumsum(blocks)
+    return [float(np.median(samples[end - size : end])) for end, size in zip(ends, blocks, strict=True) if size]
+
+
+def unpaired_interval(
+    old: Sequence[float], new: Sequence[float], seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile-bootstrap interval of median(new) / median(old), two runs resampled apart.
+
+    It knows what varies inside a run, and not what varies between runs (where memory lies, who else is there): paired
+    measurements say more.
+    """
+    rng = np.random.default_rng(seed)
+    medians = []
+    for values in (np.asarray(new, dtype=np.float64), np.asarray(old, dtype=np.float64)):
+        medians.append([np.median(values[rng.integers(0, len(values), len(values))]) for _ in range(RESAMPLES // 5)])
+    ratios = np.divide(*medians)
+    tail = 100 * (1 - level) / 2
+    return float(np.percentile(ratios, tail)), float(np.percentile(ratios, 100 - tail))

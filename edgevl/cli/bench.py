@@ -1,17 +1,18 @@
-"""`edgevl bench`."""
+"""`edgevl bench` and `edgevl compare`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgevl.cli import console, show
+from edgevl.cli import console, show_bench
 from edgevl.cli.command import Json, command, model_argument
 from edgevl.errors import BudgetFailed, InputError
 
 
 def add_to(app: typer.Typer) -> None:
     command(app, "bench", example="edgevl bench nano-onnx-fp32.edgevl --preset quick --out bench.json")(bench)
+    command(app, "compare", example="edgevl compare old.edgevl new.edgevl --max-slowdown 5% --max-drop 0.5")(compare)
 
 
 def bench(
@@ -29,11 +30,15 @@ def bench(
     min_ratio: Annotated[
         float | None, typer.Option(help="Fail (exit code 5) if any opponent is fewer times slower than this.")
     ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of what bench writes.")] = False,
     json: Json = False,
 ) -> None:
     """Time the model against detector pipelines, pixels and words to answer, in one run on one machine."""
-    from edgevl.bench import run_bench
+    from edgevl.bench import BenchReport, run_bench
 
+    if schema:
+        console.print_json(BenchReport.model_json_schema())
+        return
     _check_out(out)
     options = {} if against is None else {"against": [name.strip() for name in against.split(",") if name.strip()]}
     with console.progress_bar("bench") as progress:
@@ -41,10 +46,46 @@ def bench(
     data = result.to_json()
     if out:
         out.write_text(console.to_json(data), encoding="utf-8")
-    console.print_json(data) if json else show.bench(data)
+    console.print_json(data) if json else show_bench.bench(data)
     if min_ratio is not None:
         _check_ratios(data["ratios"], min_ratio)
     console.next_commands(f"edgevl report {bundle or ''} --bench {out or 'bench.json'}")
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(help="A bundle, or JSON written by edgevl bench --out.")],
+    new: Annotated[Path, typer.Argument(help="Another of the same kind.")],
+    max_slowdown: Annotated[str, typer.Option(help="How much slower the new one may be at p50.")] = "5%",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, help="Points of accuracy that may be lost. Default: 0.5, where both are known."),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Of the measurement of two bundles: rapid, quick or normal.")] = "quick",
+    threads: Annotated[int | None, typer.Option(min=1, help="For two bundles. Default: 2, or 1 on one core.")] = None,
+    json: Json = False,
+) -> None:
+    """Is the new one slower or less accurate? Bundles are timed side by side. Exit code 5 unless it is proved fine."""
+    from edgevl.bench.compare import compare as compare_artifacts
+
+    limit = _percent(max_slowdown)
+    with console.progress_bar("compare") as progress:
+        found = compare_artifacts(old, new, limit, max_drop, preset, threads, progress)
+    data = found.model_dump(mode="json")
+    console.print_json(data) if json else show_bench.comparison(found)
+    if not found.ok:
+        raise BudgetFailed("; ".join(found.failures))
+    console.next_commands(f"edgevl inspect {new}" if new.is_dir() else f"edgevl report --bench {new}")
+
+
+def _percent(text: str) -> float:
+    """ "5%" or "5" is 0.05. Raises `InputError`."""
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise InputError(f'--max-slowdown is "{text}": give a percentage, for example 5%')
+    return value / 100
 
 
 def _check_out(out: Path | None) -> None:
@@ -55,6 +96,6 @@ def _check_out(out: Path | None) -> None:
 
 def _check_ratios(ratios: list[dict], wanted: float) -> None:
     whole = [ratio for ratio in ratios if ratio["scope"] == "pipeline"]
-    low = [show.faster(ratio) for ratio in whole if ratio["ratio"] < wanted]
+    low = [show_bench.faster(ratio) for ratio in whole if ratio["ratio"] < wanted]
     if low:
         raise BudgetFailed(f"{'; '.join(low)}; wanted {wanted:g}x")

@@ -72,27 +72,6 @@ def _hazards(audit: Data) -> None:
         _line(kind, text, width)
 
 
-def bench(data: Data) -> None:
-    machine = data["machine"]
-    console.result(f"{machine['cpu']}, {machine['cores']} cores, preset {data['preset']}")
-    columns = ["name", "scope", "runtime", "n", "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms"]
-    console.result(console.table("Time to an answer", columns, [_bench_row(result) for result in data["results"]]))
-    for result in data["results"]:
-        if result["stages"]:
-            stages = ", ".join(f"{name} {ms:.2f}" for name, ms in result["stages"].items())
-            console.result(f"{result['name']}, p50 by stage in ms: {stages}")
-    for ratio in data["ratios"]:
-        low, high = ratio["ci95"]
-        console.markup(f"[bold]{escape(faster(ratio))}[/bold] (95 %: {low:.1f} to {high:.1f})")
-    for text in dict.fromkeys(remark for result in data["results"] for remark in _remarks(result)):
-        console.result(f"note  {text}")
-
-
-def faster(ratio: Data) -> str:
-    """One sentence for one ratio of a benchmark."""
-    return f"{ratio['scope']}: {ratio['candidate']} is {ratio['ratio']:.1f}x faster than {ratio['baseline']}"
-
-
 def doctor(data: Data) -> None:
     machine = data["machine"]
     console.result(f"EdgeVL {data['edgevl']}, Python {machine['python']}, {machine['os']}")
@@ -164,17 +143,6 @@ def _build(program: Data) -> str:
 
 def _golden(golden: Data | None) -> str:
     return "not run" if golden is None else f"{golden['passed']} of {golden['total']} cases"
-
-
-def _bench_row(result: Data) -> list[str]:
-    times = [result[key] for key in ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_ms")]
-    numbers = ["-" if time is None else f"{time:.2f}" for time in times]
-    return [result["name"], result["scope"], result["runtime"], str(result["n"]), *numbers]
-
-
-def _remarks(result: Data) -> list[str]:
-    flags = [f"{flag['text']}{' (NOT VALID)' if flag['invalidates'] else ''}" for flag in result["flags"]]
-    return [f"{result['name']}: {text}" for text in [*result["notes"], *flags]]
 
 
 def _tensor(spec: Data) -> str:

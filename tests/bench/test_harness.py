@@ -6,6 +6,7 @@ import torch
 
 from edgevl.bench.harness import Stopwatch, Subject, interleave, warm_up
 from edgevl.bench.presets import PRESETS, Preset, minimum_flags
+from edgevl.bench.sensors import Reading, throttle_flags
 from edgevl.bench.stats import percentile
 from edgevl.bench.summary import drift_flags, noise_flags, ratios_against, steadiness_flags
 from edgevl.errors import InputError
@@ -137,17 +138,21 @@ def test_two_measurements_agree_within_5_percent_or_one_is_flagged():
             time.now += base * shape(time.now) * float(1 + 0.02 * abs(time.rng.standard_normal()))
 
         (trace,) = interleave([Subject("a", "model", query)], PRESETS["quick"], time.clock)
-        flags = drift_flags(trace.samples)
+        before, after = Reading(gmacs=100 / shape(0)), Reading(gmacs=100 / shape(time.now))
+        flags = drift_flags(trace.samples) + throttle_flags(before, after)
         return percentile(trace.samples, 50), any(flag.invalidates for flag in flags)
 
     shapes = {
         "steady": lambda now: 1.0,
         **{f"ramp {slope}": lambda now, slope=slope: 1 + slope * now / 10 for slope in (0.02, 0.08, 0.2, 1)},
         **{f"step at {when} s": lambda now, when=when: 1 if now < when else 1.2 for when in (1, 3, 5, 8, 10)},
+        "slow in the middle": lambda now: 1.2 if 1 < now < 9 else 1,
+        "slow for a second": lambda now: 1.5 if 4 < now < 5 else 1,
         **{f"throttled from {when} s": lambda now, when=when: 1 if now < when else 2.5 for when in (2, 5, 9)},
     }
     measured = {name: run(seed, shape) for seed, (name, shape) in enumerate(shapes.items())}
-    assert not measured["steady"][1] and measured["step at 5 s"][1] and measured["ramp 0.2"][1]
+    assert not measured["steady"][1] and not measured["slow for a second"][1]
+    assert measured["step at 5 s"][1] and measured["ramp 0.2"][1]
     clean = {name: p50 for name, (p50, flagged) in measured.items() if not flagged}
     assert max(clean.values()) <= 1.05 * min(clean.values()), clean
 

@@ -18,7 +18,7 @@ from edgevl.errors import BudgetFailed, EdgeVLError, InputError, MissingDependen
 
 COMMANDS = [
     "demo", "doctor", "data scenes", "pretrain", "finetune", "distill", "quantize", "export", "verify", "inspect",
-    "predict", "bench", "report",
+    "predict", "bench", "compare", "report",
 ]  # fmt: skip
 
 

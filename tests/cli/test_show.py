@@ -2,7 +2,7 @@
 
 import re
 
-from edgevl.cli import console, show
+from edgevl.cli import console, show, show_bench
 
 PARITY = {"max_abs": 1e-6, "psnr_db": 131.5, "cosine": 1.0, "top1_agreement": 1.0, "samples": 50, "data": "scenes:test"}
 ACCURACY = {
@@ -116,7 +116,7 @@ def test_long_lines_go_on_below_themselves_on_a_terminal(monkeypatch, capsys):
 
 def test_a_benchmark_shows_times_stages_ratios_and_remarks(capsys):
     machine = {"cpu": "CPU", "cores": 2}
-    show.bench({"machine": machine, "preset": "rapid", "results": [RESULT], "ratios": [RATIO]})
+    show_bench.bench({"machine": machine, "preset": "rapid", "results": [RESULT], "ratios": [RATIO]})
     text = capsys.readouterr().out
     for fragment in ("5.10", "decode 1.00", "97.3x faster than region-r50", "95.0 to 99.9", "NOT VALID", "untrained"):
         assert fragment in text

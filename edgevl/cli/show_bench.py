@@ -1,0 +1,80 @@
+"""Benchmarks and comparisons as text for a terminal. `bench` takes the plain data that `--json` prints."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from edgevl.cli import console
+
+if TYPE_CHECKING:
+    from edgevl.bench.compare import Comparison
+
+Data = dict[str, Any]
+COLORS = {"ok": "green", "regression": "bold red", "inconclusive": "yellow", "not judged": "dim"}
+
+
+def bench(data: Data) -> None:
+    machine = data["machine"]
+    console.result(f"{machine['cpu']}, {machine['cores']} cores, preset {data['preset']}{_bound(machine)}")
+    if peak := machine.get("peak"):
+        rates = ", ".join(f"{dtype} {rate:g} GMAC/s" for dtype, rate in peak["gmacs"].items())
+        console.result(f"at most, on {peak['threads']} threads: {rates}, {peak['bandwidth_gbs']:g} GB/s from memory")
+    columns = ["name", "scope", "runtime", "n", "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms"]
+    console.result(console.table("Time to an answer", columns, [_bench_row(result) for result in data["results"]]))
+    for result in data["results"]:
+        if result["stages"]:
+            stages = ", ".join(f"{name} {ms:.2f}" for name, ms in result["stages"].items())
+            console.result(f"{result['name']}, p50 by stage in ms: {stages}")
+        if roofline := result.get("roofline"):
+            _roofline(result, roofline)
+        if energy := result.get("energy"):
+            console.result(f"{result['name']}, {result['scope']}: {energy['mj']:.3g} mJ a query ({energy['source']})")
+    for ratio in data["ratios"]:
+        low, high = ratio["ci95"]
+        console.markup(f"[bold]{escape(faster(ratio))}[/bold] (95 %: {low:.1f} to {high:.1f})")
+    for text in dict.fromkeys(remark for result in data["results"] for remark in _remarks(result)):
+        console.result(f"note  {text}")
+
+
+def faster(ratio: Data) -> str:
+    """One sentence for one ratio of a benchmark."""
+    return f"{ratio['scope']}: {ratio['candidate']} is {ratio['ratio']:.1f}x faster than {ratio['baseline']}"
+
+
+def comparison(found: "Comparison") -> None:
+    from edgevl.bench.compare import describe_drop, describe_speed
+
+    verdict = "[bold green]no regression[/bold green]" if found.ok else "[bold red]NOT PROVED FINE[/bold red]"
+    names = f"{found.old.name} to {found.new.name}"
+    console.markup(f"[bold]{escape(names)}[/bold], {found.how}  {verdict}")
+    lines = [(part.verdict, f"{part.scope}: {describe_speed(part)}") for part in found.speed]
+    lines += [(found.accuracy.verdict, f"accuracy: {describe_drop(found.accuracy)}")] if found.accuracy else []
+    for judgment, text in lines:
+        console.markup(f"[{COLORS[judgment]}]{judgment:<14}[/{COLORS[judgment]}]{escape(text)}")
+    for text in [*(flag.text for flag in found.flags), *found.notes]:
+        console.result(f"note  {text}")
+
+
+def _roofline(result: Data, roofline: Data) -> None:
+    cost = f"{roofline['macs'] / 1e6:.1f} M multiply-adds, {roofline['bytes'] / 1e6:.2f} MB"
+    limits = f"{roofline['compute_ms']:.2f} ms of arithmetic, {roofline['memory_ms']:.2f} ms of memory"
+    share = f"{100 * roofline['share']:.0f} % of the roofline ({roofline['limit']})"
+    console.markup(f"{escape(result['name'])}: [bold]{share}[/bold], {cost}: {limits}")
+    for text in roofline["rest"]:
+        console.result(f"  {text}")
+
+
+def _bound(machine: Data) -> str:
+    cores = machine.get("affinity")
+    return f", bound to cores {', '.join(map(str, cores))}" if cores else ""
+
+
+def _bench_row(result: Data) -> list[str]:
+    times = [result[key] for key in ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_ms")]
+    numbers = ["-" if time is None else f"{time:.2f}" for time in times]
+    return [result["name"], result["scope"], result["runtime"], str(result["n"]), *numbers]
+
+
+def _remarks(result: Data) -> list[str]:
+    flags = [f"{flag['text']}{' (NOT VALID)' if flag['invalidates'] else ''}" for flag in result["flags"]]
+    return [f"{result['name']}: {text}" for text in [*result["notes"], *flags]]
