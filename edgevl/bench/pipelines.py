@@ -16,6 +16,7 @@ from edgevl.bench.schema import Scope
 
 Arrays = Mapping[str, np.ndarray]
 SCOPES: tuple[Scope, ...] = ("model", "pipeline")
+CANDIDATE = "edgevl"  # the kind of our own bundles; any other kind is an opponent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgevl.bench.harness import Clock, Progress, Stopwatch, Subject, Trace
-from edgevl.bench.opponents import open_pipeline
-from edgevl.bench.pipelines import Pipeline, Query
+from edgevl.bench.pipelines import CANDIDATE, EdgePipeline, Pipeline, Query
 from edgevl.bench.stats import percentile
 from edgevl.errors import EdgeVLError
 
@@ -32,10 +31,19 @@ class ColdStart:
     peak_mb: float | None  # resident, in MiB; null when the process also did other things
 
 
+def open_pipeline(kind: str, folder: Path, threads: int) -> Pipeline:
+    """A bundle of ours or a built opponent. Opponents import torch, and a process of ours must not pay for that."""
+    if kind == CANDIDATE:
+        return EdgePipeline.from_bundle(folder, threads)
+    from edgevl.bench.opponents import OPPONENTS
+
+    return OPPONENTS[kind].open(folder, threads)
+
+
 def open_and_ask(kind: str, folder: Path, threads: int, query: Query, clock: Clock = time.perf_counter):
     """Open and answer one query in this process. Returns (pipeline, `ColdStart` without peak memory, answer)."""
     start = clock()
-    pipeline: Pipeline = open_pipeline(kind, folder, threads)
+    pipeline = open_pipeline(kind, folder, threads)
     loaded = clock()
     inputs = pipeline.prepare(query, Stopwatch(clock))
     prepared = clock()

@@ -7,9 +7,9 @@ from pathlib import Path
 from edgevl.bench.energy import Rapl, energy_of
 from edgevl.bench.harness import Progress, Stopwatch, Subject, Trace, interleave
 from edgevl.bench.machine import Neighbors, describe_machine, load_average
-from edgevl.bench.opponents import CANDIDATE, OPPONENTS
+from edgevl.bench.opponents import OPPONENTS
 from edgevl.bench.peaks import Yardstick, measure_peak
-from edgevl.bench.pipelines import Query, subjects_of
+from edgevl.bench.pipelines import CANDIDATE, Query, subjects_of
 from edgevl.bench.presets import Preset
 from edgevl.bench.probe import FreshProcesses, open_and_ask, take_turns
 from edgevl.bench.roofline import bundle_roofline

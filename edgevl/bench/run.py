@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from edgevl.bench.harness import Progress, Subject, Trace, interleave
 from edgevl.bench.machine import pinned_threads, usable_cores
-from edgevl.bench.opponents import CANDIDATE, OPPONENTS, expand
+from edgevl.bench.opponents import OPPONENTS, expand
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bench.pipelines import Arrays, Query
+from edgevl.bench.pipelines import CANDIDATE, Arrays, Query
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.race import Contestant, Steps, Track, race
 from edgevl.bench.schema import BenchReport

@@ -19,12 +19,14 @@ def bench(data: Data) -> None:
     if peak := machine.get("peak"):
         rates = ", ".join(f"{dtype} {rate:g} GMAC/s" for dtype, rate in peak["gmacs"].items())
         console.result(f"at most, on {peak['threads']} threads: {rates}, {peak['bandwidth_gbs']:g} GB/s from memory")
-    columns = ["name", "scope", "runtime", "n", "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms"]
-    console.result(console.table("Time to an answer", columns, [_bench_row(result) for result in data["results"]]))
+    columns = ["name", "scope", "n", "p50", "p90", "p99", "load", "first"]
+    console.result(
+        console.table("Time to an answer in ms", columns, [_bench_row(result) for result in data["results"]])
+    )
     for result in data["results"]:
-        if result["stages"]:
+        if len(result["stages"]) > 1:
             stages = ", ".join(f"{name} {ms:.2f}" for name, ms in result["stages"].items())
-            console.result(f"{result['name']}, p50 by stage in ms: {stages}")
+            console.result(f"{result['name']}, {result['scope']}, p50 by stage in ms: {stages}")
         if roofline := result.get("roofline"):
             _roofline(result, roofline)
         if energy := result.get("energy"):
@@ -32,8 +34,8 @@ def bench(data: Data) -> None:
     for ratio in data["ratios"]:
         low, high = ratio["ci95"]
         console.markup(f"[bold]{escape(faster(ratio))}[/bold] (95 %: {low:.1f} to {high:.1f})")
-    for text in dict.fromkeys(remark for result in data["results"] for remark in _remarks(result)):
-        console.result(f"note  {text}")
+    for text, names in _remarks(data["results"]).items():
+        console.result(f"note  {names}: {text}")
 
 
 def faster(ratio: Data) -> str:
@@ -72,9 +74,14 @@ def _bound(machine: Data) -> str:
 def _bench_row(result: Data) -> list[str]:
     times = [result[key] for key in ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_ms")]
     numbers = ["-" if time is None else f"{time:.2f}" for time in times]
-    return [result["name"], result["scope"], result["runtime"], str(result["n"]), *numbers]
+    return [result["name"], result["scope"], str(result["n"]), *numbers]
 
 
-def _remarks(result: Data) -> list[str]:
-    flags = [f"{flag['text']}{' (NOT VALID)' if flag['invalidates'] else ''}" for flag in result["flags"]]
-    return [f"{result['name']}: {text}" for text in [*result["notes"], *flags]]
+def _remarks(results: list[Data]) -> dict[str, str]:
+    """Each remark once, with whom it is about."""
+    about: dict[str, list[str]] = {}
+    for result in results:
+        flags = [f"{flag['text']}{' (NOT VALID)' if flag['invalidates'] else ''}" for flag in result["flags"]]
+        for text in (f"runs in {result['runtime']}", *result["notes"], *flags):
+            about.setdefault(text, []).append(f"{result['name']} ({result['scope']})")
+    return {text: "all" if len(names) == len(results) else ", ".join(names) for text, names in about.items()}

@@ -3,15 +3,16 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from edgevl.bench import PRESETS, BenchReport, Preset, run_bench
-from edgevl.bench.opponents import CANDIDATE, OPPONENTS, Opponent
+from edgevl.bench.opponents import OPPONENTS, Opponent
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bench.pipelines import EdgePipeline
+from edgevl.bench.pipelines import CANDIDATE, EdgePipeline
 from edgevl.bench.probe import ask_fresh_process
 from edgevl.bundle import Bundle
 from edgevl.checkpoint import save_model
@@ -101,6 +102,11 @@ def test_a_run_says_where_it_ran_and_how_close_it_came(bundle, small_world):
         assert machine.cores == len(os.sched_getaffinity(0))  # those that it might use, not those that it was bound to
     assert found is not None and found.macs > 0 and 0 < found.share < 1
     assert found.rest[-1].startswith("between operators: ")
+
+
+def test_our_process_does_not_pay_for_torch():
+    code = "import sys, edgevl.bench.probe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_process_that_fails_says_why(tmp_path):
