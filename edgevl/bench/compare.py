@@ -24,6 +24,7 @@ from edgevl.manifest import MANIFEST
 SCHEMA = "edgevl.compare/1.0"
 MAX_SLOWDOWN, MAX_DROP = 0.05, 0.5  # share of the old time; points of accuracy
 JUDGED: tuple[Scope, ...] = ("model", "pipeline")  # a handful of processes is shown, but judges nothing
+_ADVICE = {"inconclusive": ", measure longer or on a quieter machine"}
 Judgment = Literal["ok", "regression", "inconclusive", "not judged"]
 Interval = tuple[float, float]
 
@@ -74,7 +75,7 @@ class Comparison(BaseModel):
     def failures(self) -> list[str]:
         """One text for each thing that is not proved fine."""
         slow = [
-            f"{part.scope}: {describe_speed(part)}: {part.verdict}"
+            f"{part.scope}: {describe_speed(part)}: {part.verdict}{_ADVICE.get(part.verdict, '')}"
             for part in self.speed
             if part.verdict in ("regression", "inconclusive")
         ]
@@ -144,7 +145,8 @@ class _Pair:
         old, new = self.old[scope], self.new[scope]
         slowdown, ci95 = self.slowdown(scope)
         valid = old.valid and new.valid and not any(flag.invalidates for flag in self.flags)
-        verdict = judge_interval(ci95, limit, valid) if scope in JUDGED else "not judged"
+        paired = self.how == "interleaved in one run"
+        verdict = judge_interval(ci95, limit, valid, paired) if scope in JUDGED else "not judged"
         return Speed(
             scope=scope, old_ms=old.p50_ms, new_ms=new.p50_ms, slowdown=slowdown, ci95=ci95, limit=limit,
             verdict=verdict,
@@ -162,9 +164,13 @@ class _Pair:
         return notes
 
 
-def judge_interval(ci95: Interval, limit: float, valid: bool = True) -> Judgment:
-    """A regression is one for sure, and so is what is fine; the rest is inconclusive."""
-    if ci95[0] > limit:
+def judge_interval(ci95: Interval, limit: float, valid: bool = True, paired: bool = True) -> Judgment:
+    """A regression is one for sure, and so is what is fine; the rest is inconclusive.
+
+    A run that is not valid proves nothing fine. It still proves a regression if both sides were measured in turns
+    (`paired`), since what disturbed the one disturbed the other.
+    """
+    if ci95[0] > limit and (valid or paired):
         return "regression"
     return "ok" if ci95[1] <= limit and valid else "inconclusive"
 

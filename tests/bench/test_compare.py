@@ -81,17 +81,18 @@ def test_an_interval_around_the_limit_is_inconclusive_and_does_not_pass(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("ci95", "valid", "verdict"),
+    ("ci95", "valid", "paired", "verdict"),
     [
-        ((0.06, 0.09), True, "regression"),
-        ((0.04, 0.09), True, "inconclusive"),
-        ((-0.01, 0.02), True, "ok"),
-        ((-0.01, 0.02), False, "inconclusive"),
-        ((0.06, 0.09), False, "regression"),
+        ((0.06, 0.09), True, True, "regression"),
+        ((0.04, 0.09), True, True, "inconclusive"),
+        ((-0.01, 0.02), True, True, "ok"),
+        ((-0.01, 0.02), False, True, "inconclusive"),
+        ((0.06, 0.09), False, True, "regression"),
+        ((0.06, 0.09), False, False, "inconclusive"),
     ],
 )
-def test_judgment(ci95, valid, verdict):
-    assert judge_interval(ci95, 0.05, valid) == verdict
+def test_judgment(ci95, valid, paired, verdict):
+    assert judge_interval(ci95, 0.05, valid, paired) == verdict
 
 
 def test_a_lost_point_is_caught(tmp_path, capsys):
