@@ -50,7 +50,10 @@ def load_model(path: Path | str | None = None) -> LoadedModel:
     for name in FILES:
         if not (folder / name).is_file():
             raise InputError(f"{folder} is not a model folder: {name} is missing")
-    config = ModelConfig.from_dict(_read_json(folder / "config.json", dict))
+    values = _read_json(folder / "config.json", dict)
+    if "detector_sha256" in values:
+        raise InputError(f"{folder} is a region-feature model: `edgevl bench` and the study run it, nothing exports it")
+    config = ModelConfig.from_dict(values)
     labels = _read_json(folder / "labels.json", list)
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     if len(labels) != config.num_answers or tokenizer.vocab_size > config.vocab_size:

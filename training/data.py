@@ -11,22 +11,34 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from edgevl.config import ModelConfig
+from edgevl.data.annotations import MAX_OBJECTS, Annotations
 from edgevl.data.scenes import Scene, Scenes
 from edgevl.tokenizer import Tokenizer
 
-MAX_OBJECTS = 8
 Sample = dict[str, np.ndarray]
 
 
 class PretrainSamples(Dataset[Sample]):
-    """`samples[i]`: image uint8 [3, S, S]; captions, negatives int64 [K, T]; grids int64 [V]; boxes [N, 4] in 0..1."""
+    """`samples[i]`: image uint8 [3, S, S]; captions, negatives int64 [K, T]; grids int64 [V]; boxes [N, 4] in 0..1.
 
-    def __init__(self, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, texts: int = 2):
+    annotations: where grids and boxes come from, if not from the scenes themselves.
+    """
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        texts: int = 2,
+        annotations: Annotations | None = None,
+    ):
         self.scenes, self.tokenizer, self.config, self.texts = scenes, tokenizer, config, texts
+        self.annotations = annotations
 
     def __getitem__(self, index: int) -> Sample:
         scene = self.scenes[index]
-        grid = scene.grid(self.config.grid)
+        seen = self.annotations.scene(scene) if self.annotations else scene
+        grid = seen.grid(self.config.grid)
         captions, negatives = zip(*scene.caption_pairs(self.texts), strict=True)
         return {
             "image": channels_first(scene),
@@ -36,7 +48,7 @@ class PretrainSamples(Dataset[Sample]):
             "color_grid": grid["color_ids"].reshape(-1).astype(np.int64),
             "size_grid": grid["size_ids"].reshape(-1).astype(np.int64),
             "object_grid": grid["objects"].reshape(-1).astype(np.int64),
-            **padded_boxes(scene),
+            **padded_boxes(seen),
         }
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:

@@ -87,8 +87,8 @@ def average_precision(detector: Detector, scenes: Scenes, count: int) -> dict[st
 
 def _metric():
     try:
-        import faster_coco_eval  # noqa: F401
-        from torchmetrics.detection import MeanAveragePrecision
+        import faster_coco_eval  # noqa: F401  # pyright: ignore[reportMissingImports]
+        from torchmetrics.detection import MeanAveragePrecision  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingDependency("torchmetrics with faster-coco-eval", "detect", "the mAP of a detector") from None
     return MeanAveragePrecision(backend="faster_coco_eval")

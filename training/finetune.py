@@ -12,6 +12,7 @@ from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
+from edgevl.models.region_model import RegionVqaModel, is_region_model
 from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import VqaSamples
@@ -21,6 +22,7 @@ from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import loss_weights
 from edgevl.training.pretrain import build_config, open_run, require_stage
 from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.regions import model_regions, region_start
 from edgevl.training.tasks import AnswerTask, VqaTask
 
 MakeTask = Callable[[Recipe, VqaModel, VqaSamples], AnswerTask]
@@ -71,7 +73,11 @@ def train_answers(
     train = open_dataset(data.train, seed=data.seed, size=max(image_size, config.image_size))
     val = open_dataset(data.val, seed=data.seed, size=config.image_size)
     samples = VqaSamples(train, tokenizer, config, ANSWERS, data.texts, data.focus, data.focus_texts)
-    task = make_task(recipe, model, VqaSamples(val, tokenizer, config, ANSWERS, data.texts))
+    validation = VqaSamples(val, tokenizer, config, ANSWERS, data.texts)
+    if isinstance(model, RegionVqaModel):
+        samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)
+        validation = model_regions(validation, model, recipe, data.val, recipe.eval_samples, progress)
+    task = make_task(recipe, model, validation)
     folder = open_run(recipe, out, resume)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
     rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
@@ -94,6 +100,10 @@ def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
             f"no pretrained model at {folder}; run `edgevl pretrain` first, or set init= to its model folder"
         )
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    if is_region_model(folder):
+        model = region_start(recipe, folder)
+        load_pretrained(model, folder, tokenizer)
+        return model, tokenizer
     model = build_model(ModelConfig.from_file(folder / "config.json"))
     load_pretrained(model, folder, tokenizer)
     return (grow(model, recipe.grow) if recipe.grow else model), tokenizer

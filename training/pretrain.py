@@ -13,30 +13,32 @@ from torch import Tensor, nn
 from edgevl.checkpoint import save_model
 from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_dataset
+from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.models.core import VisionLanguageCore
+from edgevl.models.region_model import RegionVqaModel, new_region_model
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import PretrainSamples
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
 from edgevl.training.losses.base import loss_weights, make_losses
 from edgevl.training.recipe import Recipe, load_recipe, parse_recipe
+from edgevl.training.regions import pretraining_detector, with_regions
 
 
 class PretrainTask(nn.Module):
     """The core and the losses with their heads. `task(batch) -> named losses`."""
 
-    def __init__(self, core: VisionLanguageCore, losses: dict[str, nn.Module]):
+    def __init__(self, core: VisionLanguageCore | RegionVqaModel, losses: dict[str, nn.Module]):
         super().__init__()
         self.core = core
         self.losses = nn.ModuleDict(losses)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        image = batch["image"].float().contiguous(memory_format=torch.channels_last)
         batch = trim(batch, "captions", "negatives")
-        visual_BVD = self.core.encode_image(image)
+        visual_BVD = visual_tokens(self.core, batch)
         named: dict[str, Tensor] = {}
         for loss in self.losses.values():
             named |= loss(self.core, batch, visual_BVD)
@@ -44,6 +46,13 @@ class PretrainTask(nn.Module):
 
     def evaluate(self) -> dict[str, float]:
         return {}
+
+
+def visual_tokens(core: VisionLanguageCore | RegionVqaModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """Tokens [B, V, D] of the pictures of a batch, or [B, K, D] of their regions where the model takes regions."""
+    if isinstance(core, RegionVqaModel):
+        return core.encode_regions(batch["region_features"], batch["region_boxes"])
+    return core.encode_image(batch["image"].float().contiguous(memory_format=torch.channels_last))
 
 
 def trim(batch: Mapping[str, Tensor], *keys: str) -> dict[str, Tensor]:
@@ -67,11 +76,17 @@ def run(
     require_stage(recipe, "pretrain")
     tokenizer = Tokenizer.from_words(VOCABULARY)
     config = build_config(recipe, tokenizer, len(ANSWERS))
+    detector = pretraining_detector(recipe)
     torch.manual_seed(recipe.seed)
-    model = build_model(config).train()
+    as_regions = recipe.detector is not None
+    model = new_region_model(config, detector, recipe.regions) if detector and as_regions else build_model(config)
     task = PretrainTask(model.core, build_losses(recipe, config, tokenizer))
-    scenes = open_dataset(recipe.data.train, seed=recipe.data.seed, size=config.image_size)
-    samples = PretrainSamples(scenes, tokenizer, config, recipe.data.texts)
+    data, count = recipe.data, recipe.last_step * recipe.batch_size
+    scenes = open_dataset(data.train, seed=data.seed, size=config.image_size)
+    notes = Annotations(data.annotations, data.train, data.seed, count) if data.annotations else None
+    samples = PretrainSamples(scenes, tokenizer, config, data.texts, notes)
+    if detector:
+        samples = with_regions(samples, detector, recipe, data.train, count, recipe.regions, not as_regions, progress)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
     folder = open_run(recipe, out, resume)
     fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
@@ -81,7 +96,9 @@ def run(
     return folder
 
 
-def start_head_from_mlm(model: VqaModel, mlm: nn.Module, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
+def start_head_from_mlm(
+    model: VqaModel | RegionVqaModel, mlm: nn.Module, tokenizer: Tokenizer, labels: Sequence[str]
+) -> None:
     """Hand the masked-word head on as the answer head: an answer is a masked word, scored by its words' mean embedding.
 
     A fresh head had not learned a single category after 200 steps of fine-tuning (docs/log.md).

@@ -26,9 +26,7 @@ class DataSection(Section):
     )
     focus_texts: int = Field(0, ge=0, le=32)
     workers: int = Field(1, ge=0, le=64)
-    annotations: str | None = Field(
-        None, description="pretrain: boxes of `edgevl data annotate` instead of the true ones"
-    )
+    annotations: str | None = Field(None, description="pretrain: a file of `edgevl data annotate`, for true boxes")
     region_cache: str = Field("runs/regions", description="where the regions that detectors found are kept")
 
 

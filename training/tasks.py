@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from edgevl.data.scenes import ANSWERS
 from edgevl.models import VqaModel
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import Positions, VqaSamples, batches
-from edgevl.training.pretrain import trim
+from edgevl.training.pretrain import trim, visual_tokens
 
 
 class AnswerTask(nn.Module):
@@ -54,9 +53,8 @@ class VqaTask(AnswerTask):
         self.model = model
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        image = batch["image"].float().contiguous(memory_format=torch.channels_last)
         questions = trim(batch, "questions")["questions"]
-        visual_NVD = self.model.core.encode_image(image).repeat_interleave(questions.shape[1], 0)
+        visual_NVD = visual_tokens(self.model.core, batch).repeat_interleave(questions.shape[1], 0)
         return self.model.answer(visual_NVD, questions.flatten(0, 1))
 
     def save(self, folder: Path, tokenizer: Tokenizer) -> None:

@@ -1,4 +1,8 @@
-"""`edgevl data …`: data sets written out to be looked at."""
+"""`edgevl data …`: data sets written out to be looked at, and the detector that annotates pictures without boxes.
+
+The detector's training is here and not a command of its own: a detector is no model of this toolkit, only a source of
+regions and boxes for the training of one.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +11,16 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import Force, command
+from edgevl.cli.train import Out, Overrides, Recipe, Resume, how_to_resume
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(help="Write a data set out, to look at it or to train on it elsewhere.", no_args_is_help=True)
+    group = typer.Typer(help="Write a data set out, or annotate one with a detector.", no_args_is_help=True)
     app.add_typer(group, name="data")
     command(group, "scenes", example="edgevl data scenes --split test --count 100 --out scenes-test")(scenes)
+    command(group, "detector", example="edgevl data detector detect_scenes steps=200 --out runs/detector")(detector)
+    example = "edgevl data annotate scenes:train --detector runs/detect_scenes/model --out boxes.jsonl"
+    command(group, "annotate", example=example)(annotate)
 
 
 def scenes(
@@ -32,3 +40,39 @@ def scenes(
         folder = materialize(split, count, target, seed, size, force, progress, shards)
     console.result(str(folder))
     console.next_commands(f"open {folder / 'contact_sheet.png'}", "edgevl pretrain --help")
+
+
+def detector(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
+    """Train a detector: for `data annotate`, for region features, for region distillation."""
+    from edgevl.training.detect import run
+
+    with console.progress_bar("detector") as progress, how_to_resume("data detector", recipe):
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
+    console.result(str(folder))
+    model = folder / "model"
+    console.next_commands(
+        f"edgevl data annotate scenes:train --detector {model} --out boxes.jsonl",
+        f"edgevl pretrain pretrain_scenes_region detector={model}",
+    )
+
+
+def annotate(
+    data: Annotated[str, typer.Argument(help="NAME:SPLIT, for example scenes:train. Only its pictures are read.")],
+    detector: Annotated[Path, typer.Option(help="Folder of a detector.")],
+    out: Annotated[Path, typer.Option(help="File to write (JSON Lines).")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures to annotate, from the first on.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the data set.")] = 0,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a box that is kept.")] = 0.5,
+    force: Force = False,
+) -> None:
+    """Write the boxes, classes and scores that a detector finds: pseudo-labels for pretraining."""
+    from edgevl.data.annotations import annotate as write
+    from edgevl.detector import load_detector
+    from edgevl.errors import InputError
+
+    if out.exists() and not force:
+        raise InputError(f"{out} exists: add --force to replace it, or choose another file with --out")
+    with console.progress_bar("annotate") as progress:
+        write(load_detector(detector), data, count, out, seed, threshold, progress)
+    console.result(str(out))
+    console.next_commands(f"edgevl pretrain pretrain_scenes_nano data.annotations={out}")

@@ -28,7 +28,7 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     """Pretrain with masked words, matching, contrast, and the three visual losses."""
     from edgevl.training.pretrain import run
 
-    with console.progress_bar("pretrain") as progress, _how_to_resume("pretrain", recipe):
+    with console.progress_bar("pretrain") as progress, how_to_resume("pretrain", recipe):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
     console.next_commands(f"edgevl finetune finetune_scenes_nano init={folder / 'model'}")
@@ -38,7 +38,7 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     """Fine-tune a pretrained model to answer questions."""
     from edgevl.training.finetune import run
 
-    with console.progress_bar("finetune") as progress, _how_to_resume("finetune", recipe):
+    with console.progress_bar("finetune") as progress, how_to_resume("finetune", recipe):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
     console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")
@@ -48,14 +48,14 @@ def distill(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume
     """Fine-tune a student that also learns from a teacher: its logits, tokens, relations, attention."""
     from edgevl.training.distill import run
 
-    with console.progress_bar("distill") as progress, _how_to_resume("distill", recipe):
+    with console.progress_bar("distill") as progress, how_to_resume("distill", recipe):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
     console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")
 
 
 @contextlib.contextmanager
-def _how_to_resume(stage: str, recipe: str) -> Iterator[None]:
+def how_to_resume(stage: str, recipe: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:

@@ -44,3 +44,44 @@ def finetune_values() -> dict:
         "eval_every": 6,
         "eval_samples": 64,
     }
+
+
+DETECTOR = {
+    "backbone": "mobilenetv4_conv_small_050",
+    "backbone_options": {},
+    "image_size": 64,
+    "channels": 16,
+    "feature_width": 32,
+    "proposals": 20,
+}
+
+
+@pytest.fixture(scope="session")
+def detect_values() -> dict:
+    return {
+        "stage": "detect",
+        "name": "tiny_detector",
+        "model": DETECTOR,
+        "data": {"workers": 0},
+        "optimizer": {"lr": 4e-3, "warmup": 5},
+        "steps": 60,
+        "batch_size": 2,
+        "log_every": 10,
+        "checkpoint_every": 60,
+        "eval_samples": 0,
+    }
+
+
+@pytest.fixture(scope="session")
+def overfitted(tmp_path_factory, detect_values):
+    """The run folder of a detector that saw two scenes only, sixty times (two seconds)."""
+    from edgevl.training import detect
+    from edgevl.training.recipe import parse_recipe
+
+    class TwoScenes(detect.DetectSamples):
+        def __getitem__(self, index):
+            return super().__getitem__(index % 2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detect, "DetectSamples", TwoScenes)
+        return detect.run(parse_recipe(detect_values, "test"), out=tmp_path_factory.mktemp("detector") / "run")

@@ -3,11 +3,14 @@
 Shapes: B pictures, N objects a picture at most, R regions of the batch, D width, F teacher channels, G grid side.
 """
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from edgevl.detector import load_detector
 from edgevl.models.core import VisionLanguageCore
 from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingLoss
 from edgevl.training.teachers import TEACHERS
@@ -18,25 +21,53 @@ class RegionDistillationLoss(PretrainingLoss):
     """Cosine distance between linearly mapped pooled tokens and the teacher's region feature.
 
     Args:
-        teacher: name of a region teacher (training/teachers.py).
-        fraction: share of each batch that the teacher looks at; it costs as much as the student.
+        teacher: name of a region teacher (training/teachers.py), which sees the annotated boxes, or the folder of a
+            detector, whose own regions and their features are read from the batch: no annotation is needed.
+        fraction: share of each batch that is compared. A named teacher costs as much as the student; the regions of a
+            detector are computed once and cost nothing.
+        min_score: of a detector's regions, those below it are left out.
     """
 
-    def __init__(self, context: LossContext, teacher: str = "efficientnet_lite0", fraction: float = 0.25):
+    def __init__(
+        self,
+        context: LossContext,
+        teacher: str = "efficientnet_lite0",
+        fraction: float = 0.25,
+        min_score: float = 0.5,
+    ):
         super().__init__(context)
-        self.fraction = fraction
+        self.fraction, self.min_score = fraction, min_score
         self.grid = context.config.grid
-        self._teacher = [TEACHERS[teacher]()]  # in a list: frozen, and no part of this module's parameters
-        self.map = nn.Linear(context.config.width, self._teacher[0].channels)
+        # In a list: frozen, and no part of this module's parameters.
+        self._teacher = [] if is_detector(teacher) else [TEACHERS[teacher]()]
+        channels = self._teacher[0].channels if self._teacher else load_detector(teacher).config.feature_width
+        self.map = nn.Linear(context.config.width, channels)
 
     def forward(self, core: VisionLanguageCore, batch: Batch, visual_BVD: Tensor) -> dict[str, Tensor]:
         count = max(1, int(len(visual_BVD) * self.fraction))
-        boxes = [boxes_N4[:n] for boxes_N4, n in zip(batch["boxes"][:count], batch["box_count"][:count], strict=True)]
+        boxes, teacher_RF = (self._annotated if self._teacher else self._detected)(batch, count)
         tokens_BDGG = visual_BVD[:count].transpose(1, 2).unflatten(2, (self.grid, self.grid))
         mapped_RF = self.map(pool_regions(tokens_BDGG.float(), boxes))
+        similar_R = F.cosine_similarity(mapped_RF.float(), teacher_RF, dim=-1)
+        return {"region_distillation": (1 - similar_R).sum() / max(1, len(similar_R))}
+
+    def _annotated(self, batch: Batch, count: int) -> tuple[list[Tensor], Tensor]:
+        """Annotated boxes, one tensor a picture, and the teacher's feature of each [R, F]."""
+        boxes = [boxes_N4[:n] for boxes_N4, n in zip(batch["boxes"][:count], batch["box_count"][:count], strict=True)]
+        image = batch["image"][:count]
         with torch.no_grad():
-            teacher_RF = pool_regions(self._teacher[0].to(mapped_RF.device)(batch["image"][:count]).float(), boxes)
-        return {"region_distillation": 1 - F.cosine_similarity(mapped_RF.float(), teacher_RF, dim=-1).mean()}
+            return boxes, pool_regions(self._teacher[0].to(image.device)(image).float(), boxes)
+
+    def _detected(self, batch: Batch, count: int) -> tuple[list[Tensor], Tensor]:
+        """The same of a detector's own regions."""
+        kept_BK = batch["region_scores"][:count] >= self.min_score
+        boxes = [boxes_K4[kept_K] for boxes_K4, kept_K in zip(batch["region_boxes"][:count], kept_BK, strict=True)]
+        return boxes, batch["region_features"][:count][kept_BK]
+
+
+def is_detector(teacher: str) -> bool:
+    """Is this the folder of a detector, not a name? A path that does not exist counts, for a clear message later."""
+    return teacher not in TEACHERS and ("/" in teacher or Path(teacher).is_dir())
 
 
 def pool_regions(features_BCGG: Tensor, boxes: list[Tensor]) -> Tensor:

@@ -1,0 +1,148 @@
+"""The region-feature model, trained: a detector's regions instead of a grid of pixels, and the rest as ours.
+
+Shapes: B pictures, S side, K regions, F region feature, T text tokens, L = T + K, D width, A answers.
+
+It has the calls of `VqaModel` and of its core, so that pretraining, its losses, fine-tuning and evaluation take either.
+(Its makers return `Any`, for it stands in where those say `VqaModel`.)
+The detector is frozen and lies in a folder of its own: no weight of it is in this model's.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgevl.checkpoint import FILES, LoadedModel, file_sha256, load_weights
+from edgevl.config import ModelConfig
+from edgevl.detector import LoadedDetector, load_detector
+from edgevl.errors import InputError
+from edgevl.models.core import PAD_ID, TextEmbedding
+from edgevl.models.region import RegionAnswerer
+from edgevl.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionModelConfig(ModelConfig):
+    """Our model's numbers (those of its backbone are not used), and where the regions come from."""
+
+    detector: str = ""  # its folder
+    detector_sha256: str = ""  # of its weights
+    feature_width: int = 256  # F
+    regions: int = 8  # K
+
+
+class RegionVqaModel(nn.Module):
+    """`forward(image, input_ids) -> logits` as `VqaModel`, by way of a detector, which `see_with` attaches."""
+
+    def __init__(self, config: RegionModelConfig):
+        super().__init__()
+        self.config = config
+        self.answerer = RegionAnswerer(config, config.feature_width)
+        self._detector: list[LoadedDetector] = []  # in a list: frozen, and no part of this module
+
+    @property
+    def core(self) -> "RegionVqaModel":
+        return self
+
+    @property
+    def text(self) -> TextEmbedding:
+        return self.answerer.text
+
+    @property
+    def head(self) -> nn.Sequential:
+        return self.answerer.head
+
+    @property
+    def detector(self) -> LoadedDetector:
+        return self._detector[0]
+
+    def see_with(self, detector: LoadedDetector) -> "RegionVqaModel":
+        self._detector = [detector]
+        return self
+
+    def forward(self, image: Tensor, input_ids: Tensor) -> Tensor:
+        """`image` float [B, 3, S, S] in 0..255, `input_ids` int [B, T] -> logits [B, A]."""
+        return self.answer(self.encode_image(image), input_ids)
+
+    def encode_image(self, image_B3SS: Tensor) -> Tensor:
+        """Pixels to region tokens [B, K, D], through the detector."""
+        with torch.no_grad():
+            found = self.detector.detector.regions(image_B3SS, self.config.regions)
+        return self.encode_regions(found.features, found.boxes)
+
+    def encode_regions(self, features_BKF: Tensor, boxes_BK4: Tensor) -> Tensor:
+        """Region features and boxes (shares of the side) to region tokens [B, K, D]."""
+        answerer = self.answerer
+        size = boxes_BK4[..., 2:] - boxes_BK4[..., :2]
+        geometry_BK7 = torch.cat([boxes_BK4, size, size[..., :1] * size[..., 1:]], dim=-1)
+        projected = answerer.feature_norm(answerer.project(features_BKF))
+        return projected + answerer.geometry_norm(answerer.geometry(geometry_BK7))
+
+    def fuse(self, input_ids_BT: Tensor, regions_BKD: Tensor, readout: int | None = None) -> Tensor:
+        """States of the first `readout` text tokens (default: all T), as `VisionLanguageCore.fuse`."""
+        keep_BT = (input_ids_BT != PAD_ID).to(regions_BKD.dtype)
+        keep_BL = torch.cat([keep_BT, torch.ones_like(regions_BKD[..., 0])], dim=1)
+        tokens_BLD = torch.cat([self.text(input_ids_BT), regions_BKD], dim=1)
+        return self.answerer.fusion(tokens_BLD, keep_BL, readout or input_ids_BT.shape[1])
+
+    def encode_text(self, input_ids_BT: Tensor) -> Tensor:
+        """Text alone through the same transformer. Returns states [B, T, D]."""
+        return self.answerer.fusion(self.text(input_ids_BT), (input_ids_BT != PAD_ID).float())
+
+    def answer(self, regions_BKD: Tensor, input_ids: Tensor) -> Tensor:
+        """Logits [B, A] from region tokens that are there already."""
+        return self.head(self.fuse(input_ids, regions_BKD, readout=1)[:, 0])
+
+
+def new_region_model(config: ModelConfig, detector: LoadedDetector, regions: int) -> Any:
+    """A fresh one of our model's sizes."""
+    return RegionVqaModel(
+        RegionModelConfig(
+            **config.to_dict(),
+            detector=str(detector.path),
+            detector_sha256=detector.sha256,
+            feature_width=detector.config.feature_width,
+            regions=regions,
+        )
+    )
+
+
+def is_region_model(folder: Path) -> bool:
+    """Does a model folder hold a region-feature model?"""
+    try:
+        return "detector_sha256" in json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+
+
+def open_region_model(folder: Path) -> Any:
+    """The model of a folder without its weights, with its detector.
+
+    Raises `InputError` when the detector is gone or is another than the model was trained with.
+    """
+    config: Any = RegionModelConfig.from_file(folder / "config.json")
+    detector = load_detector(config.detector)
+    if detector.sha256 != config.detector_sha256:
+        raise InputError(
+            f"{config.detector} is not the detector that {folder} was trained with: its regions have other features. "
+            f"Pretrain the model again, or put the old detector back"
+        )
+    return RegionVqaModel(config).see_with(detector)
+
+
+def load_region_model(path: Path | str) -> LoadedModel:
+    """Load a region-feature model for `evaluate_model`, in eval mode; it is not for export.
+
+    Raises `InputError` when the folder holds none, or its detector does not fit.
+    """
+    folder = Path(path)
+    if not is_region_model(folder) or any(not (folder / name).is_file() for name in FILES):
+        raise InputError(f"no region-feature model at {folder}: pretrain one with detector=FOLDER in the recipe")
+    model = open_region_model(folder)
+    load_weights(model, folder / "model.safetensors")
+    labels = json.loads((folder / "labels.json").read_text())
+    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    return LoadedModel(model.eval(), model.config, tokenizer, labels, folder, file_sha256(folder / "model.safetensors"))
