@@ -89,6 +89,9 @@ FAULTS: dict[str, Fault] = {
 # What 4-bit weights do by themselves is as large as these faults: measured, a good one differs by up to 0.17 of the
 # largest logit, and one with such a scale by 0.1 to 0.3.
 TOO_FINE = {("w4", "a scale of the attention x 1.5"), ("w4", "the scale of one answer x 1.5")}
+# These two store what a product gives as int8, in the range of the good model, which cuts off what is too large. The
+# tiny random model hardly attends, so there it is too fine; the embedded one is asked below.
+CUT_OFF = {"executorch", "litert"}
 
 
 def kind_id(kind: tuple) -> str:
@@ -134,6 +137,12 @@ def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
     return path
 
 
+def forged_nano(kind: tuple, fault: Fault, tools, folder: Path) -> Path:
+    target, precision, options, _ = kind
+    good = export_bundle(None, target, precision, out=folder / "good.edgevl", options=options)
+    return forge((target, precision, options, good), load_model(None), fault, tools)
+
+
 @functools.cache
 def plan_of(folder: Path) -> "Plan":
     """The plan that `edgevl export` makes for the good model."""
@@ -161,8 +170,11 @@ def test_the_good_bundle_passes(kind, capsys):
 @each_kind()
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_artifact(request, forged, capsys, fault):
-    if (request.node.callspec.params["kind"][1], fault) in TOO_FINE:
+    target, precision, *_ = request.node.callspec.params["kind"]
+    if (precision, fault) in TOO_FINE:
         pytest.skip("finer than what 4 bits can tell")
+    if precision == "w8a8" and target in CUT_OFF and "attention" in fault:
+        pytest.skip("cut off by the range of the good model")
     code, line = verdict(forged(FAULTS[fault]), capsys)
     assert code == 4, f"{fault} was not caught"
     assert "golden case" in line or "parity" in line, line
@@ -171,9 +183,13 @@ def test_a_wrong_artifact(request, forged, capsys, fault):
 @each_kind()
 def test_channels_swapped_in_the_artifact(kind, tools, capsys, tmp_path):
     """With the embedded model, which sees colors; the tiny one is random and all but blind."""
-    target, precision, options, _ = kind
-    good = export_bundle(None, target, precision, out=tmp_path / "good.edgevl", options=options)
-    code, line = verdict(forge((target, precision, options, good), load_model(None), channels_swapped, tools), capsys)
+    code, line = verdict(forged_nano(kind, channels_swapped, tools, tmp_path), capsys)
+    assert code == 4 and "golden case" in line, line
+
+
+@each_kind(lambda kind: kind[1] == "w8a8")
+def test_a_scale_of_the_attention_of_nano(kind, tools, capsys, tmp_path):
+    code, line = verdict(forged_nano(kind, scale_of_the_attention, tools, tmp_path), capsys)
     assert code == 4 and "golden case" in line, line
 
 
@@ -235,8 +251,10 @@ def test_preprocessing_with_the_channels_swapped(kind, tools, capsys, tmp_path):
 @pytest.mark.slow
 @each_kind(lambda kind: kind[:2] in QUICK)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_forger_who_also_loosens_the_golden_cases(forged, tools, capsys, fault):
+def test_a_forger_who_also_loosens_the_golden_cases(kind, forged, tools, capsys, fault):
     """Then the checkpoint, whose digest is not his to choose, gives him away."""
+    if kind[1] == "w8a8" and "attention" in fault:
+        pytest.skip("the tiny random model hardly attends: 30 dB, which int8 is allowed, are more than that")
     path = forged(FAULTS[fault])
     golden = json.loads((path / "golden.json").read_text())
     golden["tolerance"] = 1e5
