@@ -4,6 +4,7 @@ A value is named by the module that makes it and the operator: `fusion.blocks.0.
 product of that module. Image adapters, split layouts and batch sizes change nothing in these names.
 """
 
+import operator
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,7 +17,12 @@ _ALIASES = {"relu_": "relu", "add_": "add", "conv1d": "conv", "conv2d": "conv", 
 
 
 def operator_name(node: Node) -> str:
-    """`conv` for `aten.conv2d.default`, `relu` for `aten.relu_.default`; empty for what is no operator of torch."""
+    """`conv` for `aten.conv2d.default`, `relu` for `aten.relu_.default`; empty for what is no operator of torch.
+
+    `getitem` is one result of an operator that has several (split, unbind).
+    """
+    if node.target is operator.getitem:
+        return "getitem"
     packet = getattr(node.target, "overloadpacket", None)
     name = getattr(packet, "__name__", "") if node.op == "call_function" else ""
     return _ALIASES.get(name, name)
