@@ -95,12 +95,33 @@ def sample_flags(milliseconds: Sequence[float], preset: Preset) -> list[dict[str
     spread = float(middle.std(ddof=1) / middle.mean()) if len(middle) > 1 else 0.0
     if spread > MAX_SPREAD:
         flags.append(flag("unsteady", f"standard deviation is {spread:.0%} of the mean (at most {MAX_SPREAD:.0%})"))
-    half = len(values) // 2
-    first, second = float(np.median(values[:half] if half else values)), float(np.median(values[half:]))
-    if len(values) >= DRIFT_SAMPLES and max(first, second) > min(first, second) * (1 + MAX_DRIFT):
+    return flags + drift_flags(values)
+
+
+def drift_flags(values: np.ndarray) -> list[dict[str, Any]]:
+    """Halves of the run that do not agree at p50, or two eighths or more that do not agree with the whole."""
+    if len(values) < DRIFT_SAMPLES:
+        return []
+    (first, second), whole = medians(values, 2), float(np.median(values))
+    if apart(first, second):
         halves = f"p50 went from {first:.4g} to {second:.4g} ms between the halves of the run"
-        flags.append(flag("drift", f"{halves} (at most {MAX_DRIFT:.0%})"))
-    return flags
+        return [flag("drift", f"{halves} (at most {MAX_DRIFT:.0%})")]
+    parts = medians(values, min(8, len(values) // (DRIFT_SAMPLES // 2)))
+    odd = [part for part in parts if apart(part, whole)]
+    if len(odd) < 2:  # a single bad second does not move the median of all
+        return []
+    text = f"p50 of {len(odd)} of {len(parts)} parts of the run is over {MAX_DRIFT:.0%} from that of the whole"
+    return [flag("drift", f"{text}, {whole:.4g} ms: from {min(odd):.4g} to {max(odd):.4g}")]
+
+
+def medians(values: np.ndarray, parts: int) -> list[float]:
+    """Of equal parts, in the order taken."""
+    ends = [len(values) * part // parts for part in range(parts + 1)]
+    return [float(np.median(values[begin:end])) for begin, end in zip(ends, ends[1:])]
+
+
+def apart(one: float, other: float) -> bool:
+    return max(one, other) > min(one, other) * (1 + MAX_DRIFT)
 
 
 def machine_flags(load: float, cores: int, others: float | None) -> list[dict[str, Any]]:

@@ -1,0 +1,90 @@
+"""The standalone modules of apps/jetson, bundles of a tiny model, and boards that are files."""
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+JETSON = Path(__file__).parents[2] / "apps" / "jetson"
+RECORDED = Path(__file__).parent / "recorded"
+MODULES = ("benchmark", "bundle_reader", "jetson_board", "measuring", "runtimes")
+QUESTION = "what color is the car?"
+
+
+@pytest.fixture(scope="session")
+def jetson() -> SimpleNamespace:
+    """The modules, imported as they are on a board: from their own folder."""
+    sys.path.insert(0, str(JETSON))
+    try:
+        return SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
+    finally:
+        sys.path.remove(str(JETSON))
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory) -> dict[str, Path]:
+    """One model of 32 pixels for onnx, in one file (`onnx`) and in two (`split`), and for tensorrt, in two."""
+    import torch
+
+    from edgevl.checkpoint import save_model
+    from edgevl.config import ModelConfig
+    from edgevl.data.scenes import ANSWERS
+    from edgevl.data.scenes.vocabulary import VOCABULARY
+    from edgevl.export.bundle_export import export_bundle
+    from edgevl.models import build_model
+    from edgevl.tokenizer import Tokenizer
+
+    torch.manual_seed(1)
+    words, folder = Tokenizer.from_words(VOCABULARY), tmp_path_factory.mktemp("mini")
+    config = ModelConfig(
+        name="mini", backbone="test_resnet", image_size=32, width=32, depth=1, heads=2,
+        vocab_size=words.vocab_size, num_answers=len(ANSWERS),
+    )  # fmt: skip
+    model = save_model(folder / "model", build_model(config), words, list(ANSWERS))
+    onnx = export_bundle(model, "onnx", out=folder / "onnx.edgevl")
+    tensorrt = export_bundle(model, "tensorrt", out=folder / "tensorrt.edgevl", precision="fp32", layout="split")
+    split = Path(shutil.copytree(tensorrt, folder / "split.edgevl"))
+    manifest = json.loads((split / "manifest.json").read_text())
+    (split / "manifest.json").write_text(json.dumps({**manifest, "target": "onnx"}))  # the same files, for ONNX Runtime
+    return {"onnx": onnx, "tensorrt": tensorrt, "split": split}
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch) -> Callable[[str, str], None]:
+    """Put a command of a board on the PATH: a shell script of that name."""
+    folder = tmp_path / "commands"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+    def add(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return add
+
+
+@pytest.fixture
+def orin(command) -> None:
+    """The commands of an AGX Orin with JetPack 6, which answer what was recorded on one; tegrastats at its rate."""
+    command("tegrastats", f'while :; do cat "{RECORDED / "agx-orin-jp6-user.tegrastats.txt"}"; sleep 0.04; done')
+    command("nvpmodel", "echo 'NV Power Mode: MAXN'; echo 0")
+    command("jetson_clocks", "echo 'Error: Run this script(/usr/bin/jetson_clocks) as a root user'; exit 1")
+
+
+@pytest.fixture
+def files(tmp_path) -> Callable[[dict[str, object]], Path]:
+    """A root of a file system that holds these files."""
+
+    def make(contents: dict[str, object]) -> Path:
+        for name, value in contents.items():
+            path = tmp_path / "root" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{value}\n")
+        return tmp_path / "root"
+
+    return make
