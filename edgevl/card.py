@@ -36,6 +36,9 @@ sha256 `{{ m.provenance.checkpoint_sha256[:16] }}…`{% endif %} |
 {%- if m.provenance.data %}
 | Training data | {{ m.provenance.data }} |
 {%- endif %}
+{%- if m.provenance.calibration %}
+| Calibration | {{ m.provenance.calibration }} |
+{%- endif %}
 
 ## Measured
 

@@ -139,6 +139,7 @@ class Provenance(Part):
     recipe: Text | None = None
     data: Text | None = None
     commit: Text | None = None
+    calibration: Text | None = None  # w8a8: what the ranges were observed on, and which modules stay in float
 
 
 class Parity(Part):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
     from edgevl.export.registry import Exporter
     from edgevl.models import VqaModel
+    from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
 LICENSE = "Apache-2.0"
@@ -120,7 +121,7 @@ def export_bundle(
         _write_json(folder / "labels.json", loaded.labels)
         write_golden(loaded, folder, precision)
         tell(3, 4, "writing manifest.json")
-        _finish(loaded, request, folder)
+        _finish(loaded, request, folder, plan)
     tell(4, 4, "done")
     return destination
 
@@ -134,9 +135,9 @@ def _rounded(loaded: "LoadedModel", request: Request) -> "VqaModel":
     return rounded_model(loaded)
 
 
-def _finish(loaded: "LoadedModel", request: Request, folder: Path) -> None:
+def _finish(loaded: "LoadedModel", request: Request, folder: Path, plan: "Plan | None") -> None:
     """The card is made from the manifest, and the manifest holds the card's digest: files, card, digest of the card."""
-    manifest = _manifest(loaded, request, list_files(folder))
+    manifest = _manifest(loaded, request, list_files(folder), plan)
     write_card(folder, manifest)
     manifest = manifest.model_copy(update={"files": {**manifest.files, **_only(list_files(folder), README)}})
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
@@ -146,7 +147,7 @@ def _only(files: dict[str, FileEntry], name: str) -> dict[str, FileEntry]:
     return {name: files[name]}
 
 
-def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntry]) -> Manifest:
+def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntry], plan: "Plan | None") -> Manifest:
     config, exporter = loaded.config, request.exporter
     specs = _tensors(loaded, request)
     return Manifest(
@@ -170,7 +171,7 @@ def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntr
         golden=GOLDEN,
         versions=_versions(exporter.name),
         license=LICENSE,
-        provenance=_provenance(loaded),
+        provenance=_provenance(loaded, plan),
         files=files,
     )
 
@@ -193,7 +194,7 @@ def _tensors(loaded: "LoadedModel", request: Request) -> dict[str, TensorSpec]:
     return specs if request.exporter.adapter == "raw" else specs | {"image": picture}
 
 
-def _provenance(loaded: "LoadedModel") -> Provenance:
+def _provenance(loaded: "LoadedModel", plan: "Plan | None") -> Provenance:
     from edgevl.checkpoint import EMBEDDED
 
     record = loaded.training
@@ -204,6 +205,7 @@ def _provenance(loaded: "LoadedModel") -> Provenance:
         recipe=_text(record.get("recipe")),
         data=_text(record.get("data")),
         commit=_text(record.get("commit")),
+        calibration=_text(plan and f"{plan.calibration}; in float: {', '.join(plan.kept_float) or 'nothing'}"),
     )
 
 

@@ -42,6 +42,9 @@ class Calibration(_Model):
     seed: int  # which samples of the data were drawn
     observer: str
 
+    def __str__(self) -> str:
+        return f"{self.samples} samples of {self.data}, seed {self.seed}, observer {self.observer}"
+
 
 class Coverage(_Model):
     """What the audit found in a calibration set (`edgevl.quantize.calibration_audit`)."""

@@ -93,6 +93,8 @@ def test_the_default_is_what_the_library_takes():
 def test_export_reads_the_plan(edgevl, quantized, tmp_path):
     """The ranges of the plan are in the file: with other ranges it is another file."""
     assert edgevl("export", quantized, "--precision", "w8a8", "--out", tmp_path / "a.edgevl")[0] == 0
+    provenance = json.loads((tmp_path / "a.edgevl" / "manifest.json").read_text())["provenance"]
+    assert "samples of scenes:val, seed 0, observer moving; in float: head" in provenance["calibration"]
     twin = shutil.copytree(quantized, tmp_path / "twin")
     plan = json.loads((twin / PLAN).read_text())
     for value in plan["values"].values():
