@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from edgevl.bench.pipelines import EdgePipeline, Pipeline
+from edgevl.bench.pipelines import Pipeline
 from edgevl.bundle import Bundle
+from edgevl.errors import unknown_name
+from edgevl.models.region import REGION_CONFIGS
 from edgevl.registry import Registry
 
-CANDIDATE = "edgevl"  # the opener of our own bundles
+GROUPS = {  # a name that stands for several opponents
+    "region-heavy": ("region-heavy", "region-heavy-fpn"),
+    "region-light": ("region-light-ssd", "region-light-frcnn"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,24 +31,54 @@ class Opponent:
 OPPONENTS: Registry[Opponent] = Registry("opponent")
 
 
-def open_pipeline(kind: str, folder: Path, threads: int) -> Pipeline:
-    """Our bundle (`kind` is `CANDIDATE`) or a built opponent. Raises `InputError` for an unknown kind."""
-    return EdgePipeline.from_bundle(folder, threads) if kind == CANDIDATE else OPPONENTS[kind].open(folder, threads)
+def expand(names: Iterable[str]) -> list[str]:
+    """Names of opponents and of groups -> names of opponents, each once, in order. Raises `InputError`."""
+    found = [member for name in names for member in GROUPS.get(name, (name,))]
+    for name in found:
+        if name not in OPPONENTS:
+            raise unknown_name("opponent", name, {*OPPONENTS, *GROUPS})
+    return list(dict.fromkeys(found))
 
 
-def _build_region(folder: Path, bundle: Bundle, pixels: np.ndarray, threads: int) -> None:
-    from edgevl.bench.region_export import export_region
-    from edgevl.models.region import RegionConfig
-
-    export_region(folder, RegionConfig(), bundle.manifest.model, pixels, threads)
+def _save_words(folder: Path, bundle: Bundle) -> None:
     bundle.tokenizer().save(folder / "tokenizer.json")
     (folder / "labels.json").write_text(json.dumps(bundle.labels()))
 
 
-def _open_region(folder: Path, threads: int) -> Pipeline:
-    from edgevl.bench.region_pipeline import RegionPipeline
+def _region(name: str) -> Opponent:
+    def build(folder: Path, bundle: Bundle, pixels: np.ndarray, threads: int) -> None:
+        from PIL import Image
 
-    return RegionPipeline(folder, threads)
+        from edgevl.bench.region_export import export_region
+
+        config = REGION_CONFIGS[name]
+        picture = Image.fromarray(pixels).resize((config.width, config.height), Image.Resampling.BILINEAR)
+        export_region(folder, config, bundle.manifest.model, np.asarray(picture))
+        _save_words(folder, bundle)
+
+    def open_files(folder: Path, threads: int) -> Pipeline:
+        from edgevl.bench.region_pipeline import RegionPipeline
+
+        return RegionPipeline(folder, threads)
+
+    return Opponent(build, open_files, ("trunk.onnx", "boxes.onnx", "fusion.onnx"))
 
 
-OPPONENTS.register("region-r50")(Opponent(_build_region, _open_region, ("trunk.onnx", "boxes.onnx", "fusion.onnx")))
+def _build_vilt(folder: Path, bundle: Bundle, pixels: np.ndarray, threads: int) -> None:
+    from edgevl.bench.vilt_pipeline import export_vilt
+    from edgevl.models.vilt import ViltConfig
+
+    model = bundle.manifest.model
+    export_vilt(folder, ViltConfig(model.text_length, model.num_answers))
+    _save_words(folder, bundle)
+
+
+def _open_vilt(folder: Path, threads: int) -> Pipeline:
+    from edgevl.bench.vilt_pipeline import ViltPipeline
+
+    return ViltPipeline(folder, threads)
+
+
+for _name in REGION_CONFIGS:
+    OPPONENTS.register(_name)(_region(_name))
+OPPONENTS.register("vilt")(Opponent(_build_vilt, _open_vilt, ("vilt.onnx",)))

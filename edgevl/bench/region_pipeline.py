@@ -10,16 +10,11 @@ from edgevl.bench.harness import Stopwatch
 from edgevl.bench.pipelines import Arrays, Query, runtime_name
 from edgevl.models.region import RegionConfig
 
-NOTES = [
-    "untrained weights: only time is claimed",
-    "NMS gets realistic work: {anchors:,} anchors a level enter the first, {proposals:,} proposals leave it, "
-    "{candidates} class scores pass {threshold} and enter the second",
-    "the fusion transformer and the answer head are those of the model it is compared with",
-]
+UNTRAINED = "untrained weights: only time is claimed"
 
 
 class RegionPipeline:
-    """Faster R-CNN, its best 36 regions' features, our fusion transformer.
+    """A detector, its best 36 regions' features, a fusion transformer.
 
     Args:
         folder: what `export_region` wrote, with the tokenizer and the labels of the model that it is compared with.
@@ -70,23 +65,22 @@ class RegionPipeline:
         """Features [K, F] and boxes [K, 4] in 0..1 of the K best regions of `image` uint8 [1, H, W, 3]."""
         import torch
 
-        from edgevl.bench.region_export import LEVELS
         from edgevl.bench.region_stages import propose, select_regions, split_by_level
 
+        two_stage = self.config.two_stage
         with watch("backbone"):
             *maps, objectness, deltas = self._run_trunk(image)
-        with watch("proposals"):
+        with watch("proposals" if two_stage else "detection NMS"):
             found = propose(self.config, torch.from_numpy(objectness), torch.from_numpy(deltas), *self.anchors)
         with watch("region features"):
-            levels = split_by_level(found)
-            features, logits, moves = self._run_boxes(dict(zip(LEVELS, maps, strict=True)), levels)
-        with watch("detection NMS"):
-            ordered = torch.cat(levels)
-            scores, moves = torch.from_numpy(logits), torch.from_numpy(moves)
-            chosen, self.candidates = select_regions(self.config, ordered, scores, moves)
-            boxes = (ordered[chosen] / torch.tensor([self.config.width, self.config.height] * 2)).numpy()
-            features = features[chosen.numpy()]
-        self.proposals = len(found)
+            levels = split_by_level(found, len(maps))
+            features, *scores = self._run_boxes(maps, levels)
+            found, self.proposals = torch.cat(levels), len(found)
+            boxes = (found / torch.tensor([self.config.width, self.config.height] * 2)).numpy()
+        if two_stage:
+            with watch("detection NMS"):
+                chosen, self.candidates = select_regions(self.config, found, *map(torch.from_numpy, scores))
+                features, boxes = features[chosen.numpy()], boxes[chosen.numpy()]
         return features, boxes
 
     def _run_trunk(self, image: np.ndarray) -> list[Any]:
@@ -94,16 +88,17 @@ class RegionPipeline:
         import onnxruntime as ort
 
         values = self.trunk.run_with_ort_values(None, {"image": ort.OrtValue.ortvalue_from_numpy(image)})
-        return [*values[:4], *(value.numpy() for value in values[4:])]
+        return [*values[:-2], *(value.numpy() for value in values[-2:])]
 
-    def _run_boxes(self, maps: dict[str, Any], levels: list[Any]) -> list[np.ndarray]:
+    def _run_boxes(self, maps: list[Any], levels: list[Any]) -> list[np.ndarray]:
         import onnxruntime as ort
 
-        feed = dict(maps)
-        for name, boxes in zip(maps, levels, strict=True):
-            feed[f"boxes_{name}"] = ort.OrtValue.ortvalue_from_numpy(boxes.numpy())
-            feed[f"batch_{name}"] = ort.OrtValue.ortvalue_from_numpy(np.zeros(len(boxes), dtype=np.int64))
-        return [value.numpy() for value in self.boxes.run_with_ort_values(["features", "logits", "deltas"], feed)]
+        from edgevl.bench.region_export import rois_of
+
+        feed = {f"map{level}": values for level, values in enumerate(maps)}
+        for level, rois in enumerate(rois_of(levels)):
+            feed[f"rois{level}"] = ort.OrtValue.ortvalue_from_numpy(rois.numpy())
+        return [value.numpy() for value in self.boxes.run_with_ort_values(None, feed)]
 
     def answer(self, logits: np.ndarray) -> str:
         return self.labels[int(logits[0].argmax())]
@@ -111,10 +106,18 @@ class RegionPipeline:
     @property
     def notes(self) -> list[str]:
         """What a result must say beside its number, with the counts of the last query."""
-        threshold = self.config.score_threshold
-        return [
-            note.format(
-                anchors=self.config.pre_nms, proposals=self.proposals, candidates=self.candidates, threshold=threshold
-            )
-            for note in NOTES
-        ]
+        fusion = "BERT-base's size (12 layers, 768 wide)" if self.config.bert else "the model it is compared with"
+        return [UNTRAINED, self._suppressions(), *self.config.remarks, f"the fusion transformer is that of {fusion}"]
+
+    def _suppressions(self) -> str:
+        """The work that the suppressions got, in words."""
+        config = self.config
+        if not config.two_stage:
+            return f"one NMS, class-agnostic: the {config.pre_nms:,} best anchors enter it, {self.proposals} leave it"
+        first = f"{config.pre_nms:,} anchors a level enter the first, {self.proposals:,} proposals leave it"
+        if not config.per_class:
+            return f"NMS: {first}, and all enter the second, which is class-agnostic"
+        return (
+            f"NMS gets realistic work: {first}, {self.candidates} class scores pass {config.score_threshold} "
+            "and enter the second"
+        )

@@ -2,26 +2,29 @@
 
 They are torchvision's own steps (`RegionProposalNetwork.filter_proposals`, `LevelMapper` and
 `RoIHeads.postprocess_detections`) with its own kernels, reordered in the detector's favor where the result stays the
-same: boxes are decoded after the best were chosen, not before, so that 5 000 boxes are decoded and not 155 000.
+same: boxes are decoded after the best were chosen, not before, so that 5 000 boxes are decoded and not 155 000, and
+NMS orders by the raw objectness, since a sigmoid would not change the order.
 
 Shapes: N anchors, R proposals, C classes, K regions kept. Boxes are x0, y0, x1, y1 in pixels.
 """
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import batched_nms, clip_boxes_to_image, nms, remove_small_boxes
 
 from edgevl.models.region import RegionConfig
+from edgevl.models.region_detector import layout_of
 
 LOG_CLIP = math.log(1000.0 / 16)  # torchvision's bound of a box's growth
 CLASS_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # torchvision's scaling of class-specific box deltas
 
 
-def decode_boxes(anchors: Tensor, deltas: Tensor, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+def decode_boxes(anchors: Tensor, deltas: Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
     """Move and scale `anchors` [n, 4] by `deltas` [n, 4] (dx, dy, dw, dh). Returns boxes [n, 4]."""
     size = anchors[:, 2:] - anchors[:, :2]
     center = anchors[:, :2] + 0.5 * size
@@ -31,7 +34,10 @@ def decode_boxes(anchors: Tensor, deltas: Tensor, weights: tuple[float, ...] = (
 
 
 def propose(config: RegionConfig, objectness: Tensor, deltas: Tensor, anchors: Tensor, counts: list[int]) -> Tensor:
-    """Best anchors of each level, decoded, clipped and suppressed per level: proposals [R, 4], best first."""
+    """Best anchors of each level, decoded, clipped and suppressed per level: boxes [R, 4], best first.
+
+    When fewer than K survive, the best of the suppressed fill up, so that shapes stay fixed.
+    """
     starts = np.cumsum([0, *counts])
     chosen, levels = [], []
     for level, (start, stop) in enumerate(itertools.pairwise(starts)):
@@ -39,34 +45,53 @@ def propose(config: RegionConfig, objectness: Tensor, deltas: Tensor, anchors: T
         chosen.append(best)
         levels.append(torch.full_like(best, level))
     index, level = torch.cat(chosen), torch.cat(levels)
-    boxes = clip_boxes_to_image(decode_boxes(anchors[index], deltas[index]), (config.height, config.width))
+    boxes = decode_boxes(anchors[index], deltas[index], layout_of(config).moves)
+    boxes = clip_boxes_to_image(boxes, (config.height, config.width))
     keep = remove_small_boxes(boxes, min_size=1e-3)
-    boxes, scores, level = boxes[keep], torch.sigmoid(objectness[index[keep]]), level[keep]
-    return boxes[batched_nms(boxes, scores, level, config.proposal_iou)[: config.post_nms]]
+    boxes, scores, level = boxes[keep], objectness[index[keep]], level[keep]
+    kept = batched_nms(boxes, scores, level, config.proposal_iou)[: config.post_nms]
+    return boxes[fill_up(kept, scores, config.regions)]
 
 
-def split_by_level(proposals: Tensor) -> list[Tensor]:
-    """Proposals for p2..p5 by size (FPN, arXiv 1612.03144, equation 1). The order inside a level is kept."""
+def fill_up(kept: Tensor, scores: Tensor, wanted: int) -> Tensor:
+    """`kept` (indices of `scores`, best first), with the best of the others behind it if it has fewer than `wanted`."""
+    if len(kept) >= wanted:
+        return kept
+    everything = [*kept.tolist(), *scores.argsort(descending=True).tolist()]
+    return torch.tensor(list(dict.fromkeys(everything))[:wanted])
+
+
+def split_by_level(proposals: Tensor, levels: int) -> list[Tensor]:
+    """Proposals for each of `levels` maps, of which the first has stride 4, unless it is the only one.
+
+    By size (FPN, arXiv 1612.03144, equation 1). The order inside a level is kept.
+    """
+    if levels == 1:
+        return [proposals]
     size = proposals[:, 2:] - proposals[:, :2]
-    level = torch.floor(4 + torch.log2((size[:, 0] * size[:, 1]).sqrt() / 224) + 1e-6).clamp(2, 5)
-    return [proposals[level == value] for value in (2, 3, 4, 5)]
+    level = torch.floor(4 + torch.log2((size[:, 0] * size[:, 1]).sqrt() / 224) + 1e-6).clamp(2, levels + 1)
+    return [proposals[level == value] for value in range(2, levels + 2)]
 
 
-def select_regions(config: RegionConfig, proposals: Tensor, logits: Tensor, deltas: Tensor) -> tuple[Tensor, int]:
-    """Indices [K] of the proposals behind the best detections: class scores, threshold, per-class NMS, best K.
+def select_regions(
+    config: RegionConfig, proposals: Tensor, logits: Tensor, deltas: Tensor | None = None
+) -> tuple[Tensor, int]:
+    """Indices [K] of the proposals behind the best detections: class scores, threshold, NMS, best K.
 
-    Also returns how many class scores passed the threshold, which is the work that the suppression had.
-
-    A proposal counts once. When fewer than K survive, the next-best proposals fill up, so that shapes stay fixed.
+    Also returns how many class scores entered the suppression, which is the work that it had. A proposal counts once.
 
     Args:
-        proposals: [R, 4]. logits: [R, C], class 0 is background. deltas: [R, C * 4].
+        proposals: [R, 4]. logits: [R, C], class 0 is background. deltas: [R, C * 4], only where boxes are refined.
     """
     scores = torch.softmax(logits, dim=1)[:, 1:]
+    best = scores.amax(dim=1)
+    if not config.per_class:
+        return fill_up(nms(proposals, best, config.class_iou), best, config.regions)[: config.regions], len(best)
     row, column = torch.where(scores > config.score_threshold)
-    boxes = decode_boxes(proposals[row], deltas.reshape(len(deltas), -1, 4)[row, column + 1], CLASS_WEIGHTS)
-    boxes = clip_boxes_to_image(boxes, (config.height, config.width))
+    boxes = proposals[row]
+    if deltas is not None:
+        boxes = decode_boxes(boxes, deltas.reshape(len(deltas), -1, 4)[row, column + 1], CLASS_WEIGHTS)
+        boxes = clip_boxes_to_image(boxes, (config.height, config.width))
     keep = batched_nms(boxes, scores[row, column], column, config.class_iou)
-    detected = dict.fromkeys(row[keep].tolist())
-    rest = torch.argsort(scores.amax(dim=1), descending=True).tolist() if len(detected) < config.regions else []
-    return torch.tensor(list(dict.fromkeys([*detected, *rest]))[: config.regions]), len(row)
+    detected = torch.tensor(list(dict.fromkeys(row[keep].tolist())), dtype=torch.int64)
+    return fill_up(detected, best, config.regions)[: config.regions], len(row)

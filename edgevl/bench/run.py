@@ -31,7 +31,7 @@ _NOT_TIMED = {
 
 def run_bench(
     bundle_or_model: str | Path | None = None,
-    against: Sequence[str] = ("region-r50",),
+    against: Sequence[str] = ("region-heavy-fpn",),
     preset: str = "rapid",
     threads: int | None = None,
     progress: Progress | None = None,
@@ -41,7 +41,7 @@ def run_bench(
     Args:
         bundle_or_model: a bundle, a model folder, or None for the embedded model; the last two are exported
             to ONNX first.
-        against: names of opponents (`edgevl.bench.OPPONENTS`).
+        against: names of opponents (`edgevl.bench.OPPONENTS`) or of groups of them (`region-heavy`).
         preset: `rapid` (about a minute), `quick`, or `normal` (close to an hour against a detector).
         threads: for every runtime, at least 1 and at most the cores that this process may use. None is 2, or 1 where
             there is one core.

@@ -1,0 +1,53 @@
+"""ViLT as it is timed: one ONNX file, from pixels and words to logits, asked like our own model."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from edgevl.bench.pipelines import EdgePipeline, runtime_name
+from edgevl.bench.region_pipeline import UNTRAINED
+from edgevl.models.vilt import ViltConfig, build_vilt
+
+
+def export_vilt(folder: Path, config: ViltConfig) -> Path:
+    """Write `vilt.onnx` and `vilt.json` to `folder` (must exist). Returns `folder`."""
+    import torch
+
+    from edgevl.bench.region_export import export_onnx
+
+    side = config.image_size
+    inputs = (
+        torch.zeros(1, side, side, 3, dtype=torch.uint8),
+        torch.ones(1, config.text_length, dtype=torch.int32),
+    )
+    export_onnx(build_vilt(config), inputs, folder / "vilt.onnx", ["image", "input_ids"], ["logits"])
+    (folder / "vilt.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+    return folder
+
+
+class ViltPipeline(EdgePipeline):
+    """Our own pipeline around another file. `folder` also holds the tokenizer and the labels."""
+
+    def __init__(self, folder: Path, threads: int):
+        from edgevl.runtime.onnx_session import OnnxSession
+        from edgevl.tokenizer import Tokenizer
+
+        config = ViltConfig(**json.loads((folder / "vilt.json").read_text()))
+        self.tokens = (config.image_size // config.patch) ** 2
+        super().__init__(
+            "vilt",
+            runtime_name("onnx"),
+            OnnxSession(folder / "vilt.onnx", threads),
+            Tokenizer.from_file(folder / "tokenizer.json"),
+            json.loads((folder / "labels.json").read_text()),
+            config.image_size,
+            config.text_length,
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        return [
+            UNTRAINED,
+            f"{self.tokens} patches of a square picture; the published code keeps the aspect ratio, which makes 240 of "
+            "a 3:5 picture",
+        ]
