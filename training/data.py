@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgevl.config import ModelConfig
 from edgevl.data.annotations import MAX_OBJECTS, Annotations
-from edgevl.data.scenes import Scene, Scenes
+from edgevl.data.scenes import Question, Scene, Scenes
 from edgevl.tokenizer import Tokenizer
 
 Sample = dict[str, np.ndarray]
@@ -39,7 +39,7 @@ class PretrainSamples(Dataset[Sample]):
         scene = self.scenes[index]
         seen = self.annotations.scene(scene) if self.annotations else scene
         grid = seen.grid(self.config.grid)
-        captions, negatives = zip(*scene.caption_pairs(self.texts), strict=True)
+        captions, negatives = zip(*self.pairs(scene), strict=True)
         return {
             "image": channels_first(scene),
             "captions": self._encode(captions),
@@ -51,9 +51,20 @@ class PretrainSamples(Dataset[Sample]):
             **padded_boxes(seen),
         }
 
+    def pairs(self, scene: Scene) -> list[tuple[str, str]]:
+        """Up to `texts` pairs of a caption and the same made false."""
+        return scene.caption_pairs(self.texts)
+
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
         filled = list(itertools.islice(itertools.cycle(texts), self.texts))
         return self.tokenizer.encode_batch(filled, self.config.text_length).astype(np.int64)
+
+
+class RetrievalSamples(PretrainSamples):
+    """The most specific captions: of eight the longest, for "exactly two objects" finds no picture."""
+
+    def pairs(self, scene: Scene) -> list[tuple[str, str]]:
+        return sorted(scene.caption_pairs(8), key=lambda pair: -len(pair[0]))[: self.texts]
 
 
 class VqaSamples(Dataset[Sample]):
@@ -75,15 +86,29 @@ class VqaSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         scene = self.scenes[index]
-        asked = scene.questions(self.focus_texts, self.focus) if self.focus_texts else []
-        asked += scene.questions(self.texts - len(asked))
-        questions = list(itertools.islice(itertools.cycle(asked), self.texts))
+        questions = list(itertools.islice(itertools.cycle(self.asked(scene)), self.texts))
         ids = self.tokenizer.encode_batch([q.text for q in questions], self.config.text_length)
         return {
             "image": channels_first(scene),
             "questions": ids.astype(np.int64),
             "answers": np.array([self.label_ids[q.answer] for q in questions], np.int64),
         }
+
+    def asked(self, scene: Scene) -> list[Question]:
+        """Up to `texts` questions."""
+        focused = scene.questions(self.focus_texts, self.focus) if self.focus_texts else []
+        return focused + scene.questions(self.texts - len(focused))
+
+
+class StatementSamples(VqaSamples):
+    """Sentences that are true or false of the picture, answered by yes or no."""
+
+    def asked(self, scene: Scene) -> list[Question]:
+        return statement_questions(scene, self.texts)
+
+
+def statement_questions(scene: Scene, n: int) -> list[Question]:
+    return [Question("statement", s.text, "yes" if s.label else "no") for s in scene.statements(n)]
 
 
 class Positions:

@@ -1,21 +1,22 @@
-"""Fine-tuning for visual question answering: the pretrained core, an answer head, cross entropy."""
+"""Fine-tuning a pretrained core: for questions or statements (an answer head, cross entropy), or for retrieval."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from edgevl.checkpoint import EMBEDDED, load_weights, write_json
 from edgevl.config import ModelConfig
 from edgevl.data import open_dataset
-from edgevl.data.scenes import ANSWERS, VOCABULARY
+from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.models.region_model import RegionVqaModel, is_region_model
 from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
-from edgevl.training.data import VqaSamples
+from edgevl.training.data import RetrievalSamples, StatementSamples, VqaSamples
 from edgevl.training.grow import grow
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
@@ -23,9 +24,15 @@ from edgevl.training.losses.base import loss_weights
 from edgevl.training.pretrain import build_config, open_run, require_stage
 from edgevl.training.recipe import Recipe, load_recipe
 from edgevl.training.regions import model_regions, region_start
+from edgevl.training.retrieval import RetrievalTask, retrieval_heads
 from edgevl.training.tasks import AnswerTask, VqaTask
 
-MakeTask = Callable[[Recipe, VqaModel, VqaSamples], AnswerTask]
+MakeTask = Callable[[Recipe, VqaModel, Any], AnswerTask | RetrievalTask]
+
+
+def retrieval_task(recipe: Recipe, model: VqaModel, validation: RetrievalSamples) -> RetrievalTask:
+    heads = retrieval_heads(model.config, validation.tokenizer, model_folder(recipe.init) if recipe.init else None)
+    return RetrievalTask(model, heads, validation, recipe.eval_samples)
 
 
 def answer_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> VqaTask:
@@ -45,7 +52,7 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     require_stage(recipe, "finetune")
-    make_task: MakeTask = answer_task
+    make_task: MakeTask = retrieval_task if recipe.task == "retrieval" else answer_task
     if recipe.quantize:
         require_torchao()
         from edgevl.training.qat import quantized_task
@@ -72,8 +79,8 @@ def train_answers(
     config, data = model.config, recipe.data
     train = open_dataset(data.train, seed=data.seed, size=max(image_size, config.image_size))
     val = open_dataset(data.val, seed=data.seed, size=config.image_size)
-    samples = VqaSamples(train, tokenizer, config, ANSWERS, data.texts, data.focus, data.focus_texts)
-    validation = VqaSamples(val, tokenizer, config, ANSWERS, data.texts)
+    samples = make_samples(recipe, train, tokenizer, config, data.focus)
+    validation = make_samples(recipe, val, tokenizer, config)
     if isinstance(model, RegionVqaModel):
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)
         validation = model_regions(validation, model, recipe, data.val, recipe.eval_samples, progress)
@@ -84,6 +91,18 @@ def train_answers(
     task.save(folder / "model", tokenizer)
     write_json(folder / "model" / "training.json", training_record(recipe, rows))
     return folder
+
+
+def make_samples(
+    recipe: Recipe, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, focus: Sequence[str] = ()
+) -> Any:
+    """What the recipe's task asks of the pictures; `focus` are kinds of question."""
+    data = recipe.data
+    if recipe.task == "retrieval":
+        return RetrievalSamples(scenes, tokenizer, config, data.texts)
+    if recipe.task == "statement":
+        return StatementSamples(scenes, tokenizer, config, ANSWERS, data.texts)
+    return VqaSamples(scenes, tokenizer, config, ANSWERS, data.texts, focus, data.focus_texts)
 
 
 def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
@@ -102,10 +121,10 @@ def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     if is_region_model(folder):
         model = region_start(recipe, folder)
-        load_pretrained(model, folder, tokenizer)
+        load_pretrained(model, folder, tokenizer, recipe.task)
         return model, tokenizer
     model = build_model(ModelConfig.from_file(folder / "config.json"))
-    load_pretrained(model, folder, tokenizer)
+    load_pretrained(model, folder, tokenizer, recipe.task)
     return (grow(model, recipe.grow) if recipe.grow else model), tokenizer
 
 
@@ -114,13 +133,14 @@ def model_folder(name: str) -> Path:
     return EMBEDDED if name == "nano" and not Path(name).exists() else Path(name)
 
 
-def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer) -> None:
-    """Copy the weights. After pretraining [CLS] starts as [MASK]: the answer is read where a masked word would be.
+def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer, task: str = "vqa") -> None:
+    """Copy the weights. For `vqa` [CLS] then starts as [MASK]: the answer is read where a masked word would be.
 
-    A model that is fine-tuned already (it has a `training.json`) goes on as it is.
+    The other tasks keep [CLS], where pretraining read whether a text describes its picture. A model that is fine-tuned
+    already (it has a `training.json`) goes on as it is.
     """
     load_weights(model, folder / "model.safetensors")
-    if (folder / "training.json").is_file():
+    if task != "vqa" or (folder / "training.json").is_file():
         return
     words = model.core.text.words.weight
     with torch.no_grad():

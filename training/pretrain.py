@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from edgevl.checkpoint import save_model
+from edgevl.checkpoint import save_model, save_weights
 from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_dataset
 from edgevl.data.annotations import Annotations
@@ -26,6 +26,8 @@ from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguag
 from edgevl.training.losses.base import loss_weights, make_losses
 from edgevl.training.recipe import Recipe, load_recipe, parse_recipe
 from edgevl.training.regions import pretraining_detector, with_regions
+
+RETRIEVAL_HEADS = "retrieval.safetensors"  # in a model folder; optional
 
 
 class PretrainTask(nn.Module):
@@ -93,7 +95,14 @@ def run(
     if "mlm" in task.losses:
         start_head_from_mlm(model, task.losses["mlm"], tokenizer, ANSWERS)
     save_model(folder / "model", model, tokenizer, list(ANSWERS))
+    save_retrieval_heads(folder / "model", task.losses)
     return folder
+
+
+def save_retrieval_heads(model_folder: Path, losses: nn.ModuleDict) -> None:
+    """Keep the heads of contrast and matching beside the model: with them it finds pictures, untuned or tuned."""
+    if "itc" in losses and "itm" in losses:
+        save_weights(model_folder / RETRIEVAL_HEADS, nn.ModuleDict({name: losses[name] for name in ("itc", "itm")}))
 
 
 def start_head_from_mlm(

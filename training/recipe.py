@@ -53,6 +53,7 @@ class QuantizeSection(Section):
 class Recipe(Section):
     stage: Literal["pretrain", "finetune", "distill", "detect"]
     name: str
+    task: Literal["vqa", "statement", "retrieval"] = Field("vqa", description="finetune: what the model is trained for")
     model: dict[str, Any] = Field(default_factory=lambda: {"config": "nano"})
     init: str | None = Field(None, description="the model folder to start from; nano is the embedded one")
     grow: int | None = Field(None, ge=1, description="blocks of the transformer: more than init's, answers as before")
@@ -79,6 +80,8 @@ class Recipe(Section):
         for key, stages in _STAGES.items():
             if getattr(self, key) and self.stage not in stages:
                 raise ValueError(f"{key} is for {' and '.join(stages)}, not for {self.stage}")
+        if self.task != "vqa" and (self.stage != "finetune" or self.quantize):
+            raise ValueError(f"task {self.task} is for finetune, and without quantize")
         for key in ("grow", "quantize"):
             if getattr(self, key) and not self.init:
                 raise ValueError(f"{key} needs init, the model to begin with")

@@ -13,6 +13,7 @@ from edgevl.training.losses.itc import ContrastLoss
 from edgevl.training.losses.itm import MatchingLoss
 from edgevl.training.losses.mlm import MaskedLanguageLoss
 from edgevl.training.losses.object import ObjectLoss
+from edgevl.training.losses.pixels import PixelLoss
 from edgevl.training.losses.region_distillation import RegionDistillationLoss
 from edgevl.training.losses.semantic_map import SemanticMapLoss
 
@@ -24,6 +25,7 @@ __all__ = [
     "MaskedLanguageLoss",
     "MatchingLoss",
     "ObjectLoss",
+    "PixelLoss",
     "PretrainingLoss",
     "RegionDistillationLoss",
     "SemanticMapLoss",

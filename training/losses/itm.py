@@ -38,8 +38,11 @@ class MatchingLoss(PretrainingLoss):
         texts_BKT = torch.where(label_BK[..., None], captions_BKT, false_BKT)
         return texts_BKT.flatten(0, 1), label_BK.flatten().float()
 
+    def score(self, core: VisionLanguageCore, texts_NT: Tensor, visual_NVD: Tensor) -> Tensor:
+        """Logit [N] that each text describes its picture."""
+        return self.head(core.fuse(texts_NT, visual_NVD, readout=1)[:, 0]).squeeze(-1).float()
+
     def forward(self, core: VisionLanguageCore, batch: Batch, visual_BVD: Tensor) -> dict[str, Tensor]:
         texts_NT, labels_N = self.pairs(batch)
         visual_NVD = visual_BVD.repeat_interleave(batch["captions"].shape[1], 0)
-        logits_N = self.head(core.fuse(texts_NT, visual_NVD, readout=1)[:, 0]).squeeze(-1)
-        return {"itm": F.binary_cross_entropy_with_logits(logits_N.float(), labels_N)}
+        return {"itm": F.binary_cross_entropy_with_logits(self.score(core, texts_NT, visual_NVD), labels_N)}
