@@ -144,7 +144,8 @@ def channels_first(scene: Scene) -> np.ndarray:
 def padded_boxes(scene: Scene) -> Sample:
     """Boxes as fractions of the side, (x0, y0, x1, y1), padded with zeros, and how many are real."""
     boxes = np.zeros((MAX_OBJECTS, 4), np.float32)
-    boxes[: len(scene.objects)] = [[side / scene.image.shape[0] for side in o.box] for o in scene.objects]
+    for row, o in zip(boxes, scene.objects):
+        row[:] = [side / scene.image.shape[0] for side in o.box]
     return {"boxes": boxes, "box_count": np.array(len(scene.objects), np.int64)}
 
 

@@ -30,8 +30,8 @@ from edgevl.training.tasks import AnswerTask, VqaTask
 MakeTask = Callable[[Recipe, VqaModel, Any], AnswerTask | RetrievalTask]
 
 
-def retrieval_task(recipe: Recipe, model: VqaModel, validation: RetrievalSamples) -> RetrievalTask:
-    heads = retrieval_heads(model.config, validation.tokenizer, model_folder(recipe.init) if recipe.init else None)
+def retrieval_task(recipe: Recipe, model: VqaModel, validation: Any) -> RetrievalTask:
+    heads = retrieval_heads(model.config, model_folder(recipe.init) if recipe.init else None)
     return RetrievalTask(model, heads, validation, recipe.eval_samples)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edgevl.checkpoint import load_weights, save_model
 from edgevl.config import ModelConfig
-from edgevl.data.scenes import ANSWERS
+from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import Positions, RetrievalSamples, batches
 from edgevl.training.losses import ContrastLoss, LossContext, MatchingLoss
@@ -25,12 +25,12 @@ from edgevl.training.pretrain import RETRIEVAL_HEADS, PretrainTask, save_retriev
 RERANKED = 10  # R
 
 
-def retrieval_heads(config: ModelConfig, tokenizer: Tokenizer, folder: Path | None = None) -> dict[str, nn.Module]:
+def retrieval_heads(config: ModelConfig, folder: Path | None = None) -> dict[str, nn.Module]:
     """The losses `itc` and `itm`, with the heads of a model folder where it has them.
 
     Raises `InputError` when the file is damaged or does not fit the model.
     """
-    context = LossContext(config, tokenizer, (), {})
+    context = LossContext(config, Tokenizer.from_words(VOCABULARY), (), {})  # neither reads the words
     path = folder / RETRIEVAL_HEADS if folder else None
     if path is None or not path.is_file():
         return {"itc": ContrastLoss(context), "itm": MatchingLoss(context)}

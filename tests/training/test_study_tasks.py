@@ -41,12 +41,12 @@ def test_a_task_trains_and_leaves_a_model_folder(tmp_path, pretrained, finetune_
 
 def test_retrieval_starts_with_the_heads_of_pretraining(pretrained):
     loaded = load_model(pretrained)
-    heads = retrieval_heads(loaded.config, loaded.tokenizer, pretrained)
+    heads = retrieval_heads(loaded.config, pretrained)
     saved = load_file(pretrained / "retrieval.safetensors")
     assert torch.equal(heads["itc"].image_projection.weight, saved["itc.image_projection.weight"].float())  # pyright: ignore
     (pretrained / "retrieval.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="not a readable safetensors"):
-        retrieval_heads(loaded.config, loaded.tokenizer, pretrained)
+        retrieval_heads(loaded.config, pretrained)
 
 
 def test_cls_becomes_mask_for_questions_only(pretrained):

@@ -109,6 +109,8 @@ class Scene:
 
 def _majority(owner: np.ndarray, count: int, cells: int) -> np.ndarray:
     size = owner.shape[0]
+    if not count:  # a detector may find nothing
+        return np.full((cells, cells), -1, np.int8)
     edges = np.array([i * size // cells for i in range(cells)])
     shown = (owner[None] == np.arange(count, dtype=np.int8)[:, None, None]).astype(np.int32)  # [N, S, S]
     if size % cells == 0:

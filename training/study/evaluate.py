@@ -1,0 +1,149 @@
+"""What is measured on a finished run. Everything here is a function of the weights: the same each time.
+
+Shapes: N samples, A answers, B pictures of a batch, T text tokens.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.data import annotations, open_dataset
+from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
+from edgevl.detector import load_detector
+from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
+from edgevl.models.region_model import is_region_model, load_region_model
+from edgevl.training.data import RetrievalSamples, channels_first, statement_questions
+from edgevl.training.loop import Progress
+from edgevl.training.retrieval import recall, retrieval_heads
+from edgevl.training.study.intervals import calibration_error
+from edgevl.training.study.preset import Preset
+from edgevl.training.study.worst import worst_samples
+
+SPLITS = ("test", "test_style", "test_pairs")
+BATCH = 64
+SIZES = ("small", "large")
+
+
+def open_model(folder: Path) -> LoadedModel:
+    """Our model or a region-feature model."""
+    return load_region_model(folder) if is_region_model(folder) else load_model(folder)
+
+
+def pretrained(preset: Preset, folder: Path) -> dict[str, Any]:
+    return {"zero_shot": find(open_model(folder / "model"), preset.retrieval_pictures)}
+
+
+def finetuned(preset: Preset, task: str, keep_worst: bool, folder: Path) -> dict[str, Any]:
+    """`score` is the number that the claims are about: accuracy, or mean recall@1 of both ways."""
+    loaded = open_model(folder / "model")
+    if task == "retrieval":
+        found = find(loaded, preset.retrieval_pictures)
+        score = (found["text_to_image_reranked_r1"] + found["image_to_text_reranked_r1"]) / 2
+        return {"score": score, "retrieval": found}
+    splits, answers = {}, None
+    for split in SPLITS:
+        samples = _samples(task, f"scenes:{split}", preset.test_samples, loaded.config.image_size)
+        evaluation = evaluate_model(loaded, samples, BATCH)
+        splits[split] = _report(evaluation, samples if task == "vqa" else None)
+        answers = answers or evaluation
+    found = {"score": splits["test"]["accuracy"], "splits": splits}
+    if keep_worst and answers:
+        samples = _samples(task, "scenes:test", preset.test_samples, loaded.config.image_size)
+        found["worst"] = worst_samples(loaded, samples, answers, preset.worst)
+    return found
+
+
+def detector(folder: Path) -> dict[str, Any]:
+    """mAP on `val` (null where it was not computed), and what training cost."""
+    record = json.loads((folder / "model" / "training.json").read_text())
+    last = record["curve"][-1] if record["curve"] else {}
+    rows = {key: value for row in record["curve"] for key, value in row.items()}
+    return {key: rows.get(key) for key in ("val_map", "val_map_50")} | {
+        "training_macs": record["training_macs"],
+        "last_step": last.get("step"),
+    }
+
+
+def blind(preset: Preset, _folder: Path, _progress: Progress | None) -> dict[str, Any]:
+    """What the text alone gives away, per split, on the very questions of the test."""
+    baseline = BlindBaseline(questions_of("train", preset.blind_scenes))
+    found = {}
+    for split in SPLITS:
+        scenes = open_dataset(f"scenes:{split}", size=preset.model.get("image_size", 128))
+        asked = [scenes[i].questions(1)[0] for i in range(preset.test_samples)]
+        found[split] = {kind: round(value, 6) for kind, value in blind_accuracy(baseline, asked).items()}
+    return {"result": found, "timing": {}}
+
+
+def annotate(
+    detector: Path, count: int, seed: int, score: float, folder: Path, progress: Progress | None
+) -> dict[str, Any]:
+    """Write the boxes that a detector finds in the pictures of pretraining."""
+    out = folder / "boxes.jsonl"
+    annotations.annotate(load_detector(detector), "scenes:train", count, out, seed, score, progress)
+    boxes = sum(len(json.loads(line).get("objects", ())) for line in out.read_text().splitlines())
+    return {"result": {"pictures": count, "boxes": boxes}, "timing": {}}
+
+
+def find(loaded: LoadedModel, count: int) -> dict[str, float]:
+    """Recall among `count` pictures of `scenes:test`, each with its most specific caption."""
+    scenes = open_dataset("scenes:test", size=loaded.config.image_size)
+    heads = retrieval_heads(loaded.config, loaded.path)
+    samples = RetrievalSamples(scenes, loaded.tokenizer, loaded.config, 1)
+    captions = [samples.pairs(scenes[i])[0][0] for i in range(count)]
+    ids_NT = torch.from_numpy(loaded.tokenizer.encode_batch(captions, loaded.config.text_length)).long()
+    core = loaded.model.core
+    with torch.no_grad():
+        visual = [core.encode_image(image) for image in _pictures(scenes, count)]
+        found = recall(core, heads, torch.cat(visual), ids_NT)
+    return {name: round(value, 6) for name, value in found.items()}
+
+
+def _pictures(scenes: Any, count: int) -> Iterator[torch.Tensor]:
+    for start in range(0, count, BATCH):
+        images = [channels_first(scenes[i]) for i in range(start, min(start + BATCH, count))]
+        yield torch.from_numpy(np.stack(images)).float()
+
+
+@functools.lru_cache(maxsize=8)
+def _samples(task: str, data: str, count: int, size: int) -> Samples:
+    """The first `count` scenes with one question each, or one statement."""
+    samples = draw_samples(data, count, size)
+    if task == "vqa":
+        return samples
+    scenes = open_dataset(data, size=size)
+    said = [statement_questions(scenes[i], 1)[0] for i in range(count)]
+    texts, answers, kinds = zip(*((q.text, q.answer, q.kind) for q in said), strict=True)
+    return Samples(data, samples.pixels_NSS3, texts, answers, kinds)
+
+
+def _report(evaluation: Evaluation, samples: Samples | None) -> dict[str, Any]:
+    shifted_NA = evaluation.logits_NA - evaluation.logits_NA.max(1, keepdims=True)
+    odds_NA = np.exp(shifted_NA.astype(np.float64))
+    confidence_N = (odds_NA / odds_NA.sum(1, keepdims=True)).max(1)
+    found: dict[str, Any] = {
+        "accuracy": round(evaluation.accuracy, 6),
+        "calibration_error": round(calibration_error(confidence_N, evaluation.correct_N), 6),
+        "correct": np.packbits(evaluation.correct_N).tobytes().hex(),
+    }
+    if samples:
+        sizes = np.array(_object_sizes(samples))
+        groups = {size: evaluation.correct_N[sizes == size] for size in SIZES}
+        found["per_kind"] = {kind: [round(share, 6), n] for kind, (share, n) in evaluation.per_kind.items()}
+        found["per_size"] = {s: [round(float(hits.mean()), 6), len(hits)] for s, hits in groups.items() if len(hits)}
+    return found
+
+
+def _object_sizes(samples: Samples) -> list[str]:
+    """Of each question: the size of the one object whose category it names; empty where it names none, or several."""
+    scenes, found = open_dataset(samples.data, size=samples.pixels_NSS3.shape[1]), []
+    for index, text in enumerate(samples.questions):
+        named = [o for o in scenes[index].objects if f" {o.category} " in f" {text.replace('?', ' ')} "]
+        found.append(named[0].size if len(named) == 1 else "")
+    return found

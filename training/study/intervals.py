@@ -1,0 +1,69 @@
+"""Statistics of the study. Plain numbers in, plain numbers out.
+
+Shapes: S seeds, N test samples.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Student's t, two-sided 95 %, by number of values (degrees of freedom + 1).
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+RESAMPLES = 4000
+
+Curve = Sequence[tuple[float, float]]  # (step, accuracy), steps rising
+
+
+def t_interval(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and Student's 95 % interval of it: `{"mean", "ci95", "n"}`; `ci95` is null for one value."""
+    mean = statistics.fmean(values)
+    if len(values) not in T95:
+        return {"mean": mean, "ci95": None, "n": len(values)}
+    half = T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return {"mean": mean, "ci95": [mean - half, mean + half], "n": len(values)}
+
+
+def geometric_interval(values: Sequence[float]) -> dict[str, Any]:
+    """`t_interval` of factors, taken on their logarithms."""
+    found = t_interval([math.log(value) for value in values])
+    interval = found["ci95"]
+    return found | {"mean": math.exp(found["mean"]), "ci95": interval and [math.exp(side) for side in interval]}
+
+
+def bootstrap_difference(ours_SN: np.ndarray, theirs_SN: np.ndarray, seed: int = 0) -> list[float]:
+    """Percentile-bootstrap 95 % interval of the difference of accuracies, over test samples: seeds stay as they are.
+
+    It says how far other test pictures could move the difference, not how far other seeds could.
+    """
+    gain_N = (ours_SN.astype(float) - theirs_SN.astype(float)).mean(0)
+    rng = np.random.default_rng(seed)
+    means = [gain_N[rng.integers(0, len(gain_N), len(gain_N))].mean() for _ in range(RESAMPLES)]
+    return [float(value) for value in np.percentile(means, [2.5, 97.5])]
+
+
+def calibration_error(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017): mean gap of confidence and accuracy over bins of equal width."""
+    place_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
+    gaps = [
+        abs(confidence_N[place_N == b].mean() - correct_N[place_N == b].mean()) * (place_N == b).mean()
+        for b in np.unique(place_N)
+    ]
+    return float(sum(gaps))
+
+
+def crossing(curve: Curve, level: float) -> float | None:
+    """The step at which a curve first reaches `level`, linear between its points; None when it never does.
+
+    Where it is there at its first point already, that point's step: an upper bound.
+    """
+    before: tuple[float, float] | None = None
+    for step, value in curve:
+        if value >= level:
+            if before is None:
+                return step
+            return before[0] + (step - before[0]) * (level - before[1]) / (value - before[1])
+        before = step, value
+    return None

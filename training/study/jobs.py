@@ -1,0 +1,123 @@
+"""The grid as a list of jobs. A job is a row that can be run alone: `ARM/STAGE/SEED`, which is its folder too."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgevl.errors import unknown_name
+from edgevl.training import detect, finetune, pretrain
+from edgevl.training.checkpoints import list_checkpoints
+from edgevl.training.loop import Progress
+from edgevl.training.recipe import Recipe
+from edgevl.training.study import costs, evaluate
+from edgevl.training.study.arms import ABLATION, ARMS, OURS
+from edgevl.training.study.preset import Preset, detect_recipe, finetune_recipe, pretrain_recipe
+
+STAGES = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
+Result = dict[str, Any]  # "result": what is the same each time; "timing": what is not
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    name: str
+    execute: Callable[[Path, Progress | None], Result]  # given the job's own folder
+    needs: tuple[str, ...] = ()
+
+
+def make_jobs(preset: Preset, folder: Path) -> list[Job]:
+    """Every job of a study in `folder`, in an order in which each comes after what it needs.
+
+    All arms of one seed come before the next seed, so that a study which is cut short has whole seeds.
+    """
+    jobs = [*_detector_jobs(preset, folder)]
+    for seed in preset.seeds:
+        for name in preset.arms:
+            if seed in preset.seeds_of(ARMS[name]):
+                jobs += _arm_jobs(preset, folder, name, seed)
+        if seed == preset.seeds[0]:
+            jobs += _once(preset, folder)
+    return jobs
+
+
+def _arm_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterator[Job]:
+    arm, first = ARMS[name], seed == preset.seeds[0]
+    needs = {"": (), "eyes": (f"detector/detect/{seed}",), "teacher": (f"detector/detect/{seed}",)}
+    needs["labels"] = (f"detector/detect/{seed}", f"detector/labels/{seed}")
+    start = f"{name}/pretrain/{seed}"
+    recipe = pretrain_recipe(preset, name, seed, folder)
+    judge = partial(evaluate.pretrained, preset)
+    yield Job(start, partial(_train, recipe, judge, first), needs[arm.detector])
+    for task in arm.tasks:
+        recipe = finetune_recipe(preset, name, task, seed, folder)
+        judge = partial(evaluate.finetuned, preset, task, first and name == OURS and task == "vqa")
+        yield Job(f"{name}/{task}/{seed}", partial(_train, recipe, judge, first), (start,))
+
+
+def _detector_jobs(preset: Preset, folder: Path) -> Iterator[Job]:
+    kinds = {ARMS[name].detector for name in preset.arms}
+    for seed in preset.seeds if kinds - {""} else ():
+        recipe = detect_recipe(preset, seed)
+        yield Job(f"detector/detect/{seed}", partial(_train, recipe, evaluate.detector, False))
+        if "labels" in kinds:
+            detector = folder / "detector" / "detect" / str(seed) / "model"
+            count = preset.pretrain["steps"] * preset.pretrain["batch_size"]
+            write = partial(evaluate.annotate, detector, count, seed, preset.label_score)
+            yield Job(f"detector/labels/{seed}", write, (f"detector/detect/{seed}",))
+
+
+def _once(preset: Preset, folder: Path) -> Iterator[Job]:
+    """What is measured once: the blind baseline, speed of the arms in turns, latency beside region features."""
+    seed = preset.seeds[0]
+    yield Job("once/blind/0", partial(evaluate.blind, preset))
+    alike = [name for name in preset.arms if name in ABLATION]
+    recipes = {name: pretrain_recipe(preset, name, seed, folder) for name in alike}
+    yield Job("once/speed/0", partial(costs.speed, preset, recipes))
+    if "regions" in preset.arms and OURS in preset.arms:
+        models = {name: folder / name / "vqa" / str(seed) / "model" for name in ("regions", OURS)}
+        needs = tuple(f"{name}/vqa/{seed}" for name in models)
+        yield Job("once/latency/0", partial(costs.latency, preset, models), needs)
+
+
+def _train(
+    recipe: Recipe, judge: Callable[[Path], dict[str, Any]], count: bool, folder: Path, progress: Progress | None
+) -> Result:
+    """Train by a recipe, going on where a killed run stopped, and judge the model."""
+    if not list_checkpoints(folder):  # killed before the first one: nothing is lost
+        shutil.rmtree(folder, ignore_errors=True)
+    STAGES[recipe.stage](recipe, out=folder, resume=folder.is_dir(), progress=progress)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = {
+        "steps": recipe.last_step,
+        "pictures": recipe.last_step * recipe.batch_size,
+        "curve": [[row["step"], round(row["val_accuracy"], 6)] for row in rows if "val_accuracy" in row],
+        **judge(folder),
+    }
+    if count:
+        found["macs_per_step"] = costs.macs_per_step(recipe)
+    rate = [row["samples_per_second"] for row in rows if "samples_per_second" in row][-1]
+    return {"result": found, "timing": {"seconds": round(found["pictures"] / rate, 1)}}
+
+
+def wanted_jobs(jobs: list[Job], only: str | None) -> list[Job]:
+    """All jobs, or those of a row (`all/vqa/0`, or the beginning of it: `all/vqa`, `all`) and what they need."""
+    if only is None:
+        return jobs
+    by_name = {job.name: job for job in jobs}
+    chosen = {name for name in by_name if _in_row(name, only)}
+    if not chosen:
+        rows = {"/".join(name.split("/")[:depth]) for name in by_name for depth in (1, 2, 3)}
+        raise unknown_name("row of the study", only, rows if "/" in only else {r for r in rows if "/" not in r})
+    todo = [*chosen]
+    while todo:
+        more = set(by_name[todo.pop()].needs) - chosen
+        chosen |= more
+        todo += more
+    return [job for job in jobs if job.name in chosen]
+
+
+def _in_row(name: str, row: str) -> bool:
+    return f"{name}/".startswith(f"{row.rstrip('/')}/")

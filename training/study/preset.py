@@ -1,0 +1,97 @@
+"""A preset: the size of the study. `quick` shows that everything works, `full` is what the page is meant to show."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from edgevl.errors import InputError, unknown_name
+from edgevl.training.recipe import Recipe, Section, parse_recipe
+from edgevl.training.study.arms import ARMS, LANGUAGE, Arm
+
+PRESETS = Path(__file__).parent
+
+
+class Preset(Section):
+    name: str
+    note: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    arms: tuple[str, ...] = Field(min_length=1)
+    model: dict[str, Any]
+    losses: dict[str, dict[str, Any]] = Field(description="options of each loss; the arms choose among them")
+    weights: dict[str, float] = Field(default_factory=dict)
+    pretrain: dict[str, Any]
+    finetune: dict[str, Any]
+    tasks: dict[str, dict[str, Any]] = Field(description="of each task: changes to `finetune`")
+    detect: dict[str, Any] = Field(default_factory=dict)
+    label_score: float = Field(0.5, ge=0, le=1, description="lowest score of a detector's box that is a pseudo-label")
+    test_samples: int = Field(1000, ge=8, description="pictures of each split, with one question each")
+    retrieval_pictures: int = Field(500, ge=8)
+    blind_scenes: int = Field(20000, ge=1, description="training scenes that the blind baseline learns from")
+    timing_rounds: int = Field(5, ge=1)
+    timing_steps: int = Field(6, ge=2)
+    worst: int = Field(10, ge=0)
+
+    def seeds_of(self, arm: Arm) -> tuple[int, ...]:
+        return self.seeds[:1] if arm.one_seed else self.seeds
+
+
+def load_preset(name: str | Path) -> Preset:
+    """A preset by name, or by the path of a YAML file. Raises `InputError` for an unknown name, arm or key."""
+    known = {path.stem: path for path in PRESETS.glob("*.yaml")}
+    path = known.get(str(name)) or Path(name)
+    if not path.is_file():
+        raise unknown_name("preset", str(name), known)
+    try:
+        preset = Preset.model_validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    for arm in preset.arms:
+        _ = ARMS[arm]  # raises for an unknown one
+    return preset
+
+
+def pretrain_recipe(preset: Preset, name: str, seed: int, folder: Path) -> Recipe:
+    """The recipe of an arm: the preset's, with this arm's losses, share of the steps and rate."""
+    arm = ARMS[name]
+    values = _deep(preset.pretrain) | {"stage": "pretrain", "name": f"study_{name}", "seed": seed}
+    values["model"], values["weights"] = preset.model, preset.weights
+    values["losses"] = {loss: dict(preset.losses.get(loss, {})) for loss in (*LANGUAGE, *arm.losses)}
+    values["steps"] = max(1, round(values["steps"] * arm.share))
+    optimizer = values.setdefault("optimizer", {})
+    optimizer["warmup"] = round(optimizer.get("warmup", 0) * arm.share)
+    optimizer["lr"] = optimizer.get("lr", 1e-3) * arm.lr
+    values["data"] = values.get("data", {}) | {"seed": seed, "region_cache": str(folder / "regions-cache")}
+    detector = str(folder / "detector" / "detect" / str(seed) / "model")
+    if arm.detector == "eyes":
+        values["detector"] = detector
+    elif arm.detector:
+        values["losses"]["region_distillation"]["teacher"] = detector
+    if arm.detector == "labels":
+        values["data"]["annotations"] = str(folder / "detector" / "labels" / str(seed) / "boxes.jsonl")
+    return parse_recipe(values, f"preset {preset.name}, arm {name}")
+
+
+def finetune_recipe(preset: Preset, name: str, task: str, seed: int, folder: Path) -> Recipe:
+    """The same for every arm, but for the model that it starts from. Its pictures are others than pretraining's."""
+    values = _deep(preset.finetune)
+    for key, value in preset.tasks[task].items():
+        values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
+    values |= {"stage": "finetune", "name": f"study_{name}_{task}", "task": task, "seed": seed}
+    values["init"] = str(folder / name / "pretrain" / str(seed) / "model")
+    values["data"] = values.get("data", {}) | {"seed": 1000 + seed, "region_cache": str(folder / "regions-cache")}
+    return parse_recipe(values, f"preset {preset.name}, task {task}")
+
+
+def detect_recipe(preset: Preset, seed: int) -> Recipe:
+    values = _deep(preset.detect) | {"stage": "detect", "name": "study_detector", "seed": seed}
+    values["data"] = values.get("data", {}) | {"seed": seed}
+    return parse_recipe(values, f"preset {preset.name}, detect")
+
+
+def _deep(values: dict[str, Any]) -> dict[str, Any]:
+    return yaml.safe_load(yaml.safe_dump(values))
