@@ -34,7 +34,7 @@ ON_TORCHAO = {
 LAYERS = ("core", "tools", "cli")
 # What orchestrates stands with the command line, wherever its file lies. The benchmark is there because it exports what
 # it times (a model folder, the region-feature baseline), the report because it shows benchmarks.
-TOP_MODULES = {"edgevl.__main__", "edgevl.bench", "edgevl.cli", "edgevl.demo", "edgevl.doctor", "edgevl.report"}
+TOP_MODULES = {"edgevl.__main__", "edgevl.bench", "edgevl.cli", "edgevl.demo", "edgevl.doctor", "edgevl.report", "edgevl.training.study"}
 
 
 def python_files(folder: str) -> list[Path]:
@@ -129,7 +129,7 @@ def test_lint_catches_a_bare_import(tmp_path, line):
     assert answer.returncode == 1 and "TID251" in answer.stdout, answer.stdout
 
 
-@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("name", [*LINKS, "apps"])
 def test_links_are_relative_and_resolve(name):
     link = ROOT / "edgevl" / name
     if not link.is_symlink():
@@ -158,8 +158,19 @@ def test_tests_are_no_package_and_have_unique_names():
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
 
 
+def test_apps_import_nothing_of_edgevl():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in python_files("apps")
+        for name in imports(parsed(path))
+        if name.split(".")[0] in {"edgevl", "torch", *LINKS}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_files_stay_small():
-    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in package_files()}
+    files = [*package_files(), *python_files("apps")]
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
     assert not {name: lines for name, lines in long.items() if lines > 400}
 
 

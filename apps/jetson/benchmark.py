@@ -27,14 +27,13 @@ from typing import Any
 try:
     import numpy as np
     import PIL
-    from PIL import Image
 except ImportError as error:
     print(f"error: {error.name} is not installed here: python3 -m pip install numpy pillow", file=sys.stderr)
     sys.exit(3)
 
 import jetson_board
 import measuring
-from bundle_reader import BAD_INPUT, Bundle, Problem, decode, to_pixels
+from bundle_reader import BAD_INPUT, RESAMPLING, Bundle, Problem, decode, to_pixels
 from runtimes import launch_note, open_runner
 
 SCHEMA = "edgevl.bench/1.1"
@@ -173,7 +172,7 @@ def query_of(options: argparse.Namespace, bundle: Bundle) -> tuple[bytes, str, s
     bundle.encode(question)  # refuses an empty one now
     if options.image is None:
         buffer = io.BytesIO()
-        large = decode((bundle.path / case["image"]).read_bytes()).resize((1000, 600), Image.BICUBIC)
+        large = decode((bundle.path / case["image"]).read_bytes()).resize((1000, 600), RESAMPLING.BICUBIC)
         large.save(buffer, "JPEG", quality=90)
         return buffer.getvalue(), question, f"timed on {case['image']} as a JPEG of 1000 x 600"
     try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BAD_INPUT, MISSING, REFUSED = 2, 3, 4  # exit codes, those of EdgeVL
 MAX_PIXELS = 89_478_485
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"]
+RESAMPLING = getattr(Image, "Resampling", Image)  # Pillow 9.1 moved the names of its filters
 SLACK = 2  # answers whose margin is below this many tolerances are not compared
 
 
@@ -237,5 +238,5 @@ def _to_rgb(image: Any) -> Image.Image:
 
 def to_pixels(image: Image.Image, size: int) -> np.ndarray:
     """uint8 [S, S, 3]: triangle filter with antialias, horizontal pass first, as two calls (see docs/bundle.md)."""
-    wide = image.resize((size, image.height), Image.BILINEAR)
-    return np.array(wide.resize((size, size), Image.BILINEAR), dtype=np.uint8)
+    wide = image.resize((size, image.height), RESAMPLING.BILINEAR)
+    return np.array(wide.resize((size, size), RESAMPLING.BILINEAR), dtype=np.uint8)

@@ -62,7 +62,7 @@ class OnnxRunner:
                 path = str(bundle.path / program["artifact"])
                 session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # ONNX Runtime has exceptions of its own for a file that it does not like
-                raise Problem(REFUSED, f"ONNX Runtime refuses {program['artifact']}: {error}") from None
+                raise Problem(REFUSED, f"{self.runtime}, refuses {program['artifact']}: {error}") from None
             self._sessions.append(session)
         self.load_seconds = time.perf_counter() - started
         self._values: dict[str, np.ndarray] = {}

@@ -30,19 +30,28 @@ def bench(
     min_ratio: Annotated[
         float | None, typer.Option(help="Fail (exit code 5) if any opponent is fewer times slower than this.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Run on another machine instead: ssh:user@host or ssh:user@host:port.")
+    ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of what bench writes.")] = False,
     json: Json = False,
 ) -> None:
     """Time the model against detector pipelines, pixels and words to answer, in one run on one machine."""
     from edgevl.bench import BenchReport, run_bench
+    from edgevl.bench.remote import bench_on_device
 
     if schema:
         console.print_json(BenchReport.model_json_schema())
         return
     _check_out(out)
+    if device:
+        _check_device(bundle, against, min_ratio)
     options = {} if against is None else {"against": [name.strip() for name in against.split(",") if name.strip()]}
     with console.progress_bar("bench") as progress:
-        result = run_bench(model_argument(bundle), preset=preset, threads=threads, progress=progress, **options)
+        if device:
+            result = bench_on_device(str(bundle), device, preset=preset, threads=threads, progress=progress)
+        else:
+            result = run_bench(model_argument(bundle), preset=preset, threads=threads, progress=progress, **options)
     data = result.to_json()
     if out:
         out.write_text(console.to_json(data), encoding="utf-8")
@@ -92,6 +101,15 @@ def _check_out(out: Path | None) -> None:
     """Before the work, not after minutes of it."""
     if out and (out.is_dir() or not out.parent.is_dir()):
         raise InputError(f'"{out}" cannot be written: give a file in a folder that exists with --out')
+
+
+def _check_device(bundle: str | None, against: str | None, min_ratio: float | None) -> None:
+    """A device times the bundle alone."""
+    if bundle is None:
+        raise InputError("--device needs a bundle: make one with edgevl export --target onnx, or --target tensorrt")
+    if against is not None or min_ratio is not None:
+        option = "--against" if against is not None else "--min-ratio"
+        raise InputError(f"{option} compares on this machine; with --device the bundle is timed alone: leave it out")
 
 
 def _check_ratios(ratios: list[dict], wanted: float) -> None:

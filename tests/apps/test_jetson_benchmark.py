@@ -158,7 +158,7 @@ def test_a_golden_case_that_fails_is_not_timed(copy, tmp_path, change, said):
         (lambda copy: (copy / "manifest.json").write_text("{"), 4, "manifest.json of the bundle cannot be read"),
         (lambda copy: (copy / "manifest.json").write_text("{}"), 4, "manifest.json is damaged"),
         (lambda copy: (copy / "manifest.json").unlink(), 2, "is not a bundle"),
-        (lambda copy: damage(copy, "model.onnx", lambda data: data[:4000]), 4, "ONNX Runtime refuses model.onnx"),
+        (lambda copy: damage(copy, "model.onnx", lambda data: data[:4000]), 4, "refuses model.onnx"),
     ],
 )  # fmt: skip
 def test_spoiled_bundles(jetson, copy, tmp_path, monkeypatch, spoil, code, said):

@@ -34,10 +34,11 @@ def test_the_wheel_holds_every_file_that_git_holds(wheel):
     tracked = run("git", "ls-files", cwd=wheel.parent / "clone").splitlines()
     below = {name: name for name in tracked if name.startswith("edgevl/")}
     below |= {f"edgevl/{name}": name for name in tracked if name.startswith(("training/", "quantize/", "export/"))}
-    links = {"edgevl/training", "edgevl/quantize", "edgevl/export"}
+    below |= {f"edgevl/{name}": name for name in tracked if name.startswith("apps/jetson/") and name.endswith(".py")}
+    links = {"edgevl/training", "edgevl/quantize", "edgevl/export", "edgevl/apps"}
     missing = sorted(set(below) - packed - links)
     assert not missing
-    assert not [name for name in packed if name.startswith(("training/", "quantize/", "export/", "tests/"))]
+    assert not [name for name in packed if name.startswith(("training/", "quantize/", "export/", "apps/", "tests/"))]
 
 
 @pytest.mark.slow
@@ -51,6 +52,7 @@ def test_the_wheel_works_from_another_folder(wheel, tmp_path):
         "from edgevl.data import open_dataset\n"
         "load_model(None); open_dataset('scenes:test')[0].questions(1)\n"
         "assert list(recipe.RECIPES.glob('*.yaml'))\n"
+        "import edgevl.bench.remote as remote; assert (remote.SCRIPT / 'benchmark.py').is_file()\n"
         "print(edgevl.__file__)"
     )
     assert run(sys.executable, "-c", code, cwd=tmp_path).strip().startswith(str(target))
