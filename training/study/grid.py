@@ -112,3 +112,13 @@ def load_results(path: Path) -> dict[str, Any]:
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         raise InputError(f"{path} is no {SCHEMA}; write one with edgevl study")
     return results
+
+
+def row_scores(preset: Preset, folder: Path) -> list[tuple[str, float | None, str]]:
+    """(row, its score where it has one, `done` or `open`), of every row."""
+    rows = []
+    for job in make_jobs(preset, folder):
+        path = folder / job.name / "result.json"
+        result = json.loads(path.read_text())["result"] if path.is_file() else {}
+        rows.append((job.name, result.get("score"), "done" if path.is_file() else "open"))
+    return rows

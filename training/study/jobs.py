@@ -1,6 +1,7 @@
 """The grid as a list of jobs. A job is a row that can be run alone: `ARM/STAGE/SEED`, which is its folder too."""
 
 import dataclasses
+import difflib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -109,8 +110,8 @@ def wanted_jobs(jobs: list[Job], only: str | None) -> list[Job]:
     by_name = {job.name: job for job in jobs}
     chosen = {name for name in by_name if _in_row(name, only)}
     if not chosen:
-        rows = {"/".join(name.split("/")[:depth]) for name in by_name for depth in (1, 2, 3)}
-        raise unknown_name("row of the study", only, rows if "/" in only else {r for r in rows if "/" not in r})
+        arms = {name.split("/")[0] for name in by_name}
+        raise unknown_name("row of the study", only, difflib.get_close_matches(only, by_name, n=8) or arms)
     todo = [*chosen]
     while todo:
         more = set(by_name[todo.pop()].needs) - chosen

@@ -1,0 +1,58 @@
+"""`edgevl study`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevl.cli import console
+from edgevl.cli.command import command
+from edgevl.errors import InputError
+
+Option = typer.Option
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "study", example="edgevl study --preset quick --out runs/study-quick")(study)
+
+
+def study(
+    preset: Annotated[str, Option(help="quick, full, or a YAML file.")] = "quick",
+    out: Annotated[Path, Option(help="Folder of the study. What is finished in it is not run again.")] = Path(
+        "runs/study"
+    ),
+    only: Annotated[str | None, Option(help="One row, ARM/STAGE/SEED, or the beginning of some: all/vqa.")] = None,
+    again: Annotated[bool, Option("--again", help="Run the chosen rows anew.")] = False,
+    show: Annotated[bool, Option("--show", help="List the rows and their scores, run nothing.")] = False,
+    publish: Annotated[Path | None, Option(help="Folder of documents that gets study.md, study.json, images.")] = None,
+    results: Annotated[Path | None, Option(help="With --publish: a results.json; nothing is run.")] = None,
+) -> None:
+    """Test the three claims: a grid of pretrainings and fine-tunings, resumable at any moment, and a page of it."""
+    from edgevl.training.study.grid import run_study
+    from edgevl.training.study.page import publish as write_page
+
+    if show:
+        _show(preset, out)
+        return
+    if results is None:
+        with console.progress_bar("study") as progress:
+            results = run_study(preset, out, only, again, console.note, progress)
+        write_page(results, publish or out)
+        console.result(str(results))
+    elif publish is None:
+        raise InputError("--results only makes the page: say where, for example --publish docs")
+    else:
+        write_page(results, publish)
+    console.next_commands(f"read {(publish or out) / 'study.md'}")
+
+
+def _show(preset: str, out: Path) -> None:
+    from edgevl.training.study.grid import row_scores
+    from edgevl.training.study.preset import load_preset
+
+    rows = [
+        [name, "-" if score is None else f"{score:.3f}", state]
+        for name, score, state in row_scores(load_preset(preset), out)
+    ]
+    console.result(console.table(f"study in {out}", ["row", "score", "state"], rows))
+    console.next_commands(f"edgevl study --preset {preset} --out {out}")

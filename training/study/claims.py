@@ -1,0 +1,112 @@
+"""The three claims, judged by their intervals: the sentence is made by code, so that no hope gets into it."""
+
+import dataclasses
+from typing import Any
+
+from edgevl.training.study.arms import ARMS, BASELINE, OURS, SHORTER, TASKS
+from edgevl.training.study.view import View
+
+HOLDS, IN_PART, NOT_HERE, OPEN = "holds", "holds in part", "does not hold here", "not measured yet"
+MARGIN = 0.02  # "as accurate as": not worse by more than two points, with 95 % confidence
+FASTER = 10  # times, of claim (b)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    name: str
+    text: str  # what is claimed
+    verdict: str
+    because: str  # one sentence
+
+
+def judge(parts: list[bool | None]) -> str:
+    """The verdict over the parts of a claim; None is a part that could not be decided."""
+    if not parts or any(part is None for part in parts):
+        return OPEN
+    return HOLDS if all(parts) else IN_PART if any(parts) else NOT_HERE
+
+
+def above(found: dict[str, Any] | None, bound: float) -> bool | None:
+    """Does the whole interval lie above `bound`? None where there is no interval."""
+    return None if not found or not found["ci95"] else found["ci95"][0] > bound
+
+
+def claim_a(view: View) -> Claim:
+    found = {task: view.difference(OURS, BASELINE, task) for task in TASKS}
+    parts = [above(found[task], 0.0) for task in TASKS]
+    said = "; ".join(f"{task} {points(found[task])}" for task in TASKS)
+    return Claim(
+        "(a)",
+        "pretraining with the visual losses makes a model that fine-tunes better",
+        judge(parts),
+        f"Final score with all three visual losses minus that without, in points: {said}.",
+    )
+
+
+def claim_b(view: View) -> Claim:
+    found = {task: view.difference(OURS, "regions", task) for task in TASKS}
+    latency = view.results["timing"].get("once/latency/0")
+    faster = latency["ci95"][0] > FASTER if latency else None
+    said = "; ".join(f"{task} {points(found[task])}" for task in TASKS)
+    speed = f"{times(latency)} as fast (PyTorch, one thread)" if latency else "of unknown speed beside it"
+    return Claim(
+        "(b)",
+        "it is as accurate as a region-feature model or better, and more than ten times as fast",
+        judge([*(above(found[task], -MARGIN) for task in TASKS), faster]),
+        f"Ours minus the region-feature model, in points: {said}; ours is {speed}.",
+    )
+
+
+def claim_c(view: View) -> Claim:
+    parts = {arm: above(view.difference(arm, BASELINE, "vqa"), -MARGIN) for arm in SHORTER}
+    enough = [arm for arm, part in parts.items() if part]
+    verdict = OPEN if parts["all_10"] is None else HOLDS if parts["all_10"] else IN_PART if enough else NOT_HERE
+    said = "; ".join(
+        f"{round(100 * ARMS[arm].share)} % of the pretraining {points(view.difference(arm, BASELINE, 'vqa'))}"
+        for arm in SHORTER
+    )
+    found = view.convergence(OURS)
+    if found and found["steps"]:
+        steps = f"fine-tuning reaches the other's final accuracy in {times(found['steps'])} fewer steps"
+        said += f"; after the whole of it, {steps} ({times(found['compute'])} less compute in all)"
+    elif found:
+        said += (
+            f"; after the whole of it, {found['reached']} of {found['seeds']} seeds reach the other's final accuracy"
+        )
+    return Claim(
+        "(c)",
+        "it needs a tenth of the pretraining of a model without the visual losses",
+        verdict,
+        f"VQA accuracy minus that of the model without visual losses after all of its pretraining, in points: {said}.",
+    )
+
+
+def all_claims(view: View) -> list[Claim]:
+    return [claim_a(view), claim_b(view), claim_c(view)]
+
+
+def winner(view: View) -> tuple[str, dict[str, Any]] | None:
+    """The arm of whole pretraining without a detector with the best mean VQA accuracy: the next recipe, if it lasts."""
+    means = {arm: view.mean(arm, "vqa") for arm in view.arms if not ARMS[arm].detector and ARMS[arm].share == 1}
+    found = {arm: mean for arm, mean in means.items() if mean}
+    if not found:
+        return None
+    best = max(found, key=lambda arm: found[arm]["mean"])
+    return best, found[best]
+
+
+def points(found: dict[str, Any] | None) -> str:
+    """A difference in points: `+3.1 [+1.0, +5.2]`."""
+    if not found:
+        return "not measured"
+    interval = found["ci95"] and "[{:+.1f}, {:+.1f}]".format(*(100 * side for side in found["ci95"]))
+    return f"{100 * found['mean']:+.1f} {interval or '(one seed: no interval)'}"
+
+
+def times(found: dict[str, Any] | None) -> str:
+    """A factor: `3.1× [2.0, 4.8]`."""
+    if not found:
+        return "an unknown factor"
+    middle = found.get("mean", found.get("ratio"))
+    interval = found["ci95"] and "[{:.1f}, {:.1f}]".format(*found["ci95"])
+    return f"{middle:.1f}× {interval or '(one seed: no interval)'}"

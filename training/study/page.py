@@ -1,0 +1,230 @@
+"""docs/study.md: a template filled from one JSON. The same JSON gives the same text."""
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+from edgevl.atomic import write_atomically
+from edgevl.training.study import claims
+from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, TASKS, TUNED
+from edgevl.training.study.evaluate import SIZES, SPLITS
+from edgevl.training.study.grid import load_results
+from edgevl.training.study.plots import figures
+from edgevl.training.study.view import View
+from edgevl.training.study.worst import draw_worst
+
+NONE = "–"
+
+
+def publish(results: Path, folder: Path) -> Path:
+    """Write `study.json`, `study.md` and `images/study-*` into a folder of documents; return the page."""
+    view = View(load_results(results))
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    if results.resolve() != (folder / "study.json").resolve():
+        shutil.copyfile(results, folder / "study.json")
+    for name, data in (figures(view) | _worst_pictures(view)).items():
+        (images / name).write_bytes(data)
+    write_atomically(folder / "study.md", render(view.results))
+    return folder / "study.md"
+
+
+def render(results: dict[str, Any]) -> str:
+    """The page as Markdown."""
+    import jinja2
+
+    view = View(results)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template("page.md.j2").render(
+        preset=view.preset,
+        machine=results["machine"],
+        done=len(view.runs),
+        rows=results["rows"],
+        claims=claims.all_claims(view),
+        winner=_winner(view),
+        ablation=_table(["pretraining", *TASKS, "zero-shot retrieval", "VQA minus language only"], _ablation(view)),
+        samples=_samples(view),
+        costs=_table(
+            ["pretraining", "10⁹ multiply-adds a step", "× language only", "time a step, × language only"], _costs(view)
+        ),
+        convergence=_table(["pretraining", "seeds that reach it", "fewer steps", "less compute"], _convergence(view)),
+        shares=_table(["pretraining", "VQA", "minus language only, 100 %"], _shares(view)),
+        tuned=_table(["pretraining", "VQA"], _tuned(view)),
+        regions=_table(["model", *TASKS, "multiply-adds of training, 10¹²", "ms a question"], _regions(view)),
+        detector=_table(["pretraining", "VQA", "minus all three"], _detector(view)),
+        detector_map=_detector_map(view),
+        splits=_table(["model", *SPLITS], _splits(view)),
+        calibration=_table(["model", *SPLITS], _calibration(view)),
+        kinds=_table(["kind of question", "blind", ARMS[BASELINE].title, ARMS[OURS].title], _kinds(view)),
+        sizes=_table(["the object asked about", ARMS[BASELINE].title, ARMS[OURS].title], _sizes(view)),
+        worst=_worst(view),
+        hours=_hours(view),
+        busy=_busy(view),
+        steps={"pretrain": view.preset["pretrain"]["steps"], **_task_steps(view)},
+        margin=round(100 * claims.MARGIN),
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return "Not measured yet."
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def percent(found: dict[str, Any] | None) -> str:
+    """A share with its interval in percent: `61.2 ± 1.3`."""
+    if not found:
+        return NONE
+    half = f" ± {100 * (found['ci95'][1] - found['mean']):.1f}" if found["ci95"] else ""
+    return f"{100 * found['mean']:.1f}{half}"
+
+
+def _ablation(view: View) -> list[list[str]]:
+    rows = []
+    for arm in ABLATION:
+        if arm not in view.arms:
+            continue
+        gain = NONE if arm == BASELINE else claims.points(view.difference(arm, BASELINE, "vqa"))
+        zero = [view.zero_shot(arm, key) for key in ("text_to_image_r1", "image_to_text_r1")]
+        cells = [percent(view.mean(arm, task)) for task in TASKS]
+        rows.append([ARMS[arm].title, *cells, " / ".join(map(percent, zero)), gain])
+    return rows
+
+
+def _samples(view: View) -> str:
+    found = view.difference(OURS, BASELINE, "vqa")
+    return "[{:+.1f}, {:+.1f}]".format(*(100 * side for side in found["samples_ci95"])) if found else "not measured"
+
+
+def _costs(view: View) -> list[list[str]]:
+    slower = view.results["timing"].get("once/speed/0", {}).get("slower", {})
+    base, rows = view.macs_per_step(BASELINE, "pretrain"), []
+    for arm in (*ABLATION, "regions"):
+        macs = view.macs_per_step(arm, "pretrain")
+        if macs and base:
+            time = f"{slower[arm]:.2f}" if arm in slower else NONE
+            rows.append([ARMS[arm].title, f"{macs / 1e9:.2f}", f"{macs / base:.2f}", time])
+    return rows
+
+
+def _convergence(view: View) -> list[list[str]]:
+    rows = []
+    for arm in (*ABLATION[1:], *SHORTER):
+        found = view.convergence(arm) if arm in view.arms else None
+        if found:
+            factors = [claims.times(found[key]) if found[key] else "censored" for key in ("steps", "compute")]
+            rows.append([ARMS[arm].title, f"{found['reached']} of {found['seeds']}", *factors])
+    return rows
+
+
+def _shares(view: View) -> list[list[str]]:
+    return [
+        [ARMS[arm].title, percent(view.mean(arm, "vqa")), claims.points(view.difference(arm, BASELINE, "vqa"))]
+        for arm in (*SHORTER, OURS)
+        if arm in view.arms
+    ]
+
+
+def _tuned(view: View) -> list[list[str]]:
+    return [[ARMS[arm].title, percent(view.mean(arm, "vqa"))] for arm in (BASELINE, *TUNED) if arm in view.arms]
+
+
+def _regions(view: View) -> list[list[str]]:
+    latency, rows = view.results["timing"].get("once/latency/0"), []
+    for arm in ("regions", OURS) if "regions" in view.arms else ():
+        macs = view.compute(arm, "vqa", view.seeds[0])
+        whole = f"{(macs + (view.detector_macs() if arm == 'regions' else 0)) / 1e12:.2f}" if macs else NONE
+        time = f"{latency['p50_ms'][arm]:.1f}" if latency else NONE
+        rows.append([ARMS[arm].title, *(percent(view.mean(arm, task)) for task in TASKS), whole, time])
+    return rows
+
+
+def _detector(view: View) -> list[list[str]]:
+    arms = [arm for arm in ("detector_teacher", "pseudo_labels") if arm in view.arms]
+    return [
+        [ARMS[arm].title, percent(view.mean(arm, "vqa")), claims.points(view.difference(arm, OURS, "vqa"))]
+        for arm in arms
+    ]
+
+
+def _detector_map(view: View) -> str | None:
+    found = [view.run("detector", "detect", seed) for seed in view.seeds]
+    maps = [run["val_map"] for run in found if run and run["val_map"] is not None]
+    return ", ".join(f"{100 * value:.1f}" for value in maps) or None
+
+
+def _blind(view: View, split: str, kind: str) -> str:
+    found = view.runs.get("once/blind/0", {}).get(split, {}).get(kind)
+    return NONE if found is None else f"{100 * found:.1f}"
+
+
+def _splits(view: View) -> list[list[str]]:
+    rows = [["blind: the text alone", *(_blind(view, split, "all") for split in SPLITS)]]
+    for arm in (*ABLATION, "regions"):
+        cells = [percent(view.per_seed(arm, split, ["accuracy"])) for split in SPLITS]
+        rows += [[ARMS[arm].title, *cells]] if arm in view.arms else []
+    return rows
+
+
+def _calibration(view: View) -> list[list[str]]:
+    arms = [arm for arm in (BASELINE, OURS, "regions") if arm in view.arms]
+    return [
+        [ARMS[arm].title, *(percent(view.per_seed(arm, split, ["calibration_error"])) for split in SPLITS)]
+        for arm in arms
+    ]
+
+
+def _kinds(view: View) -> list[list[str]]:
+    first = view.run(OURS, "vqa", view.seeds[0])
+    kinds = sorted(first["splits"]["test"]["per_kind"]) if first else []
+    return [
+        [kind.replace("_", " "), _blind(view, "test", kind)]
+        + [percent(view.per_seed(arm, "test", ["per_kind", kind])) for arm in (BASELINE, OURS)]
+        for kind in kinds
+    ]
+
+
+def _sizes(view: View) -> list[list[str]]:
+    arms = (BASELINE, OURS)
+    if not view.run(OURS, "vqa", view.seeds[0]):
+        return []
+    return [[size, *(percent(view.per_seed(arm, "test", ["per_size", size])) for arm in arms)] for size in SIZES]
+
+
+def _worst(view: View) -> list[dict[str, Any]]:
+    run = view.run(OURS, "vqa", view.seeds[0])
+    return [item | {"image": f"study-worst-{place:02}.jpg"} for place, item in enumerate((run or {}).get("worst", []))]
+
+
+def _worst_pictures(view: View) -> dict[str, bytes]:
+    found = {}
+    for item in _worst(view):
+        buffer = io.BytesIO()
+        draw_worst(item).save(buffer, "JPEG", quality=85)
+        found[item["image"]] = buffer.getvalue()
+    return found
+
+
+def _winner(view: View) -> str | None:
+    found = claims.winner(view)
+    return found and f"“{ARMS[found[0]].title}”, {percent(found[1])} %"
+
+
+def _hours(view: View) -> str:
+    return f"{sum(timing.get('seconds', 0) for timing in view.results['timing'].values()) / 3600:.1f}"
+
+
+def _busy(view: View) -> str | None:
+    shares = [
+        timing["others_cpu"] for timing in view.results["timing"].values() if timing.get("others_cpu") is not None
+    ]
+    return f"{100 * sum(shares) / len(shares):.0f}" if shares else None
+
+
+def _task_steps(view: View) -> dict[str, int]:
+    return {task: view.preset["tasks"][task].get("steps", view.preset["finetune"]["steps"]) for task in TASKS}

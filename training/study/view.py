@@ -1,0 +1,132 @@
+"""The results of a study, asked: scores by seed, paired differences, convergence, compute.
+
+Shapes: S seeds, N test samples.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgevl.training.study.arms import BASELINE, TASKS
+from edgevl.training.study.intervals import bootstrap_difference, crossing, geometric_interval, t_interval
+
+Runs = dict[str, Any]
+
+
+class View:
+    """`View(results)`, of what `grid.load_results` returns."""
+
+    def __init__(self, results: dict[str, Any]):
+        self.results = results
+        self.runs: Runs = results["runs"]
+        self.preset: dict[str, Any] = results["preset"]
+        self.seeds: list[int] = list(self.preset["seeds"])
+
+    def run(self, arm: str, stage: str, seed: int) -> dict[str, Any] | None:
+        return self.runs.get(f"{arm}/{stage}/{seed}")
+
+    def scores(self, arm: str, task: str) -> dict[int, float]:
+        """Score of each seed that has been measured."""
+        found = {seed: self.run(arm, task, seed) for seed in self.seeds}
+        return {seed: run["score"] for seed, run in found.items() if run}
+
+    def mean(self, arm: str, task: str) -> dict[str, Any] | None:
+        scores = self.scores(arm, task)
+        return t_interval([*scores.values()]) if scores else None
+
+    def zero_shot(self, arm: str, key: str) -> dict[str, Any] | None:
+        """A recall after pretraining alone, mean over seeds."""
+        found = [run["zero_shot"][key] for seed in self.seeds if (run := self.run(arm, "pretrain", seed))]
+        return t_interval(found) if found else None
+
+    def difference(self, arm: str, base: str, task: str) -> dict[str, Any] | None:
+        """Score of `arm` minus that of `base`, paired over seeds; `samples_ci95` is over test samples instead."""
+        ours, theirs = self.scores(arm, task), self.scores(base, task)
+        seeds = [seed for seed in ours if seed in theirs]
+        if not seeds:
+            return None
+        found = t_interval([ours[seed] - theirs[seed] for seed in seeds])
+        if task != "retrieval":
+            both = (np.stack([self._correct(name, task, seed) for seed in seeds]) for name in (arm, base))
+            found["samples_ci95"] = bootstrap_difference(next(both), next(both))
+        return found
+
+    def _correct(self, arm: str, task: str, seed: int) -> np.ndarray:
+        run = self.run(arm, task, seed)
+        assert run
+        bits = np.frombuffer(bytes.fromhex(run["splits"]["test"]["correct"]), np.uint8)
+        return np.unpackbits(bits)[: self.preset["test_samples"]].astype(bool)
+
+    def macs_per_step(self, arm: str, stage: str) -> int | None:
+        """Counted with the first seed; it is the same for the others."""
+        run = self.run(arm, stage, self.seeds[0])
+        return run.get("macs_per_step") if run else None
+
+    def detector_macs(self) -> int:
+        """What the detector's training cost, with the first seed; 0 where there is none."""
+        run = self.run("detector", "detect", self.seeds[0])
+        return run["training_macs"] if run else 0
+
+    def compute(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
+        """Multiply-adds of pretraining and of the first `steps` of fine-tuning (all of them by default)."""
+        before, after = self.run(arm, "pretrain", seed), self.run(arm, task, seed)
+        each = [self.macs_per_step(arm, stage) for stage in ("pretrain", task)]
+        if not before or not after or each[0] is None or each[1] is None:
+            return None
+        tuned = after["steps"] if steps is None else steps
+        return before["steps"] * each[0] + tuned * each[1]
+
+    def convergence(self, arm: str, task: str = "vqa", base: str = BASELINE) -> dict[str, Any] | None:
+        """When `arm` reaches what `base` has at its end, on the validation curve of the same seed.
+
+        `steps`: factor by which it needs fewer steps of fine-tuning; `compute`: the same of all multiply-adds,
+        pretraining included. Both are null unless every seed reached it: one that did not is censored, and no mean is
+        honest.
+        """
+        steps, compute, seeds = [], [], 0
+        for seed in self.seeds:
+            ours, theirs = self.run(arm, task, seed), self.run(base, task, seed)
+            if not ours or not theirs or not ours["curve"] or not theirs["curve"]:
+                continue
+            seeds += 1
+            last_step, level = theirs["curve"][-1]
+            at = crossing(ours["curve"], level)
+            if at is None:
+                continue
+            steps.append(last_step / at)
+            costs = self.compute(base, task, seed), self.compute(arm, task, seed, at)
+            if costs[0] and costs[1]:
+                compute.append(costs[0] / costs[1])
+        if not seeds:
+            return None
+        whole = len(steps) == seeds
+        return {
+            "seeds": seeds,
+            "reached": len(steps),
+            "steps": geometric_interval(steps) if whole else None,
+            "compute": geometric_interval(compute) if whole and len(compute) == seeds else None,
+        }
+
+    def curve(self, arm: str, task: str = "vqa") -> list[tuple[float, float]]:
+        """(step, validation accuracy), mean over the seeds that have been measured."""
+        runs = [run for seed in self.seeds if (run := self.run(arm, task, seed))]
+        steps = sorted({step for run in runs for step, _ in run["curve"]})
+        by_run = [dict(map(tuple, run["curve"])) for run in runs]
+        return [(step, float(np.mean([c[step] for c in by_run if step in c]))) for step in steps]
+
+    def per_seed(self, arm: str, split: str, pick: Sequence[str], task: str = "vqa") -> dict[str, Any] | None:
+        """Mean over seeds of a number below a split, for example `("per_kind", "color")`; of [share, n] the share."""
+        found = []
+        for seed in self.seeds:
+            value: Any = (self.run(arm, task, seed) or {}).get("splits", {}).get(split)
+            for key in pick:
+                value = value.get(key) if isinstance(value, dict) else None
+            if value is not None:
+                found.append(value[0] if isinstance(value, list) else value)
+        return t_interval(found) if found else None
+
+    @property
+    def arms(self) -> list[str]:
+        """Those with a fine-tuned model, in the preset's order."""
+        return [arm for arm in self.preset["arms"] if any(self.scores(arm, task) for task in TASKS)]
