@@ -94,7 +94,8 @@ class Detector(nn.Module):
             proposals, first = self.network.rpn(images, maps, shifted)
             proposals, matched, labels, deltas = self.network.roi_heads.select_training_samples(proposals, shifted)
             vectors_RF = self._vectors(maps, proposals, images.image_sizes)
-            loss_class, loss_box = fastrcnn_loss(*self.network.roi_heads.box_predictor(vectors_RF), labels, deltas)
+            logits_RC, moves_R4C = self.network.roi_heads.box_predictor(vectors_RF)
+            loss_class, loss_box = fastrcnn_loss(logits_RC, moves_R4C, labels, deltas)
             losses = {"rpn.objectness": first["loss_objectness"], "rpn.box": first["loss_rpn_box_reg"]}
             losses |= {"head.class": loss_class, "head.box": loss_box}
             real_R = torch.cat(labels) > 0

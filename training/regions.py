@@ -14,7 +14,7 @@ from edgevl.training.loop import Progress
 from edgevl.training.losses.region_distillation import is_detector
 from edgevl.training.recipe import Recipe
 
-GRID_LOSSES = ("object", "semantic_map", "region_distillation")  # they need one token for each cell of a grid
+GRID_LOSSES = ("object", "semantic_map", "region_distillation", "pixels")  # they need one token for each cell of a grid
 
 
 class RegionSamples(Dataset[Sample]):

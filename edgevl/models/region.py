@@ -150,10 +150,16 @@ class RegionAnswerer(nn.Module):
         self.head = AnswerHead(config.width, config.num_answers)
 
     def forward(self, features: Tensor, boxes: Tensor, input_ids: Tensor) -> Tensor:
+        return self.head(self.fuse(input_ids, self.encode_regions(features, boxes), readout=1)[:, 0])
+
+    def encode_regions(self, features: Tensor, boxes: Tensor) -> Tensor:
+        """Region tokens [B, K, D]."""
         size = boxes[..., 2:] - boxes[..., :2]
         geometry = torch.cat([boxes, size, size[..., :1] * size[..., 1:]], dim=-1)
-        regions = self.feature_norm(self.project(features)) + self.geometry_norm(self.geometry(geometry))
-        keep_text = (input_ids != PAD_ID).to(features.dtype)
-        keep = torch.cat([keep_text, torch.ones_like(boxes[..., 0])], dim=1)
-        states = self.fusion(torch.cat([self.text(input_ids), regions], dim=1), keep, readout=1)
-        return self.head(states[:, 0])
+        return self.feature_norm(self.project(features)) + self.geometry_norm(self.geometry(geometry))
+
+    def fuse(self, input_ids: Tensor, regions: Tensor, readout: int) -> Tensor:
+        """States of the first `readout` text tokens, [B, readout, D], from words and region tokens."""
+        keep_text = (input_ids != PAD_ID).to(regions.dtype)
+        keep = torch.cat([keep_text, torch.ones_like(regions[..., 0])], dim=1)
+        return self.fusion(torch.cat([self.text(input_ids), regions], dim=1), keep, readout)

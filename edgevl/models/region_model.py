@@ -75,18 +75,11 @@ class RegionVqaModel(nn.Module):
 
     def encode_regions(self, features_BKF: Tensor, boxes_BK4: Tensor) -> Tensor:
         """Region features and boxes (shares of the side) to region tokens [B, K, D]."""
-        answerer = self.answerer
-        size = boxes_BK4[..., 2:] - boxes_BK4[..., :2]
-        geometry_BK7 = torch.cat([boxes_BK4, size, size[..., :1] * size[..., 1:]], dim=-1)
-        projected = answerer.feature_norm(answerer.project(features_BKF))
-        return projected + answerer.geometry_norm(answerer.geometry(geometry_BK7))
+        return self.answerer.encode_regions(features_BKF, boxes_BK4)
 
     def fuse(self, input_ids_BT: Tensor, regions_BKD: Tensor, readout: int | None = None) -> Tensor:
         """States of the first `readout` text tokens (default: all T), as `VisionLanguageCore.fuse`."""
-        keep_BT = (input_ids_BT != PAD_ID).to(regions_BKD.dtype)
-        keep_BL = torch.cat([keep_BT, torch.ones_like(regions_BKD[..., 0])], dim=1)
-        tokens_BLD = torch.cat([self.text(input_ids_BT), regions_BKD], dim=1)
-        return self.answerer.fusion(tokens_BLD, keep_BL, readout or input_ids_BT.shape[1])
+        return self.answerer.fuse(input_ids_BT, regions_BKD, readout or input_ids_BT.shape[1])
 
     def encode_text(self, input_ids_BT: Tensor) -> Tensor:
         """Text alone through the same transformer. Returns states [B, T, D]."""
