@@ -90,18 +90,20 @@ def run_demo(
 
 def answer_pictures(samples: int, pictures: int = PICTURES) -> list["Example"]:
     """Ask the embedded model about test pictures: a question of each kind first, then whatever comes."""
+    from edgevl.checkpoint import EMBEDDED, file_sha256
     from edgevl.evaluate import draw_samples
     from edgevl.predict import Answerer
     from edgevl.report import Example
 
-    model = Answerer.load(None)
+    model, sha256 = Answerer.load(None), file_sha256(EMBEDDED / "model.safetensors")
     drawn = draw_samples(DATA, samples, model.size)  # the same samples are verified on: drawn once
     first = {kind: index for index, kind in reversed(list(enumerate(drawn.kinds)))}
     chosen = dict.fromkeys([*sorted(first.values()), *range(len(drawn))])
     examples = []
     for index in list(chosen)[:pictures]:
         image, question = drawn.pixels_NSS3[index], drawn.questions[index]
-        examples.append(Example(image, question, model.answer(image, question).scores, drawn.answers[index]))
+        scores = model.answer(image, question).scores
+        examples.append(Example(image, question, scores, drawn.answers[index], "the embedded model in PyTorch", sha256))
     return examples
 
 

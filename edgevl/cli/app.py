@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgevl import __version__
-from edgevl.cli import bench, console, data, demo, doctor, measure, model, quantize, train
+from edgevl.cli import bench, console, data, demo, doctor, model, quantize, report, study, train
 from edgevl.cli.failures import explain
 from edgevl.quiet import quiet_python
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, doctor, data, train, quantize, model, bench, measure):
+for group in (demo, doctor, data, train, study, quantize, model, bench, report):
     group.add_to(app)
 
 

@@ -1,21 +1,25 @@
 """One self-contained HTML page of what was measured: verdict first, every figure beside the artifact it belongs to.
 
-Fill the sections (`edgevl.report.sections`), or let `artifact_from_bundle` and `accuracy_from_bundle` do it, and call
+Fill the sections (`edgevl.report.sections`), or let `sections_from` read bundles and benchmarks, and call
 `write_report`. The page makes no request, runs no script, and reads in light, in dark and on a phone.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgevl.bench.machine import describe_machine
-from edgevl.bench.schema import BenchReport, Flag, Machine
+from edgevl.bench.schema import BenchReport, BenchResult, Machine
 from edgevl.bundle import write_atomically
 from edgevl.errors import InputError
 from edgevl.manifest import Hazard
-from edgevl.report.figures import format_ms, latency_plot, thumbnail_uri
-from edgevl.report.fill import accuracy_from_bundle, artifact_from_bundle, derive_verdict, format_factor
+from edgevl.report import formats
+from edgevl.report.figures import thumbnail_uri
+from edgevl.report.fill import accuracy_from_bundle, artifact_from_bundle, sections_from
+from edgevl.report.runs import SCOPES, Run, doubts, stage_parts
 from edgevl.report.sections import Accuracy, Artifact, Example, KindAccuracy, Point, Verdict
+from edgevl.report.verdict import derive_verdict
 
 __all__ = [
     "Accuracy",
@@ -28,6 +32,7 @@ __all__ = [
     "artifact_from_bundle",
     "derive_verdict",
     "render_report",
+    "sections_from",
     "write_report",
 ]
 
@@ -58,8 +63,8 @@ def render_report(
     verdict: Verdict | None = None,
     examples: Sequence[Example] = (),
     artifacts: Sequence[Artifact] = (),
-    accuracy: Accuracy | None = None,
-    bench: BenchReport | None = None,
+    accuracy: Accuracy | Sequence[Accuracy] | None = None,
+    bench: BenchReport | Sequence[BenchReport] | None = None,
     machine: Machine | None = None,
     notes: Sequence[str] = (),
     commands: Sequence[str] = (),
@@ -71,34 +76,38 @@ def render_report(
         verdict: None derives one from the sections that follow.
         examples: questions answered on pictures.
         artifacts: exported artifacts and what `verify` measured on them.
-        accuracy: by kind of question.
-        bench: what `edgevl.bench.run_bench` returned.
-        machine: None takes that of `bench`, else describes this machine.
+        accuracy: by kind of question, of one artifact or of several.
+        bench: what `edgevl.bench.run_bench` or a board's own script wrote; several stay apart.
+        machine: of a page without a benchmark; None describes this machine. A benchmark brings its own.
         notes: sentences for the end, for example where the model came from.
         commands: what to run next.
     Raises:
         InputError: a picture cannot be read.
     """
+    accuracies, benches = _several(accuracy), _several(bench)
+    runs = [Run(one) for one in benches if one.results]
     return (
         _environment()
         .get_template(TEMPLATE)
         .render(
             title=title,
-            verdict=verdict or derive_verdict(artifacts, accuracy, bench),
+            verdict=verdict or derive_verdict(artifacts, accuracies, [run.bench for run in runs]),
             examples=[(example, thumbnail_uri(example.image)) for example in examples],
+            answered_by=dict.fromkeys((example.source, example.sha256) for example in examples if example.source),
             artifacts=artifacts,
-            accuracy=accuracy,
-            bench=bench,
-            plot=_plot(bench),
-            remarks=_remarks(bench),
-            machine=machine or (bench.machine if bench else describe_machine()),
-            on_scenes=_is_on_scenes(artifacts, accuracy),
+            accuracy=accuracies,
+            runs=runs,
+            scopes=SCOPES,
+            machines=[one.machine for one in benches] or [machine or describe_machine()],
+            digests=_digests(artifacts, [*accuracies, *examples], runs),
+            on_scenes=_is_on_scenes(artifacts, accuracies, benches),
             notes=notes,
             commands=commands,
         )
     )
 
 
+@functools.cache  # compiling the templates takes longer than filling them
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -106,54 +115,40 @@ def _environment() -> Any:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(ms=format_ms, factor=format_factor, percent=_percent, size=_size)
-    environment.filters.update(bytes=_bytes, magnitude=_magnitude, shares=_shares, reasons=_reasons)
+    environment.filters.update(
+        ms=formats.format_ms, tick=formats.format_tick, factor=formats.format_factor, percent=formats.format_share,
+        size=formats.format_size, bytes=formats.format_bytes, count=formats.format_count, watts=formats.format_power,
+        shares=_shares, reasons=_reasons, doubts=doubts, stages=stage_parts, timings=_timings,
+    )  # fmt: skip
     return environment
 
 
-def _plot(bench: BenchReport | None) -> Any:
-    from markupsafe import Markup
-
-    if bench is None or not bench.results:
-        return None
-    # matplotlib escapes the names that it writes into the SVG; the label is ours.
-    candidate = bench.ratios[0].candidate if bench.ratios else bench.results[0].name
-    return Markup(latency_plot(bench.results, candidate))
+def _several(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Sequence) else [value]
 
 
-def _remarks(bench: BenchReport | None) -> list[tuple[Flag, str]]:
-    """Each remark once, those that invalidate first, with the results that it is about."""
-    about: dict[tuple[str, str], tuple[Flag, list[str]]] = {}
-    results = bench.results if bench else []
-    for result in results:
-        for flag in result.flags:
-            about.setdefault((flag.code, flag.text), (flag, []))[1].append(f"{result.name} ({result.scope})")
-    ordered = sorted(about.values(), key=lambda remark: not remark[0].invalidates)
-    return [(flag, "all" if len(names) == len(results) else ", ".join(names)) for flag, names in ordered]
+def _timings(artifact: Artifact, runs: Sequence[Run]) -> list[tuple[Run, BenchResult]]:
+    """What was timed of this very artifact, from picture and words to the answer."""
+    return [
+        (run, result)
+        for run in runs
+        for result in run.bench.results
+        if result.scope == "pipeline" and result.artifact_sha256 == artifact.sha256 is not None
+    ]
 
 
-def _percent(share: float | None) -> str:
-    return "not measured" if share is None else f"{100 * share:.1f}%"
-
-
-def _size(count: int | None) -> str:
-    return "not measured" if count is None else f"{count / 1e6:.2f} MB"
-
-
-def _bytes(count: int) -> str:
-    """In the unit that leaves one to three digits before the point."""
-    return _scaled(count, ((10**6, "MB"), (10**3, "kB")), "B")
-
-
-def _magnitude(count: int) -> str:
-    return _scaled(count, ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")), "")
-
-
-def _scaled(count: int, units: Sequence[tuple[int, str]], smallest: str) -> str:
-    for factor, unit in units:
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} {smallest}".strip()
+def _digests(artifacts: Sequence[Artifact], sections: Sequence[Any], runs: Sequence[Run]) -> dict[str, list[str]]:
+    """sha256 -> the names under which the page shows it."""
+    named = [(artifact.sha256, artifact.name) for artifact in artifacts]
+    named += [(section.sha256, section.source) for section in sections]
+    named += [(result.artifact_sha256, result.name) for run in runs for result in run.bench.results]
+    found: dict[str, dict[str, None]] = {}
+    for sha, name in named:
+        if sha:
+            found.setdefault(sha, {})[name or "not named"] = None
+    return {sha: list(names) for sha, names in found.items()}
 
 
 def _shares(counts: dict[str, int]) -> list[tuple[str, int, float]]:
@@ -171,6 +166,7 @@ def _reasons(hazards: Sequence[Hazard]) -> list[tuple[str, str]]:
     return [(why, ", ".join(names)) for why, names in operators.items()]
 
 
-def _is_on_scenes(artifacts: Sequence[Artifact], accuracy: Accuracy | None) -> bool:
-    specs = [artifact.data for artifact in artifacts] + [accuracy.data if accuracy else None]
+def _is_on_scenes(artifacts: Sequence[Artifact], accuracy: Sequence[Accuracy], benches: Sequence[BenchReport]) -> bool:
+    specs = [section.data for section in (*artifacts, *accuracy)]
+    specs += [result.accuracy.data for bench in benches for result in bench.results if result.accuracy]
     return any(spec is not None and spec.startswith("scenes") for spec in specs)

@@ -1,21 +1,24 @@
-"""Pictures inside the page: thumbnails as data URIs, plots as inline SVG in the page's light or dark colors."""
+"""Pictures inside the page: thumbnails as data URIs, and the geometry of its charts.
+
+A chart is an SVG path in a box of plain numbers that the page stretches to its width, while all words stay text of the
+page: they keep their size on a phone, and the colors are those of the style sheet, light or dark. y grows downward.
+"""
 
 import base64
+import dataclasses
 import io
-import re
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-import numpy as np
 from PIL import Image
 
-from edgevl.bench.schema import BenchResult
 from edgevl.report.sections import Picture
 
 THUMBNAIL = 256  # pixels, the longer side
-DOTS = 300  # samples drawn per row; the numbers beside the plot are of all samples
-# Colors that the page replaces by its own variables, so that one plot serves light and dark.
-INK, MUTED, HAIRLINE, ACCENT, OTHER = "#010101", "#020202", "#030303", "#040404", "#050505"
-_VARIABLES = {INK: "--ink", MUTED: "--muted", HAIRLINE: "--line", ACCENT: "--accent", OTHER: "--other"}
+BINS = 240  # of a strip, over its whole axis: about a pixel and a half on a phone
+STRIP = 24  # height of its box
+FAINTEST = 3  # of STRIP: a single query among thousands is still drawn
 
 
 def thumbnail_uri(picture: Picture) -> str:
@@ -29,66 +32,61 @@ def thumbnail_uri(picture: Picture) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def latency_plot(results: Sequence[BenchResult], candidate: str) -> str:
-    """One row of samples per result on a logarithmic axis of milliseconds, as an inline `<svg>`."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+@dataclasses.dataclass(frozen=True)
+class LogAxis:
+    """Where a value above 0 lies between `low` (0) and `high` (1) on a logarithmic axis."""
 
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "edgevl", "font.size": 10}):
-        figure = Figure(figsize=(4.6, 0.4 + 0.46 * len(results)), layout="constrained")
-        axes = figure.add_subplot()
-        for row, result in enumerate(results):
-            _draw_row(axes, len(results) - 1 - row, result, ACCENT if result.name == candidate else OTHER)
-        _style_axes(axes, results)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return follow_page_colors(buffer.getvalue(), "Time of every measured query, by pipeline and scope")
+    low: float
+    high: float
 
+    @classmethod
+    def over(cls, values: Iterable[float]) -> "LogAxis":
+        """From a round number below the least to one above the largest: 1, 2 or 5 times a power of ten."""
+        values = list(values)
+        return cls(_round_number(min(values), down=True), _round_number(max(values), down=False))
 
-def _draw_row(axes, y: float, result: BenchResult, color: str) -> None:
-    samples = np.asarray(result.samples_ms)
-    shown = samples[:: max(1, -(-len(samples) // DOTS))]
-    jitter = np.random.default_rng(0).uniform(-0.17, 0.17, len(shown))
-    few = len(shown) <= 32
-    axes.scatter(shown, y + jitter, s=14 if few else 6, color=color, alpha=0.8 if few else 0.3, linewidths=0)
-    axes.plot([result.p50_ms] * 2, [y - 0.3, y + 0.3], color=color, linewidth=2, solid_capstyle="round")
+    def place(self, value: float) -> float:
+        return math.log(value / self.low) / math.log(self.high / self.low)
 
-
-def _style_axes(axes, results: Sequence[BenchResult]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    names = [f"{result.name}\n{result.scope}" for result in reversed(results)]
-    axes.set_yticks(range(len(results)), names, color=INK, fontsize=9, parse_math=False)
-    axes.set_ylim(-0.6, len(results) - 0.4)
-    axes.set_xscale("log")
-    low = min(min(result.samples_ms) for result in results)
-    high = max(max(result.samples_ms) for result in results)
-    axes.set_xlim(10 ** np.floor(np.log10(low)), 10 ** (np.floor(np.log10(high)) + 1))
-    axes.xaxis.set_major_locator(LogLocator(base=10))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms")
-    )
-    axes.tick_params(axis="x", colors=MUTED, length=0, pad=6)
-    axes.tick_params(axis="y", length=0, pad=8)
-    axes.grid(axis="x", color=HAIRLINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    def ticks(self) -> list[float]:
+        """Three or more where the axis is short, powers of ten only where it is long."""
+        decades = math.log10(self.high / self.low)
+        steps = (1, 2, 5) if decades < 2 else (1,)
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        values = [step * 10.0**power for power in powers for step in steps]
+        return [value for value in values if self.low * 0.999 <= value <= self.high * 1.001]
 
 
-def format_ms(value: float) -> str:
-    """0.05 -> "0.0500 ms", 153 -> "153 ms", 1520 -> "1.52 s": three digits are what a timing supports."""
-    number, unit = (value / 1000, "s") if value >= 999.5 else (value, "ms")
-    return f"{number:#.3g}".rstrip(".") + f" {unit}"
+def _round_number(value: float, down: bool) -> float:
+    power = 10.0 ** math.floor(math.log10(value))
+    steps = [step * power for step in (0.5, 1, 2, 5, 10, 20)]
+    return max(step for step in steps if step < value) if down else min(step for step in steps if step > value)
 
 
-def follow_page_colors(svg: str, label: str) -> str:
-    """Drop the XML prologue and fixed size, and turn the marker colors and fonts into those of the page."""
-    svg = svg[svg.index("<svg") :]
-    for marker, variable in _VARIABLES.items():
-        svg = svg.replace(marker, f"var({variable})")
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
-    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+def strip_path(samples: Sequence[float], axis: LogAxis) -> str:
+    """A histogram in the box `BINS` × `STRIP`: as high as many samples lie there."""
+    counts = Counter(min(BINS - 1, int(BINS * axis.place(sample))) for sample in samples)
+    most = max(counts.values())
+    bars = []
+    for bin_, count in sorted(counts.items()):
+        height = FAINTEST + (STRIP - FAINTEST) * count / most
+        bars.append(f"M{bin_} {STRIP}v-{height:.1f}h1V{STRIP}z")
+    return "".join(bars)
+
+
+@dataclasses.dataclass(frozen=True)
+class Roof:
+    """What a machine allows at each intensity: shares of the width and height, y downward."""
+
+    label: str
+    path: str  # in a box of 100 × 100
+    y: float  # of the level part, 0..1
+
+
+def roof(label: str, peak: float, slope: float, x: LogAxis, y: LogAxis) -> Roof:
+    """A ceiling of `peak` GMAC/s behind a slope of `slope` GB/s: multiply-adds a byte (x) to GMAC/s (y)."""
+    points = [(x.low, slope * x.low), (peak / slope, peak), (x.high, peak)]
+    if peak / slope <= x.low:
+        points = [(x.low, peak), (x.high, peak)]
+    path = "M" + "L".join(f"{100 * x.place(a):.2f} {100 * (1 - y.place(b)):.2f}" for a, b in points)
+    return Roof(label, path, 1 - y.place(peak))

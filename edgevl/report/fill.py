@@ -2,14 +2,46 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgevl.bench.schema import BenchReport
-from edgevl.report.figures import format_ms
-from edgevl.report.sections import Accuracy, Artifact, KindAccuracy, Point, Verdict
+from edgevl.errors import InputError
+from edgevl.report.runs import Run
+from edgevl.report.sections import Accuracy, Artifact, KindAccuracy
 
 if TYPE_CHECKING:
     from edgevl.verify import VerifyReport
+
+
+def sections_from(bundles: Sequence[str | Path], benches: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """The arguments of `render_report` for bundles and for JSON files of `edgevl bench --out` or of a board.
+
+    Where bundles are given, every benchmark must be of one of them: a time beside another artifact's accuracy would be
+    read as its own.
+
+    Raises:
+        InputError: a file is no benchmark, or one of another artifact.
+        VerificationFailed: as `edgevl.bundle.Bundle.open`.
+    """
+    artifacts = [artifact_from_bundle(path) for path in bundles]
+    accuracies = [accuracy_from_bundle(path) for path in bundles]
+    reports = [_bench_of(path, artifacts) for path in benches]
+    return {"artifacts": artifacts, "accuracy": [one for one in accuracies if one], "bench": reports}
+
+
+def _bench_of(path: str | Path, artifacts: Sequence[Artifact]) -> BenchReport:
+    from edgevl.bench.compare import read_report
+
+    report = read_report(path)
+    name = Run(report).ours
+    measured = {result.artifact_sha256 for result in report.results if result.name == name}
+    if artifacts and not measured & {artifact.sha256 for artifact in artifacts}:
+        of = ", ".join(sha[:12] if sha else "of which it does not say the sha256" for sha in measured)
+        given = ", ".join(f"{artifact.name} {(artifact.sha256 or '')[:12]}" for artifact in artifacts)
+        raise InputError(
+            f'"{path}" is not of a bundle given ({given}): it measured {name}, {of}; give that bundle or none'
+        )
+    return report
 
 
 def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = None) -> Artifact:
@@ -61,62 +93,5 @@ def accuracy_from_bundle(
     kinds = [
         KindAccuracy(kind, entry.artifact, entry.samples, blind.get(kind)) for kind, entry in measured.per_kind.items()
     ]
-    return Accuracy(measured.data, kinds, measured.artifact, blind.get("overall"), Path(path).name)
-
-
-def derive_verdict(artifacts: Sequence[Artifact], accuracy: Accuracy | None, bench: BenchReport | None) -> Verdict:
-    """The verdict that the measured sections support, and nothing more."""
-    points = [*_artifact_points(artifacts), *_accuracy_points(accuracy), *_bench_points(bench)]
-    parts = []
-    if bench and bench.ratios:
-        ratio = next((ratio for ratio in bench.ratios if ratio.scope == "pipeline"), bench.ratios[0])
-        remark = "" if bench.valid else " (timing flagged, see below)"
-        parts.append(f"{format_factor(ratio.ratio)} faster than {ratio.baseline}, picture and words to answer{remark}")
-    failed = [artifact.name for artifact in artifacts if artifact.ok is False]
-    if failed:
-        parts.append(f"verification failed for {', '.join(failed)}")
-    elif artifacts and all(artifact.ok for artifact in artifacts):
-        which = "the exported artifact" if len(artifacts) == 1 else "every exported artifact"
-        parts.append(f"{which} is verified")
-    sentence = "; ".join(parts) or "Nothing was measured"
-    return Verdict(sentence[0].upper() + sentence[1:] + ".", points)
-
-
-def format_factor(ratio: float) -> str:
-    """97.3 -> "97×", 9.73 -> "9.7×": the digits that an interval of some percent supports."""
-    return f"{ratio:.0f}×" if ratio >= 20 else f"{ratio:.1f}×"
-
-
-def _artifact_points(artifacts: Sequence[Artifact]) -> list[Point]:
-    points = []
-    for artifact in artifacts:
-        if artifact.accuracy is None:
-            points.append(Point(f"{artifact.name}: accuracy not measured", artifact.ok))
-            continue
-        text = f"{artifact.name}: {artifact.accuracy:.1%} on {artifact.samples:,} samples of {artifact.data}"
-        if artifact.reference is not None:
-            text += f", PyTorch {artifact.reference:.1%} on the same"
-        points.append(Point(text, artifact.ok))
-    return points
-
-
-def _accuracy_points(accuracy: Accuracy | None) -> list[Point]:
-    if accuracy is None or accuracy.overall is None or accuracy.blind is None:
-        return []
-    text = f"{accuracy.overall:.1%} against {accuracy.blind:.1%} for a model that sees no picture ({accuracy.data})"
-    return [Point(text, accuracy.overall > accuracy.blind)]
-
-
-def _bench_points(bench: BenchReport | None) -> list[Point]:
-    if bench is None:
-        return []
-    points = []
-    for ratio in bench.ratios:
-        if ratio.scope == "pipeline":
-            ours, theirs = bench.result(ratio.candidate, ratio.scope), bench.result(ratio.baseline, ratio.scope)
-            low, high = (format_factor(value) for value in ratio.ci95)
-            times = f"{format_ms(ours.p50_ms)} against {format_ms(theirs.p50_ms)} for {ratio.baseline}"
-            points.append(Point(f"{times} (95%: {low} to {high})", ratio.ci95[0] > 1))
-    if not bench.valid:
-        points.append(Point("the timing is not valid under its preset: see the reasons below its table", False))
-    return points
+    overall = (measured.artifact, blind.get("overall"))
+    return Accuracy(measured.data, kinds, *overall, source=Path(path).name, sha256=bundle.artifact_sha256)

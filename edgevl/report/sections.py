@@ -37,6 +37,8 @@ class Example:
     question: str
     scores: Sequence[tuple[str, float]]  # (answer, probability 0..1), best first; the page shows three
     truth: str | None = None  # the right answer, when it is known
+    source: str = ""  # which artifact or model answered
+    sha256: str | None = None  # of `source`
 
     @property
     def right(self) -> bool | None:
@@ -66,6 +68,16 @@ class Artifact:
     problems: Sequence[str] = ()
     audit: Audit | None = None  # what is inside the file
 
+    @property
+    def parts(self) -> list[tuple[str, int]]:
+        """(dtype or "other", bytes) that add up to the artifact, the most first; "unknown" alone without an audit."""
+        if self.bytes is None:
+            return []
+        if self.audit is None:
+            return [("unknown", self.bytes)]
+        weights = sorted(self.audit.weight_bytes.items(), key=lambda item: -item[1])
+        return [*weights, ("other", max(0, self.bytes - sum(self.audit.weight_bytes.values())))]
+
 
 @dataclasses.dataclass(frozen=True)
 class KindAccuracy:
@@ -84,3 +96,4 @@ class Accuracy:
     overall: float | None = None
     blind: float | None = None
     source: str = ""  # which artifact or model was measured
+    sha256: str | None = None  # of `source`

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from edgevl.bench.schema import BenchReport, BenchResult, Flag, Machine, Ratio
+from edgevl.bench.schema import BenchReport, BenchResult, Board, Flag, Machine, Peak, Rail, Ratio
 from edgevl.errors import InputError
 from edgevl.manifest import Audit, AuditWeight, Duplicate, Hazard
 from edgevl.report import (
@@ -22,7 +22,7 @@ from edgevl.report import (
     render_report,
     write_report,
 )
-from edgevl.report.figures import format_ms
+from edgevl.report.formats import format_ms
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -141,7 +141,9 @@ def test_what_is_inside_an_artifact():
     ):  # fmt: skip
         assert words in text, words
     widths = [attributes["style"] for _, attributes in page.tags if "part" in attributes.get("class", "").split()]
-    assert widths == ["width:95.24%", "width:4.76%", "width:87.72%", "width:12.28%"]
+    sizes, inside = widths[:4], widths[4:]
+    assert sizes == ["width:21.28%", "width:1.06%", "width:77.66%", "width:100.00%"]  # the second is not audited
+    assert inside == ["width:95.24%", "width:4.76%", "width:87.72%", "width:12.28%"]
     assert text.count("What is inside") == 1
 
 
@@ -185,6 +187,18 @@ def evil_audit() -> Audit:
     )  # fmt: skip
 
 
+def evil_machine() -> Machine:
+    pair = {EVIL: (1.0, 2.0)}
+    rail = Rail(name=EVIL, idle_mw=None, mean_mw=1, peak_mw=1, samples=1)
+    board = Board(
+        model=EVIL, l4t=EVIL, jetpack=EVIL, power_mode=EVIL, clocks_locked=None, sensor_hz=None, rails=[rail],
+        temperature_c=pair, clocks_mhz=pair,
+    )  # fmt: skip
+    peak = Peak(threads=1, gmacs={EVIL: 1.0}, bandwidth_gbs=1.0, how=EVIL)
+    update = {"cpu": EVIL, "versions": {EVIL: EVIL}, "board": board, "peak": peak, "governor": EVIL}
+    return MACHINE.model_copy(update=update)
+
+
 def test_hostile_text_stays_text():
     html = render_report(
         title=EVIL,
@@ -204,15 +218,21 @@ def test_hostile_text_stays_text():
             )
         ],
         accuracy=Accuracy(EVIL, [KindAccuracy(EVIL, 0.5)], source=EVIL),
-        bench=bench(EVIL, runtime=EVIL, notes=[EVIL], flags=[Flag(code="x", text=EVIL)], stages={EVIL: 1.0}),
-        machine=MACHINE.model_copy(update={"cpu": EVIL, "versions": {EVIL: EVIL}}),
+        bench=bench(
+            EVIL,
+            runtime=EVIL,
+            notes=[EVIL],
+            flags=[Flag(code=EVIL, text=EVIL)],
+            stages={EVIL: 1.0, "x": 1.0},
+            valid=False,
+        ).model_copy(update={"machine": evil_machine()}),
         notes=[EVIL],
         commands=[EVIL],
     )
     page = Page(html)
     assert "script" not in {tag for tag, _ in page.tags}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert page.text.count(EVIL) >= 21
+    assert page.text.count(EVIL) >= 40
 
 
 def test_the_page_asks_nobody_for_anything():
@@ -227,11 +247,10 @@ def test_the_page_asks_nobody_for_anything():
     assert "default-src 'none'" in policy["content"]
 
 
-def test_the_plot_follows_light_and_dark():
+def test_the_figures_follow_light_and_dark():
     html = render_report(bench=bench())
-    svg = html[html.index("<svg") : html.index("</svg>")]
-    assert "var(--accent)" in svg and "var(--other)" in svg and "var(--ink)" in svg
-    assert not re.search(r"#0[1-5]0[1-5]0[1-5]", svg)
+    body = html[html.index("<body") :]
+    assert body.count("<svg") == 4 and not re.search(r"#[0-9a-f]{6}\b", body)  # colors are the style sheet's alone
     assert "prefers-color-scheme: dark" in html
 
 
@@ -243,8 +262,8 @@ def test_an_invalid_timing_is_not_passed_over():
     flag = Flag(code="other_processes", text="other processes took 60% of the processor time")
     text = Page(render_report(bench=bench(valid=False, flags=[flag]))).text
     assert "not valid under its preset" in text and "took 60%" in text
-    verdict = derive_verdict([], None, bench(valid=False))
-    assert not verdict.ok and "timing flagged" in verdict.headline
+    verdict = derive_verdict([], [], [bench(valid=False)])
+    assert not verdict.ok and "timing not valid" in verdict.headline
 
 
 def test_a_remark_is_made_once_and_names_whom_it_concerns():
@@ -265,7 +284,7 @@ def test_times_have_three_digits(value, text):
 
 def test_a_failed_artifact_is_in_the_headline():
     failed = Artifact("bad.edgevl", "onnx", "fp32", ok=False, problems=["holds fp32 weights"])
-    verdict = derive_verdict([failed], None, None)
+    verdict = derive_verdict([failed], [], [])
     assert verdict.headline == "Verification failed for bad.edgevl." and not verdict.ok
 
 

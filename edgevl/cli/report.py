@@ -1,0 +1,32 @@
+"""`edgevl report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevl.cli import console
+from edgevl.cli.command import command
+from edgevl.errors import InputError
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "report", example="edgevl report nano-onnx-fp32.edgevl --bench bench.json --out report.html")(report)
+
+
+def report(
+    bundles: Annotated[list[Path] | None, typer.Argument(help="Bundles whose measurements are shown.")] = None,
+    bench: Annotated[
+        list[Path] | None, typer.Option(help="JSON of edgevl bench --out or of a board. May be given again.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "EdgeVL report",
+) -> None:
+    """Write one self-contained HTML page of what was measured on bundles and by benchmarks of them."""
+    from edgevl.report import sections_from, write_report
+
+    if not bundles and not bench:
+        raise InputError("nothing to report: give at least one bundle, or --bench FILE")
+    page = write_report(out, title=title, **sections_from(bundles or [], bench or []))
+    console.result(str(page))
+    console.next_commands(f"open {page} in a browser")

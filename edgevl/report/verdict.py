@@ -1,0 +1,122 @@
+"""What the measured sections support, in a sentence and a few points, and nothing more."""
+
+from collections.abc import Sequence
+
+from edgevl.bench.schema import BenchReport, BenchResult, Ratio, Scope
+from edgevl.report.formats import format_factor, format_ms
+from edgevl.report.runs import sides_of
+from edgevl.report.sections import Accuracy, Artifact, Point, Verdict
+
+MANY = 3  # more opponents than that are a range in the headline
+IN_WORDS: dict[Scope, str] = {
+    "pipeline": "picture and words to answer",
+    "model": "pixels to logits",
+    "end_to_end": "from a fresh process to its answer",
+}
+
+
+def derive_verdict(
+    artifacts: Sequence[Artifact], accuracy: Sequence[Accuracy], benches: Sequence[BenchReport]
+) -> Verdict:
+    """The verdict of these sections. The headline is of the first benchmark; the points are of all."""
+    points = [*_artifact_points(artifacts), *_accuracy_points(accuracy)]
+    for bench in benches:
+        points += _bench_points(bench, len(benches) > 1, not artifacts)
+    sentence = "; ".join([*_speed(benches[:1]), *_verification(artifacts)]) or "Nothing was measured"
+    return Verdict(sentence[0].upper() + sentence[1:] + ".", points)
+
+
+def _verification(artifacts: Sequence[Artifact]) -> list[str]:
+    failed = [artifact.name for artifact in artifacts if artifact.ok is False]
+    if failed:
+        return [f"verification failed for {', '.join(failed)}"]
+    if not artifacts or not all(artifact.ok for artifact in artifacts):
+        return []
+    return [f"{'the' if len(artifacts) == 1 else 'every'} exported artifact is verified"]
+
+
+def _speed(benches: Sequence[BenchReport]) -> list[str]:
+    if not benches or not benches[0].results:
+        return []
+    bench = benches[0]
+    remark = "" if bench.valid else " (timing not valid, see below)"
+    if not bench.ratios:
+        first = next((one for one in bench.results if one.scope == "pipeline"), bench.results[0])
+        return [f"{format_ms(first.p50_ms)}, {IN_WORDS[first.scope]}{remark}"]
+    scope = "pipeline" if any(ratio.scope == "pipeline" for ratio in bench.ratios) else bench.ratios[0].scope
+    ratios = sorted((ratio for ratio in bench.ratios if ratio.scope == scope), key=lambda ratio: ratio.ratio)
+    return [f"{_factors(ratios)}, {IN_WORDS[scope]}{remark}"]
+
+
+def _factors(ratios: Sequence[Ratio]) -> str:
+    """Against few opponents each, against many the range: never only the one that looks best."""
+    least, most = ratios[0], ratios[-1]
+    if len(ratios) > MANY and least.ci95[0] > 1:
+        ends = f"{format_factor(least.ratio)} to {format_factor(most.ratio)}"
+        return f"{ends} faster than {len(ratios)} other pipelines"
+    return ", ".join(_factor(ratio) for ratio in reversed(ratios))
+
+
+def _factor(ratio: Ratio) -> str:
+    if ratio.ci95[0] > 1:
+        return f"{format_factor(ratio.ratio)} faster than {ratio.baseline}"
+    if ratio.ci95[1] < 1:
+        return f"{format_factor(1 / ratio.ratio)} slower than {ratio.baseline}"
+    return f"neither faster nor slower than {ratio.baseline} for sure"
+
+
+def _artifact_points(artifacts: Sequence[Artifact]) -> list[Point]:
+    points = []
+    for artifact in artifacts:
+        if artifact.accuracy is None:
+            points.append(Point(f"{artifact.name}: accuracy not measured", artifact.ok))
+            continue
+        text = f"{artifact.name}: {artifact.accuracy:.1%} on {artifact.samples:,} samples of {artifact.data}"
+        if artifact.reference is not None:
+            text += f", PyTorch {artifact.reference:.1%} on the same"
+        points.append(Point(text, artifact.ok))
+    return points
+
+
+def _accuracy_points(accuracies: Sequence[Accuracy]) -> list[Point]:
+    return [
+        Point(
+            f"{one.overall:.1%} against {one.blind:.1%} for a model that sees no picture ({one.data})",
+            one.overall > one.blind,
+        )
+        for one in accuracies
+        if one.overall is not None and one.blind is not None
+    ]
+
+
+def _bench_points(bench: BenchReport, several: bool, alone: bool) -> list[Point]:
+    """`several`: benchmarks, so that each says where it was. `alone`: no bundle says how accurate the artifact is."""
+    machine = bench.machine
+    where = f" on {machine.board.model if machine.board else machine.cpu}" if several else ""
+    points = [_ratio_point(bench, ratio, where) for ratio in bench.ratios if ratio.scope == "pipeline"]
+    if not bench.ratios:
+        points += [_time_point(result, where) for result in bench.results]
+    counted = next((result for result in bench.results if result.accuracy), None)
+    if counted and counted.accuracy and (alone or machine.board):
+        share, samples = f"{counted.accuracy.share:.1%}", f"{counted.accuracy.samples:,}"
+        points.append(Point(f"{counted.name}{where}: {share} on {samples} samples of {counted.accuracy.data}"))
+    if not bench.valid:
+        points.append(
+            Point(f"the timing{where} is not valid under its preset: see the reasons below its numbers", False)
+        )
+    return points
+
+
+def _ratio_point(bench: BenchReport, ratio: Ratio, where: str) -> Point:
+    """Met if it is faster for sure. What is not valid proves nothing, neither that it is nor that it is not."""
+    ours, theirs = sides_of(bench, ratio)
+    low, high = (format_factor(value) for value in ratio.ci95)
+    valid = ours.valid and theirs.valid
+    interval = f"(95%: {low} to {high}{'' if valid else ', not valid'})"
+    times = f"{format_ms(ours.p50_ms)} against {format_ms(theirs.p50_ms)}"
+    return Point(f"{_factor(ratio)}{where}: {times} {interval}", ratio.ci95[0] > 1 if valid else None)
+
+
+def _time_point(result: BenchResult, where: str) -> Point:
+    text = f"{result.name}{where}: {format_ms(result.p50_ms)}, {IN_WORDS[result.scope]}"
+    return Point(text + ("" if result.valid else " (not valid)"))
