@@ -41,7 +41,7 @@ def page(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "phone"), [(320, True), (390, True), (768, False), (1280, False)])
 def test_no_scrolling_sideways_and_no_request(tool, page, width, phone):
-    shot = tool.shoot(page, width, 844, phone=phone)
+    shot = tool.shoot(page, tool.Window(width, 844, phone=phone))
     assert shot.width == width, shot.widest
     assert shot.requests == []
     assert Image.open(io.BytesIO(shot.png)).size == (width, 844)
@@ -51,10 +51,18 @@ def test_no_scrolling_sideways_and_no_request(tool, page, width, phone):
 def test_light_and_dark_are_both_legible(tool, page):
     """Ink against paper: the corner of the page is paper, the darkest or lightest pixel of the headline is ink."""
     for dark in (False, True):
-        shot = tool.shoot(page, 390, 844, phone=True, dark=dark)
+        shot = tool.shoot(page, tool.Window(390, 844, phone=True, dark=dark))
         gray = np.asarray(Image.open(io.BytesIO(shot.png)).convert("L")).astype(int)
         paper, ink = gray[2, 2], (gray.max() if dark else gray.min())
         assert (paper < 64) == dark and abs(paper - ink) > 150
+
+
+@pytest.mark.slow
+def test_sections_stand_side_by_side(tool, page):
+    shot = tool.shoot(page, tool.Window(390, 300, phone=True), at=["verdict", "roofline"])
+    assert Image.open(io.BytesIO(shot.png)).size == (2 * 390 + tool.GAP, 300)
+    with pytest.raises(SystemExit, match='no section "nowhere"; it has verdict, examples, artifacts, accuracy, speed'):
+        tool.shoot(page, tool.Window(390, 300), at=["nowhere"])
 
 
 @pytest.mark.slow
@@ -63,4 +71,4 @@ def test_a_page_that_is_too_wide_or_asks_for_something_is_seen(tool, tmp_path, c
     path.write_text('<main><p style="width:500px">wide</p><img src="other.png"></main>')
     assert tool.main([str(path), "--out", str(tmp_path / "wide.png"), "--width", "390", "--phone"]) == 1
     said = capsys.readouterr().err
-    assert "asked for" in said and "other.png" in said and "reaches beyond the window: P" in said
+    assert "asked for" in said and "other.png" in said and "beyond the window: P" in said
