@@ -51,7 +51,7 @@ def main() -> None:
     record = json.loads((loaded.path / "training.json").read_text())
     image = torch.zeros(1, 3, loaded.config.image_size, loaded.config.image_size)
     macs = forward_macs(lambda: loaded.detector.regions(image, 8))
-    print(f"training: {record['pictures']} pictures, {record['training_macs'] / 1e15:.3f} x 10^15 multiply-adds")
+    print(f"training: {record['pictures']} pictures, {record['training_macs'] / 1e12:.1f} x 10^12 multiply-adds")
     print(f"one picture: {macs / 1e6:.0f} million multiply-adds")
     for split in SPLITS:
         scenes = open_dataset(f"scenes:{split}", size=loaded.config.image_size)
