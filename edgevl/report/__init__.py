@@ -17,7 +17,7 @@ from edgevl.manifest import Hazard
 from edgevl.report import formats
 from edgevl.report.figures import thumbnail_uri
 from edgevl.report.fill import accuracy_from_bundle, artifact_from_bundle, sections_from
-from edgevl.report.runs import SCOPES, Run, doubts, stage_parts
+from edgevl.report.runs import SCOPES, Run, doubts, is_untrained, stage_parts
 from edgevl.report.sections import Accuracy, Artifact, Example, KindAccuracy, Point, Verdict
 from edgevl.report.verdict import derive_verdict
 
@@ -118,7 +118,7 @@ def _environment() -> Any:
     environment.filters.update(
         ms=formats.format_ms, tick=formats.format_tick, factor=formats.format_factor, percent=formats.format_share,
         size=formats.format_size, bytes=formats.format_bytes, count=formats.format_count, watts=formats.format_power,
-        shares=_shares, reasons=_reasons, doubts=doubts, stages=stage_parts, timings=_timings,
+        shares=_shares, reasons=_reasons, doubts=doubts, untrained=is_untrained, stages=stage_parts, timings=_timings,
     )  # fmt: skip
     return environment
 

@@ -101,6 +101,10 @@ class Run:
     def baselines(self) -> list[str]:
         return list(dict.fromkeys(ratio.baseline for ratio in self.bench.ratios))
 
+    def notes_of(self, name: str) -> list[str]:
+        """What its results say of themselves, each once."""
+        return list(dict.fromkeys(note for one in self.bench.results if one.name == name for note in one.notes))
+
     def ratio(self, baseline: str, scope: Scope) -> Ratio | None:
         found = (one for one in self.bench.ratios if (one.baseline, one.scope) == (baseline, scope))
         return next(found, None)
@@ -147,6 +151,11 @@ def doubts(*results: BenchResult) -> str:
     if all(result.valid for result in results):
         return ""
     return ", ".join(dict.fromkeys(code.replace("_", " ") for code in codes)) or "flagged"
+
+
+def is_untrained(result: BenchResult) -> bool:
+    """Whether only its time may be claimed, as its notes say: the page repeats it wherever the number stands."""
+    return any("untrained" in note for note in result.notes)
 
 
 def stage_parts(result: BenchResult) -> list[tuple[str, float, float, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from edgevl.bench.schema import BenchReport, BenchResult, Ratio, Scope
 from edgevl.report.formats import format_factor, format_ms
-from edgevl.report.runs import sides_of
+from edgevl.report.runs import is_untrained, sides_of
 from edgevl.report.sections import Accuracy, Artifact, Point, Verdict
 
 MANY = 3  # more opponents than that are a range in the headline
@@ -112,9 +112,9 @@ def _ratio_point(bench: BenchReport, ratio: Ratio, where: str) -> Point:
     ours, theirs = sides_of(bench, ratio)
     low, high = (format_factor(value) for value in ratio.ci95)
     valid = ours.valid and theirs.valid
-    interval = f"(95%: {low} to {high}{'' if valid else ', not valid'})"
+    remarks = [f"95%: {low} to {high}", *["not valid"] * (not valid), *["untrained weights"] * is_untrained(theirs)]
     times = f"{format_ms(ours.p50_ms)} against {format_ms(theirs.p50_ms)}"
-    return Point(f"{_factor(ratio)}{where}: {times} {interval}", ratio.ci95[0] > 1 if valid else None)
+    return Point(f"{_factor(ratio)}{where}: {times} ({', '.join(remarks)})", ratio.ci95[0] > 1 if valid else None)
 
 
 def _time_point(result: BenchResult, where: str) -> Point:

@@ -154,6 +154,12 @@ def test_no_section_without_an_audit():
     assert text.count("the file does not say") == 2 and "none found" in text
 
 
+def test_answers_name_the_model_that_gave_them():
+    answered = [example(source="the embedded model", sha256="ef" * 32)] * 2
+    text = Page(render_report(examples=answered, machine=MACHINE)).text
+    assert text.count("Answered by the embedded model") == 1 and "ef" * 32 in text
+
+
 def test_numbers_on_scenes_are_labeled():
     assert "not comparable" in Page(render_report(artifacts=[ARTIFACT], machine=MACHINE)).text
     assert "not comparable" not in Page(render_report(machine=MACHINE)).text

@@ -181,6 +181,14 @@ def test_a_headline_of_another_scope_names_that_scope():
     assert derive_verdict([], [], [only]).headline == "150× faster than region-r50, pixels to logits."
 
 
+def test_untrained_weights_are_said_beside_each_number():
+    report = bench()
+    report.results[3] = result("region-r50", "pipeline", 1500.0, notes=["untrained weights: only time is claimed"])
+    text = text_of(bench=report)
+    # the verdict, the ratios, the strip, the row of numbers, the stages, and the note itself
+    assert text.lower().count("untrained weights") == 6 and "140× to 160×, untrained weights" in text
+
+
 def test_an_invalid_run_proves_nothing():
     report = bench(valid=False)
     assert [point.ok for point in derive_verdict([], [], [report]).points] == [None, False]
