@@ -6,14 +6,17 @@ runs/study/preset.yaml              what was asked
            study.md, images/        the page
 """
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from edgevl.atomic import write_atomically
 from edgevl.bench.machine import Neighbors, cpu_name, installed_versions, usable_cores
 from edgevl.checkpoint import write_json
 from edgevl.errors import InputError
@@ -23,6 +26,7 @@ from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
 from edgevl.training.study.preset import Preset, load_preset
 
 SCHEMA = "edgevl.study/1"
+WAIT_S = 5
 Note = Callable[[str], None]
 
 
@@ -36,6 +40,8 @@ def run_study(
 ) -> Path:
     """Run what is missing of a study and return its `results.json`. A killed study goes on where it stopped.
 
+    Several processes may work on one folder: two of one thread each train small models faster than one of two.
+
     only: a row, `ARM/STAGE/SEED` or the beginning of one; what it needs runs too. again: its rows are run anew.
 
     Raises `InputError` for an unknown preset, arm or row, or a folder that holds a study of another preset.
@@ -48,12 +54,11 @@ def run_study(
         for job in chosen:
             if only is None or job.name.startswith(only.rstrip("/")):
                 shutil.rmtree(folder / job.name, ignore_errors=True)
-    for place, job in enumerate(chosen, start=1):
-        if not is_done(folder, job):
-            note(f"{place}/{len(chosen)} {job.name}")
-            _execute(job, folder, progress)
-            write_json(folder / "results.json", gather(preset, jobs, folder))
-    write_json(folder / "results.json", gather(preset, jobs, folder))
+    while todo := [job for job in chosen if not is_done(folder, job)]:
+        ready = [job for job in todo if all((folder / need / "result.json").is_file() for need in job.needs)]
+        if not any(_execute(job, folder, note, progress, preset, jobs) for job in ready):
+            time.sleep(WAIT_S)  # another process has the rest
+    _gather_into(folder, preset, jobs)
     return folder / "results.json"
 
 
@@ -75,17 +80,42 @@ def _claim(folder: Path, preset: Preset) -> None:
         raise InputError(f"cannot write the study's folder {folder}: {error.strerror}") from None
 
 
-def _execute(job: Job, folder: Path, progress: Progress | None) -> None:
-    """Run a job and keep its result. Its checkpoints go last: until then, a kill loses minutes and not the run."""
-    place = folder / job.name
-    neighbors = Neighbors()
-    found = job.execute(place, progress)
-    share = neighbors.share()
-    found["timing"].setdefault("others_cpu", None if share is None else round(share, 3))
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(place / "result.json", found)
-    for checkpoint in list_checkpoints(place):
-        shutil.rmtree(checkpoint)
+def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, preset: Preset, jobs: list[Job]) -> bool:
+    """Run a job and keep its result, if no other process has it. Says whether it did."""
+    with _mine(folder, job) as mine:
+        if not mine or is_done(folder, job):
+            return False
+        note(f"{sum(is_done(folder, other) for other in jobs) + 1}/{len(jobs)} {job.name}")
+        place, neighbors = folder / job.name, Neighbors()
+        found = job.execute(place, progress)
+        share = neighbors.share()
+        found["timing"].setdefault("others_cpu", None if share is None else round(share, 3))
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / "result.json", found)
+        for checkpoint in list_checkpoints(place):  # last: until then, a kill loses minutes and not the run
+            shutil.rmtree(checkpoint)
+    _gather_into(folder, preset, jobs)
+    return True
+
+
+@contextlib.contextmanager
+def _mine(folder: Path, job: Job) -> Iterator[bool]:
+    """Hold a job's lock, which a killed process loses; two processes can share a study."""
+    import fcntl
+
+    locks = folder / ".locks"
+    locks.mkdir(exist_ok=True)
+    with (locks / job.name.replace("/", "-")).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _gather_into(folder: Path, preset: Preset, jobs: list[Job]) -> None:
+    write_atomically(folder / "results.json", json.dumps(gather(preset, jobs, folder), indent=1) + "\n")
 
 
 def gather(preset: Preset, jobs: list[Job], folder: Path) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""The study as a grid: it resumes after a kill with the same numbers, a row runs alone, wrong names are one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from edgevl.cli.app import main
+from edgevl.errors import InputError
+from edgevl.training import checkpoints
+from edgevl.training.study import grid
+from edgevl.training.study.arms import ABLATION, ARMS, LANGUAGE
+from edgevl.training.study.grid import load_results, run_study
+from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
+from edgevl.training.study.preset import PRESETS, finetune_recipe, load_preset, pretrain_recipe
+
+
+@pytest.fixture
+def preset(tmp_path, pretrain_values):
+    """Two arms that are fine-tuned for questions only: six rows, a second each."""
+    run = {"data": {"texts": 2, "workers": 0}, "batch_size": 4, "log_every": 1, "checkpoint_every": 2}
+    values = {
+        "name": "tiny", "note": "a test", "seeds": [3], "arms": ["language_slow", "language_fast"],
+        "model": pretrain_values["model"], "losses": {"itm": {"hard": 0.5}},
+        "pretrain": run | {"steps": 4, "optimizer": {"warmup": 2}},
+        "finetune": run | {"steps": 6, "eval_every": 3, "eval_samples": 64, "optimizer": {"warmup": 2}},
+        "tasks": {"vqa": {}, "statement": {}, "retrieval": {"steps": 3}},
+        "test_samples": 12, "retrieval_pictures": 12, "blind_scenes": 20, "timing_rounds": 1, "timing_steps": 2,
+    }  # fmt: skip
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def result(path):
+    return load_results(path)["runs"]
+
+
+def test_a_killed_study_goes_on_and_ends_with_the_same_numbers(tmp_path, preset):
+    whole = run_study(preset, tmp_path / "whole", only="language_slow")
+    code = "import sys; from pathlib import Path; from edgevl.training.study.grid import run_study; "
+    code += "run_study(sys.argv[1], Path(sys.argv[2]), only='language_slow')"
+    cut = tmp_path / "cut"
+    process = subprocess.Popen([sys.executable, "-c", code, str(preset), str(cut)], stderr=subprocess.DEVNULL)
+    deadline, place = time.monotonic() + 300, cut / "language_slow" / "vqa" / "3"
+    while not checkpoints.list_checkpoints(place):  # in the middle of the second row
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (cut / "language_slow" / "pretrain" / "3" / "result.json").is_file()
+    assert not (place / "result.json").exists(), "the kill came too late to prove anything"
+    assert result(run_study(preset, cut, only="language_slow")) == result(whole)
+    assert not [*cut.rglob("checkpoint-*")], "checkpoints of finished rows go"
+
+
+def test_a_row_runs_alone_with_what_it_needs_and_again(tmp_path, preset):
+    folder, said = tmp_path / "study", []
+    found = result(run_study(preset, folder, only="language_fast/vqa", note=said.append))
+    assert set(found) == {"language_fast/pretrain/3", "language_fast/vqa/3"}
+    assert found["language_fast/vqa/3"]["macs_per_step"] > 1e6
+    model = folder / "language_fast" / "vqa" / "3" / "model" / "model.safetensors"
+    before = model.stat().st_mtime_ns
+    assert result(run_study(preset, folder, only="language_fast", note=said.append)) == found
+    assert model.stat().st_mtime_ns == before and len(said) == 2
+    assert result(run_study(preset, folder, only="language_fast/vqa/3", again=True, note=said.append)) == found
+    assert model.stat().st_mtime_ns > before and len(said) == 3
+
+
+def test_two_processes_do_not_run_the_same_row(tmp_path):
+    first, second = (Job(name, lambda folder, progress: {}) for name in ("all/vqa/0", "all/vqa/1"))
+    with (
+        grid._mine(tmp_path, first) as mine,
+        grid._mine(tmp_path, first) as theirs,
+        grid._mine(tmp_path, second) as other,
+    ):
+        assert (mine, theirs, other) == (True, False, True)
+    with grid._mine(tmp_path, first) as free:
+        assert free
+
+
+def test_wrong_names_are_one_line_and_exit_2(tmp_path, preset, capsys):
+    values = yaml.safe_load(preset.read_text())
+    for change in ({"arms": ["languag"]}, {"sedes": [1]}, {"seeds": []}):
+        preset.write_text(yaml.safe_dump(values | change))
+        assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "x")]) == 2
+    assert main(["study", "--preset", "quik"]) == 2
+    preset.write_text(yaml.safe_dump(values))
+    assert main(["study", "--preset", str(preset), "--only", "language_fsat/vqa", "--out", str(tmp_path / "x")]) == 2
+    assert main(["study", "--results", str(preset), "--publish", str(tmp_path / "x")]) == 2
+    assert main(["study", "--results", str(preset)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 7 and all(line.startswith("error: ") for line in lines)
+    assert '"language"' in lines[0] and "sedes" in lines[1] and '"quick"' in lines[3] and "language_fast" in lines[4]
+    assert not (tmp_path / "x").exists()
+
+
+def test_another_preset_does_not_go_on_in_the_same_folder(tmp_path, preset):
+    run_study(preset, tmp_path / "study", only="once/blind")
+    preset.write_text(preset.read_text().replace("blind_scenes: 20", "blind_scenes: 21"))
+    with pytest.raises(InputError, match="another preset"):
+        run_study(preset, tmp_path / "study")
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_makes_valid_recipes_and_treats_arms_alike(path, tmp_path):
+    preset = load_preset(path.stem)
+    assert {*ABLATION, "all_10", "regions", "pseudo_labels"} <= {*preset.arms}
+    jobs = make_jobs(preset, tmp_path)  # parses every recipe
+    names = [job.name for job in jobs]
+    assert len(names) == len({*names})
+    assert all(names.index(need) < place for place, job in enumerate(jobs) for need in job.needs)
+    base = pretrain_recipe(preset, "language", 1, tmp_path)
+    assert set(base.losses) == {*LANGUAGE}
+    for name in ABLATION:
+        recipe = pretrain_recipe(preset, name, 1, tmp_path)
+        assert set(recipe.losses) == {*LANGUAGE, *ARMS[name].losses}
+        alike = {"name": base.name, "losses": base.losses}
+        assert recipe.model_copy(update=alike) == base
+        tuned = [finetune_recipe(preset, arm, "vqa", 1, tmp_path) for arm in ("language", name)]
+        assert tuned[1].model_copy(update={"name": tuned[0].name, "init": tuned[0].init}) == tuned[0]
+    assert base.data.seed != tuned[0].data.seed, "fine-tuning sees other pictures than pretraining"
+    short = pretrain_recipe(preset, "all_10", 1, tmp_path)
+    assert (short.steps, short.optimizer.warmup) == (base.steps / 10, round(base.optimizer.warmup / 10))
+
+
+def test_rows_are_chosen_by_whole_names(tmp_path):
+    jobs = make_jobs(load_preset("quick"), tmp_path)
+    assert {job.name.split("/")[0] for job in wanted_jobs(jobs, "all")} == {"all"}  # and not all_10
+    needed = [job.name for job in wanted_jobs(jobs, "pseudo_labels/vqa/1")]
+    assert needed == ["detector/detect/1", "detector/labels/1", "pseudo_labels/pretrain/1", "pseudo_labels/vqa/1"]
+
+
+def test_show_lists_every_row_and_runs_nothing(tmp_path, preset, capsys):
+    assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study"), "--show"]) == 0
+    assert capsys.readouterr().out.count("open") == 6
+    assert not (tmp_path / "study").exists()
+
+
+def test_results_of_another_version_are_refused(tmp_path):
+    (tmp_path / "old.json").write_text(json.dumps({"schema": "edgevl.study/0"}))
+    with pytest.raises(InputError, match=r"edgevl\.study/1"):
+        load_results(tmp_path / "old.json")
+
+
+@pytest.mark.slow
+def test_arms_with_a_detector_run_and_are_shown(tmp_path, preset, detect_values):
+    values = yaml.safe_load(preset.read_text())
+    values |= {"arms": ["regions", "pseudo_labels"], "detect": detect_values | {"steps": 6}, "label_score": 0.0}
+    preset.write_text(yaml.safe_dump(values))
+    assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study")]) == 0
+    found = result(tmp_path / "study" / "results.json")
+    assert found["detector/labels/3"]["boxes"] > 0 and found["detector/detect/3"]["training_macs"] > 0
+    assert {f"regions/{task}/3" for task in ("vqa", "statement", "retrieval")} < set(found)
+    assert found["regions/retrieval/3"]["macs_per_step"] > 1e6
+    text = (tmp_path / "study" / "study.md").read_text()
+    assert "| region-feature model |" in text and "| all three, boxes of the detector |" in text

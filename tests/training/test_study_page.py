@@ -1,0 +1,155 @@
+"""The study's arithmetic against values by hand, its verdicts, and its page, which follows from the JSON alone."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevl.training.study import claims
+from edgevl.training.study.arms import ARMS, TASKS
+from edgevl.training.study.grid import SCHEMA, load_results
+from edgevl.training.study.intervals import (
+    bootstrap_difference,
+    calibration_error,
+    crossing,
+    geometric_interval,
+    t_interval,
+)
+from edgevl.training.study.page import publish, render
+from edgevl.training.study.preset import load_preset
+from edgevl.training.study.view import View
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_student_interval_by_hand():
+    found = t_interval([1.0, 2.0, 3.0])  # standard deviation 1, t = 4.303
+    assert found["mean"] == 2.0 and found["n"] == 3
+    assert found["ci95"] == pytest.approx([2 - 4.303 / math.sqrt(3), 2 + 4.303 / math.sqrt(3)])
+    assert t_interval([5.0]) == {"mean": 5.0, "ci95": None, "n": 1}
+
+
+def test_factors_are_averaged_as_logarithms():
+    found = geometric_interval([2.0, 8.0])
+    assert found["mean"] == pytest.approx(4.0)
+    low, high = found["ci95"]
+    assert low * high == pytest.approx(16.0) and high == pytest.approx(4 * math.exp(12.706 * math.log(4) / 2 / 1))
+
+
+def test_bootstrap_over_samples_keeps_pairs():
+    ours, theirs = np.ones((2, 50), bool), np.ones((2, 50), bool)
+    theirs[:, :10] = False
+    low, high = bootstrap_difference(ours, theirs)
+    assert 0.05 < low < 0.2 < high < 0.35  # ten of fifty samples differ; binomial standard error 0.057
+    assert bootstrap_difference(ours, ours) == [0.0, 0.0]
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.9, 0.9, 0.5, 0.5])
+    correct = np.array([True, False, True, True])
+    assert calibration_error(confidence, correct, bins=10) == pytest.approx(0.5 * 0.4 + 0.5 * 0.5)
+    assert calibration_error(np.array([1.0]), np.array([True])) == 0.0  # 1.0 falls into the last bin
+
+
+def test_crossing_is_linear_between_points_and_censored():
+    curve = [(10, 0.2), (20, 0.4), (30, 0.3), (40, 0.6)]
+    assert crossing(curve, 0.3) == pytest.approx(15.0)
+    assert crossing(curve, 0.1) == 10
+    assert crossing(curve, 0.5) == pytest.approx(30 + 10 * 2 / 3)
+    assert crossing(curve, 0.7) is None
+
+
+def made_up(gain: float = 0.1, seeds: int = 3, latency: float = 12.0) -> dict:
+    """Results of the quick preset as they would look if every arm were better than `language` by `gain`."""
+    preset = json.loads(load_preset("quick").model_dump_json()) | {"seeds": [*range(seeds)], "test_samples": 16}
+    runs: dict = {"once/blind/0": {split: {"all": 0.3, "color": 0.2} for split in ("test", "test_style", "test_pairs")}}
+    for arm in preset["arms"]:
+        for seed in preset["seeds"]:
+            score = 0.4 + 0.01 * seed + (0 if arm == "language" else gain)
+            zero = dict.fromkeys(("text_to_image_r1", "image_to_text_r1"), 0.1)
+            runs[f"{arm}/pretrain/{seed}"] = {"steps": 100, "macs_per_step": 200, "zero_shot": zero, "curve": []}
+            for task in ARMS[arm].tasks:
+                run = {"steps": 40, "score": score, "macs_per_step": 100, "curve": [[20, score / 2], [40, score]]}
+                split = {"accuracy": score, "calibration_error": 0.05, "correct": "ff0f"}
+                split |= {"per_kind": {"color": [score, 9]}, "per_size": {"small": [score, 4], "large": [score, 5]}}
+                run["splits"] = dict.fromkeys(("test", "test_style", "test_pairs"), split)
+                runs[f"{arm}/{task}/{seed}"] = run
+    worst = {"data": "scenes:test", "index": 4, "size": 64, "question": "what is it?", "answer": "cat", "said": "dog"}
+    worst |= {"p_said": 0.9, "p_answer": 0.001, "looked_at": [0.0] * 15 + [0.5]}
+    runs["all/vqa/0"]["worst"] = [worst]
+    speed = {"slower": {"language": 1.0, "all": 1.3}, "others_cpu": 0.5}
+    measured = {"ratio": latency, "ci95": [latency - 1, latency + 1], "p50_ms": {"regions": 36.0, "all": 3.0}}
+    machine = {"cpu": "a processor", "cores": 2, "versions": {"torch": "2.14.1"}}
+    timing = {"once/speed/0": speed, "once/latency/0": measured, "all/vqa/0": {"seconds": 7200}}
+    return {"schema": SCHEMA, "preset": preset, "rows": len(runs), "machine": machine, "runs": runs, "timing": timing}
+
+
+def verdicts(results: dict) -> list[str]:
+    return [claim.verdict for claim in claims.all_claims(View(results))]
+
+
+def test_verdicts_follow_the_intervals():
+    assert verdicts(made_up()) == [claims.HOLDS] * 3
+    assert verdicts(made_up(gain=-0.1, latency=2.0)) == [claims.NOT_HERE, claims.IN_PART, claims.NOT_HERE]
+    assert verdicts(made_up(seeds=1)) == [claims.OPEN] * 3
+    assert verdicts(made_up(latency=10.5))[1] == claims.IN_PART  # the interval reaches below ten times
+    results = made_up()
+    for seed in range(3):
+        results["runs"][f"all/retrieval/{seed}"]["score"] = 0.4
+        results["runs"][f"all_10/vqa/{seed}"]["score"] = 0.1
+    assert verdicts(results) == [claims.IN_PART, claims.IN_PART, claims.IN_PART]
+    for name in [name for name in results["runs"] if name.startswith("regions/")]:
+        del results["runs"][name]
+    assert verdicts(results)[1] == claims.OPEN
+
+
+def test_noise_between_seeds_is_no_gain():
+    results = made_up(gain=0.0)
+    for seed, noise in enumerate((0.08, -0.02, 0.01)):
+        results["runs"][f"all/vqa/{seed}"]["score"] += noise
+    assert claims.above(View(results).difference("all", "language", "vqa"), 0.0) is False
+
+
+def test_convergence_counts_steps_and_compute_and_censors():
+    results = made_up()
+    found = View(results).convergence("all")
+    # All reaches 0.4 of seed 0 between steps 20 (0.25) and 40 (0.5), at 32: 40 / 32. Pretraining is 100 steps of 200.
+    assert found and found["reached"] == found["seeds"] == 3
+    assert found["steps"]["mean"] == pytest.approx(1.25, rel=0.01)
+    assert found["compute"]["mean"] == pytest.approx((20000 + 4000) / (20000 + 3200), rel=0.01)
+    results["runs"]["all/vqa/1"]["curve"] = [[20, 0.1], [40, 0.2]]
+    found = View(results).convergence("all")
+    assert found and (found["reached"], found["steps"], found["compute"]) == (2, None, None)
+
+
+def test_the_page_says_what_is_missing_and_what_is_a_toy():
+    results = made_up()
+    assert "Unfinished" not in render(results) and "preset `quick`" in render(results)
+    bare = results | {"runs": {}, "timing": {}}
+    text = render(bare)
+    assert "Unfinished: 0 of" in text and text.count("not measured yet") >= 3 and "Not measured yet." in text
+
+
+def test_the_same_json_gives_the_same_bytes(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(made_up()))
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        publish(tmp_path / "results.json", folder)
+    names = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
+    assert {"study.md", "study.json"} < {path.name for path in names} and len(names) == 6
+    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
+    text = (folders[0] / "study.md").read_text()
+    assert all(f"images/{path.name}" in text for path in names if path.suffix in (".png", ".jpg"))
+
+
+@pytest.mark.skipif(not (DOCS / "study.json").is_file(), reason="no study is committed")
+def test_the_page_is_current_with_the_committed_json():
+    text = (DOCS / "study.md").read_text(encoding="utf-8")
+    assert text == render(load_results(DOCS / "study.json")), "edgevl study --results docs/study.json --publish docs"
+
+
+def test_every_task_is_in_the_tables():
+    text = render(made_up())
+    assert all(f"| {task} |" in text for task in TASKS)
