@@ -95,6 +95,7 @@ def assert_near(ours, reference):
     assert np.abs(ours - reference).max() < 2e-3 * np.abs(reference).max()
 
 
+@pytest.mark.parametrize("pipeline", ["resnet-fpn"], indirect=True)
 def test_a_fresh_process_opens_the_files_alone(pipeline, tmp_path):
     picture = tmp_path / "picture"
     picture.write_bytes(encode(picture_of(pipeline.config), "PNG"))
