@@ -107,8 +107,8 @@ def _check_device(bundle: str | None, against: str | None, min_ratio: float | No
     """A device times the bundle alone."""
     if bundle is None:
         raise InputError("--device needs a bundle: make one with edgevl export --target onnx, or --target tensorrt")
-    if against is not None or min_ratio is not None:
-        option = "--against" if against is not None else "--min-ratio"
+    if against or min_ratio is not None:  # --against "" asks for the model alone
+        option = "--against" if against else "--min-ratio"
         raise InputError(f"{option} compares on this machine; with --device the bundle is timed alone: leave it out")
 
 
