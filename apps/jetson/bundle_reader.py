@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BAD_INPUT, MISSING, REFUSED = 2, 3, 4  # exit codes, those of EdgeVL
 MAX_PIXELS = 89_478_485
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"]
-RESAMPLING = getattr(Image, "Resampling", Image)  # Pillow 9.1 moved the names of its filters
+RESAMPLING: Any = getattr(Image, "Resampling", Image)  # Pillow 9.1 moved the names of its filters
 SLACK = 2  # answers whose margin is below this many tolerances are not compared
 
 

@@ -123,7 +123,7 @@ class Cuda:
         """Pinned memory, from which and to which the GPU copies without the processor, and an array that views it."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         pointer = self.handle("cudaMallocHost", ctypes.c_size_t(size))
-        raw = (ctypes.c_uint8 * size).from_address(pointer.value or 0)
+        raw: Any = (ctypes.c_uint8 * size).from_address(pointer.value or 0)
         return pointer, np.frombuffer(raw, dtype).reshape(shape)
 
     def milliseconds(self, start: ctypes.c_void_p, end: ctypes.c_void_p) -> float:
