@@ -104,7 +104,8 @@ class Engine:
         dtype = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}[self.get_tensor_dtype(name).name]
         shape = self.get_tensor_shape(name)
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return np.frombuffer((ctypes.c_uint8 * size).from_address(self._addresses[name]), dtype).reshape(shape)
+        raw: Any = (ctypes.c_uint8 * size).from_address(self._addresses[name])
+        return np.frombuffer(raw, dtype).reshape(shape)
 
 
 class Log:
