@@ -90,7 +90,7 @@ def print_suppression() -> None:
     corners = torch.rand(config.post_nms, 2, generator=rng) * torch.tensor([700.0, 400.0])
     boxes = torch.cat([corners, corners + 30 + 270 * torch.rand(config.post_nms, 2, generator=rng)], dim=1)
     logits = config.logit_std * torch.randn(config.post_nms, config.classes, generator=rng)
-    for candidates in (150, 300, 600, 900):
+    for candidates in (150, 300, 600, 900, 1200):
         trial = dataclasses.replace(config, candidates=candidates)
         moved = logits.clone()
         moved[:, 0] += background_bias(logits, trial)
