@@ -148,4 +148,4 @@ def test_the_photo_is_the_same_every_time_and_worth_decoding():
 @pytest.mark.slow
 def test_the_embedded_model_is_at_least_50_times_faster_than_the_detector_pipeline():
     report = run_bench(preset="rapid")
-    assert report.ratio("region-r50", "pipeline").ci95[0] > 50
+    assert report.ratio("region-heavy-fpn", "pipeline").ci95[0] > 50
