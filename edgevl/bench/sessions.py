@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.errors import MissingDependency
+from edgevl.runtime.onnx_session import STOP_SPINNING
 
 
 def open_onnx(model: Path | bytes, threads: int, profile: Path | None = None) -> Any:
@@ -27,6 +28,7 @@ def open_onnx(model: Path | bytes, threads: int, profile: Path | None = None) ->
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads
+    options.add_session_config_entry(STOP_SPINNING, "1")
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     source = model if isinstance(model, bytes) else str(model)

@@ -17,6 +17,11 @@ _DTYPES = {
     **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
 
+# Threads of a session go on spinning after a run and take the cores from whatever comes next: another session, NMS in
+# torch, decoding. Measured: the SSD pipeline of the benchmark, three sessions, 63 ms with spinning and 27 ms without;
+# our own model, one session, the same (docs/log.md).
+STOP_SPINNING = "session.force_spinning_stop"
+
 
 class OnnxSession:
     """An ONNX Runtime session on the CPU, nodes one after another: `threads` is all the parallelism there is."""
@@ -56,6 +61,7 @@ def _load(path: Path, threads: int | None) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # an error comes as an exception; a warning is for the exporter, not for the user
     options.inter_op_num_threads = 1
+    options.add_session_config_entry(STOP_SPINNING, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
