@@ -1,15 +1,9 @@
 """Distillation: what each loss compares, what the teacher may and may not be, and whole runs."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 import torch
 import yaml
+from killed_runs import check_kill, rows  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 
 from edgevl.checkpoint import load_model, save_model
@@ -32,11 +26,6 @@ LOSSES = {
     "attention": {},
 }
 LARGER = {"width": 48, "depth": 3, "heads": 3, "image_size": 96}  # a teacher that differs in all that may differ
-
-
-def rows(folder, key):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return {row["step"]: row[key] for row in map(json.loads, lines) if key in row}
 
 
 @pytest.fixture
@@ -159,24 +148,7 @@ def small_twin(loaded, finetune_values):
 
 
 def test_a_killed_distillation_goes_on_as_one_never_killed(tmp_path, distill_values):
-    values = distill_values | {"steps": 12}
-    whole = distill.run(parse_recipe(values, "test"), out=tmp_path / "whole")
-    recipe_file = tmp_path / "recipe.yaml"
-    recipe_file.write_text(yaml.safe_dump(values, sort_keys=False))  # losses are summed in their order
-    code = f"from edgevl.training import distill; distill.run({str(recipe_file)!r}, out={str(tmp_path / 'cut')!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not checkpoints.list_checkpoints(tmp_path / "cut"):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    cut_at = json.loads((checkpoints.list_checkpoints(tmp_path / "cut")[-1] / "state.json").read_text())["step"]
-    assert cut_at < 12, "the run ended before the kill: make it longer"
-    resumed = distill.run(parse_recipe(values, "test"), out=tmp_path / "cut", resume=True)
-    assert rows(resumed, "loss") == rows(whole, "loss")
-    final = [load_file(checkpoints.list_checkpoints(folder)[-1] / "model.safetensors") for folder in (whole, resumed)]
-    assert all(torch.equal(final[0][name], final[1][name]) for name in final[0])
+    check_kill(distill, distill_values | {"steps": 12}, tmp_path, "loss")
 
 
 @pytest.mark.parametrize(

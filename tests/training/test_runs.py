@@ -1,15 +1,9 @@
 """Whole runs: they write what they say, they resume exactly after a kill, and they refuse what would lose work."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 import torch
 import yaml
+from killed_runs import check_kill, rows  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 
 from edgevl.checkpoint import load_model
@@ -21,11 +15,6 @@ from edgevl.training import checkpoints, finetune, pretrain
 from edgevl.training.data import Positions, VqaSamples
 from edgevl.training.loop import learning_rate, parameter_groups
 from edgevl.training.recipe import OptimizerSection, parse_recipe
-
-
-def rows(folder, key):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return {row["step"]: row[key] for row in map(json.loads, lines) if key in row}
 
 
 @pytest.fixture
@@ -62,24 +51,7 @@ def test_an_answer_starts_as_a_masked_word(pretrained):
 
 
 def test_a_killed_run_goes_on_as_one_never_killed(tmp_path, finetune_values):
-    values = finetune_values | {"steps": 12}
-    whole = finetune.run(parse_recipe(values, "test"), out=tmp_path / "whole")
-    recipe_file = tmp_path / "recipe.yaml"
-    recipe_file.write_text(yaml.safe_dump(values))
-    code = f"from edgevl.training import finetune; finetune.run({str(recipe_file)!r}, out={str(tmp_path / 'cut')!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not checkpoints.list_checkpoints(tmp_path / "cut"):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    cut_at = json.loads((checkpoints.list_checkpoints(tmp_path / "cut")[-1] / "state.json").read_text())["step"]
-    assert cut_at < 12, "the run ended before the kill: make it longer"
-    resumed = finetune.run(parse_recipe(values, "test"), out=tmp_path / "cut", resume=True)
-    assert rows(resumed, "vqa") == rows(whole, "vqa")
-    final = [load_file(checkpoints.list_checkpoints(folder)[-1] / "model.safetensors") for folder in (whole, resumed)]
-    assert all(torch.equal(final[0][name], final[1][name]) for name in final[0])
+    check_kill(finetune, finetune_values | {"steps": 12}, tmp_path, "vqa")
 
 
 def test_workers_do_not_change_the_samples(tmp_path, finetune_values):
