@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -50,6 +51,7 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     Raises `EdgeVLError` when a loss is not finite; the last checkpoint stays usable.
     """
     recipe = run.recipe
+    AcceleratorState._reset_state()  # it keeps the precision of an earlier run of this process
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.cuda.is_available())
     if accelerator.device.type == "cpu":
         run.task.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

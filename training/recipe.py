@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgevl.errors import InputError, unknown_name
 from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES
@@ -69,11 +69,16 @@ class Recipe(Section):
     stop_after: int | None = Field(None, ge=1, description="end the run at this step of the schedule")
     batch_size: int = Field(64, ge=1)
     seed: int = 0
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16", "fp16"] = "no"  # of the arithmetic; the weights stay float32
     log_every: int = Field(20, ge=1)
     eval_every: int = Field(1000, ge=1)
     eval_samples: int = Field(1000, ge=0)
     checkpoint_every: int = Field(200, ge=1)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _a_word(cls, value: Any) -> Any:
+        return "no" if value is False else value  # YAML 1.1 reads `no` as false
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "Recipe":

@@ -36,6 +36,10 @@ def test_an_unknown_recipe_names_the_nearest():
         load_recipe("pretrain_scene_nano")
 
 
+def test_precision_no_is_a_word_not_false():
+    assert load_recipe("pretrain_scenes_nano", ["precision=no"]).precision == "no"
+
+
 def test_bad_yaml_is_one_line(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("stage: [pretrain\nname: x")

@@ -54,6 +54,14 @@ def test_a_killed_run_goes_on_as_one_never_killed(tmp_path, finetune_values):
     check_kill(finetune, finetune_values | {"steps": 12}, tmp_path, "vqa")
 
 
+def test_two_runs_of_one_process_may_differ_in_precision(tmp_path, finetune_values):
+    logged = []
+    for precision in ("no", "bf16"):
+        values = finetune_values | {"steps": 1, "eval_samples": 0, "precision": precision}
+        logged.append(rows(finetune.run(parse_recipe(values, "test"), out=tmp_path / precision), "vqa")[1])
+    assert logged[0] != logged[1] == pytest.approx(logged[0], rel=0.05)
+
+
 def test_workers_do_not_change_the_samples(tmp_path, finetune_values):
     runs = []
     for workers in (0, 1):
