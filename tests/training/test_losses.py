@@ -105,6 +105,14 @@ def test_box_targets_are_the_distances_to_the_object_that_owns_the_cell(setup):
     assert sides.tolist() == pytest.approx([max(side, 1e-3) for side in expected], abs=1e-6)
 
 
+def test_object_loss_of_a_batch_without_objects_is_finite(setup):
+    core, context, batch = setup
+    empty = batch | {"object_grid": torch.full_like(batch["object_grid"], -1)}
+    losses = LOSSES["object"](context)(core, empty, core.encode_image(batch["image"].float()))
+    assert losses["object.center"] > 0
+    assert all(value == 0 for name, value in losses.items() if name != "object.center")
+
+
 def test_pooled_region_is_the_mean_of_its_cells():
     features = torch.arange(16.0).reshape(1, 1, 4, 4)
     pooled = pool_regions(features, [torch.tensor([[0.0, 0.0, 0.5, 0.5]])])

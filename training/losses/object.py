@@ -49,7 +49,7 @@ class ObjectLoss(PretrainingLoss):
             "object.center": F.binary_cross_entropy_with_logits(
                 self.centerness(visual_BVD).squeeze(-1).float(), centerness_BV
             ),
-            "object.box_l1": F.l1_loss(predicted_P4, sides_P4),
+            "object.box_l1": mean(F.l1_loss(predicted_P4, sides_P4, reduction="none")),
             "object.box_giou": self._giou_loss(predicted_P4, sides_P4),
             "object.class": self._name_loss(self.classifier, core, tokens_PD, batch["class_grid"][positive_BV] - 1),
         }
@@ -68,11 +68,16 @@ class ObjectLoss(PretrainingLoss):
     def _giou_loss(predicted_P4: Tensor, sides_P4: Tensor) -> Tensor:
         """GIoU (Rezatofighi et al. 2019) of boxes around the origin of each cell."""
         sign = predicted_P4.new_tensor([-1.0, -1.0, 1.0, 1.0])
-        return generalized_box_iou_loss(predicted_P4 * sign, sides_P4 * sign, reduction="mean")
+        return mean(generalized_box_iou_loss(predicted_P4 * sign, sides_P4 * sign))
 
     @staticmethod
     def _name_loss(classifier: nn.Module, core: VisionLanguageCore, tokens_PD: Tensor, targets_P: Tensor) -> Tensor:
-        return F.cross_entropy(classifier(core.text, tokens_PD).float(), targets_P)
+        return mean(F.cross_entropy(classifier(core.text, tokens_PD).float(), targets_P, reduction="none"))
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean, and 0 of nothing: where a detector's boxes stand in for true ones, a whole batch may have none."""
+    return values.sum() / max(1, values.numel())
 
 
 def center_ness(sides_P4: Tensor) -> Tensor:

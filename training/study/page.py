@@ -51,6 +51,7 @@ def render(results: dict[str, Any]) -> str:
         costs=_table(
             ["pretraining", "10⁹ multiply-adds a step", "× language only", "time a step, × language only"], _costs(view)
         ),
+        above_blind=claims.above_blind(view),
         convergence=_table(["pretraining", "seeds that reach it", "fewer steps", "less compute"], _convergence(view)),
         shares=_table(["pretraining", "VQA", "minus language only, 100 %"], _shares(view)),
         tuned=_table(["pretraining", "VQA"], _tuned(view)),
