@@ -209,7 +209,9 @@ def test_an_interrupted_run_ends_there_too(bundles, server, how):
         "--preset",
         "normal",
     ]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts
+    )
     for _ in range(600):
         if server.leftovers() and list(server.leftovers()[0].glob("script")):
             break
@@ -219,6 +221,11 @@ def test_an_interrupted_run_ends_there_too(bundles, server, how):
     said = process.communicate(timeout=30)[1]
     assert process.returncode == (130 if how == signal.SIGINT else -how), said
     assert gone(server)
+
+
+def heed_interrupts() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, and children inherit that: so may CI."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def gone(server: Server) -> bool:

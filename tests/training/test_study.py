@@ -138,7 +138,7 @@ def test_rows_are_chosen_by_whole_names(tmp_path):
 
 def test_show_lists_every_row_and_runs_nothing(tmp_path, preset, capsys):
     assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study"), "--show"]) == 0
-    assert capsys.readouterr().out.count("open") == 6
+    assert capsys.readouterr().out.count(" open ") == 6
     assert not (tmp_path / "study").exists()
 
 
