@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from edgevl.training.study.arms import ARMS, BASELINE, OURS, SHORTER, TASKS
+from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, TASKS
 from edgevl.training.study.view import View
 
 HOLDS, IN_PART, NOT_HERE, OPEN = "holds", "holds in part", "does not hold here", "not measured yet"
@@ -100,8 +100,8 @@ def all_claims(view: View) -> list[Claim]:
 
 
 def winner(view: View) -> tuple[str, dict[str, Any]] | None:
-    """The arm of whole pretraining without a detector with the best mean VQA accuracy: the next recipe, if it lasts."""
-    means = {arm: view.mean(arm, "vqa") for arm in view.arms if not ARMS[arm].detector and ARMS[arm].share == 1}
+    """The arm of the ablation with the best mean VQA accuracy: the next recipe of the embedded model, if it lasts."""
+    means = {arm: view.mean(arm, "vqa") for arm in ABLATION if arm in view.arms}
     found = {arm: mean for arm, mean in means.items() if mean}
     if not found:
         return None
