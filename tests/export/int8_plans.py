@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+
+pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')  # skips who imports this
 
 from edgevl.config import ModelConfig
 from edgevl.export.program import export_program
