@@ -14,7 +14,7 @@ from edgevl.checkpoint import save_model, save_weights
 from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_dataset
 from edgevl.data.annotations import Annotations
-from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, VOCABULARY
+from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.models.core import VisionLanguageCore
@@ -125,7 +125,7 @@ def start_head_from_mlm(
 
 def build_losses(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, nn.Module]:
     """The recipe's losses by name; a weight of 0 switches one off. Raises `InputError` for an unknown one or option."""
-    context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": ("small", "large")})
+    context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": SIZES})
     return make_losses(recipe.losses, LOSSES, context)
 
 

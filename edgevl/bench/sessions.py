@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.errors import MissingDependency
-from edgevl.runtime.onnx_session import STOP_SPINNING
+from edgevl.runtime.onnx_session import session_options
 
 
 def open_onnx(model: Path | bytes, threads: int, profile: Path | None = None) -> Any:
@@ -23,12 +23,7 @@ def open_onnx(model: Path | bytes, threads: int, profile: Path | None = None) ->
         import onnxruntime as ort
     except ImportError as error:
         raise MissingDependency("onnxruntime", "onnx", "running an ONNX file") from error
-    options = ort.SessionOptions()
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry(STOP_SPINNING, "1")
+    options = session_options(threads)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     source = model if isinstance(model, bytes) else str(model)

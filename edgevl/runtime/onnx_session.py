@@ -57,6 +57,19 @@ def _load(path: Path, threads: int | None) -> Any:
     except ImportError as error:
         raise MissingDependency("onnxruntime", "onnx", "running an ONNX file") from error
     ort.disable_telemetry_events()
+    try:
+        return ort.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen types of its own, all derived from Exception only
+        reason = first_line(error)
+        raise EdgeVLError(
+            f"{path} cannot be loaded by ONNX Runtime ({reason}). If it is truncated or was changed, export it again"
+        ) from error
+
+
+def session_options(threads: int | None) -> Any:
+    """`onnxruntime.SessionOptions`: nodes one after another on `threads` (None: as many as onnxruntime likes)."""
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # an error comes as an exception; a warning is for the exporter, not for the user
@@ -64,13 +77,7 @@ def _load(path: Path, threads: int | None) -> Any:
     options.add_session_config_entry(STOP_SPINNING, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a dozen types of its own, all derived from Exception only
-        reason = first_line(error)
-        raise EdgeVLError(
-            f"{path} cannot be loaded by ONNX Runtime ({reason}). If it is truncated or was changed, export it again"
-        ) from error
+    return options
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -14,6 +14,7 @@ import torch
 
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.data import annotations, open_dataset
+from edgevl.data.scenes import SIZES
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.detector import load_detector
 from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
@@ -27,7 +28,6 @@ from edgevl.training.study.worst import worst_samples
 
 SPLITS = ("test", "test_style", "test_pairs")
 BATCH = 64
-SIZES = ("small", "large")
 
 
 def open_model(folder: Path) -> LoadedModel:
