@@ -21,8 +21,8 @@ from edgevl.training.compute import TRAINING_FACTOR, forward_macs
 from edgevl.training.data import MAX_OBJECTS, Positions, Sample, batches, channels_first, padded_boxes
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
-from edgevl.training.pretrain import open_run, require_stage
-from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.pretrain import open_run, recipe_of
+from edgevl.training.recipe import Recipe
 
 EVAL_BATCH = 32
 
@@ -105,8 +105,7 @@ def run(
 
     Raises `InputError` for a wrong recipe or a folder in use, `MissingDependency` when its mAP cannot be computed.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    require_stage(recipe, "detect")
+    recipe = recipe_of("detect", recipe, overrides)
     if recipe.eval_samples:
         _metric()  # now, and not after hours
     config = detector_config(recipe)

@@ -23,8 +23,8 @@ from edgevl.training.finetune import model_folder, train_answers
 from edgevl.training.loop import Progress
 from edgevl.training.losses.base import make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace
-from edgevl.training.pretrain import require_stage, trim
-from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.pretrain import recipe_of, trim
+from edgevl.training.recipe import Recipe
 from edgevl.training.tasks import VqaTask
 
 
@@ -89,8 +89,7 @@ def run(
     Raises `InputError` when there is no teacher, when it has other labels or another tokenizer than the student, or
     when the recipe is wrong.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    require_stage(recipe, "distill")
+    recipe = recipe_of("distill", recipe, overrides)
     if recipe.teacher is None:
         raise InputError(f'the recipe "{recipe.name}" has no teacher; set teacher= to a model folder, or to nano')
     teacher = load_model(model_folder(recipe.teacher))

@@ -21,8 +21,8 @@ from edgevl.training.grow import grow
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import loss_weights
-from edgevl.training.pretrain import build_config, open_run, require_stage
-from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.pretrain import build_config, open_run, recipe_of
+from edgevl.training.recipe import Recipe
 from edgevl.training.regions import model_regions, region_start
 from edgevl.training.retrieval import RetrievalTask, retrieval_heads
 from edgevl.training.tasks import AnswerTask, VqaTask
@@ -50,8 +50,7 @@ def run(
 
     Raises `InputError` when `init` is not a pretrained model, or the recipe is wrong.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    require_stage(recipe, "finetune")
+    recipe = recipe_of("finetune", recipe, overrides)
     make_task: MakeTask = retrieval_task if recipe.task == "retrieval" else answer_task
     if recipe.quantize:
         require_torchao()

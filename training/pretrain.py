@@ -74,8 +74,7 @@ def run(
 
     Raises `InputError` when the folder holds another run and `resume` is not set, or the recipe is wrong.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    require_stage(recipe, "pretrain")
+    recipe = recipe_of("pretrain", recipe, overrides)
     tokenizer = Tokenizer.from_words(VOCABULARY)
     config = build_config(recipe, tokenizer, len(ANSWERS))
     detector = pretraining_detector(recipe)
@@ -136,10 +135,13 @@ def build_config(recipe: Recipe, tokenizer: Tokenizer, num_answers: int) -> Mode
     return ModelConfig.from_dict(base.to_dict() | sizes | changes)
 
 
-def require_stage(recipe: Recipe, stage: str) -> None:
+def recipe_of(stage: str, recipe: str | Path | Recipe, overrides: list[str] | None) -> Recipe:
+    """The recipe, loaded unless it is one already. Raises `InputError` if it is for another stage."""
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     if recipe.stage != stage:
         command = "data detector" if recipe.stage == "detect" else recipe.stage
         raise InputError(f'the recipe "{recipe.name}" is for {recipe.stage}; run `edgevl {command}` with it')
+    return recipe
 
 
 def open_run(recipe: Recipe, out: Path | None, resume: bool) -> Path:
