@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from edgevl.bench.harness import Progress
 from edgevl.bench.presets import NOISE_DRIFT
 from edgevl.bench.run import race_bundles
-from edgevl.bench.schema import BenchReport, BenchResult, Flag, Scope
+from edgevl.bench.schema import BenchReport, BenchResult, Flag, Scope, read_report
 from edgevl.bench.stats import block_medians, unpaired_interval
 from edgevl.bench.summary import apart
 from edgevl.bundle import Bundle
@@ -191,32 +191,13 @@ def _two_runs(old_report: BenchReport, new_report: BenchReport) -> _Pair:
         low, high = unpaired_interval(before, after)
         return new[scope].p50_ms / old[scope].p50_ms - 1, (low - 1, high - 1)
 
-    old, new = (_scopes(report, candidate_of(report)) for report in (old_report, new_report))
+    old, new = (_scopes(report, report.candidate) for report in (old_report, new_report))
     _check_machines(old_report, new_report, old, new)
     return _Pair("two runs", old, new, slowdown, _flags(old_report, new_report, old, new))
 
 
-def candidate_of(report: BenchReport) -> str:
-    """Whose results a benchmark is about."""
-    return report.ratios[0].candidate if report.ratios else report.results[0].name
-
-
 def _scopes(report: BenchReport, name: str) -> Scopes:
     return {result.scope: result for result in report.results if result.name == name}
-
-
-def read_report(path: str | Path) -> BenchReport:
-    """A JSON file of `edgevl bench --out` or of a board's own script. Raises `InputError`."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f'there is no file "{path}": write it with edgevl bench --out, or give a bundle')
-    try:
-        report = BenchReport.model_validate_json(path.read_bytes())
-    except ValidationError:
-        raise InputError(f'"{path}" is not a benchmark: write one with edgevl bench --out') from None
-    if not report.results:
-        raise InputError(f'"{path}" holds no result: write another with edgevl bench --out')
-    return report
 
 
 def _check_machines(old: BenchReport, new: BenchReport, *sides: Scopes) -> None:

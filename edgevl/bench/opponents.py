@@ -21,9 +21,9 @@ GROUPS = {  # a name that stands for several opponents
 
 @dataclasses.dataclass(frozen=True)
 class Opponent:
-    """`build(folder, bundle, pixels, threads)` writes its files; `open(folder, threads)` needs nothing but them."""
+    """`build(folder, bundle, pixels)` writes its files; `open(folder, threads)` needs nothing but them."""
 
-    build: Callable[[Path, Bundle, np.ndarray, int], None]
+    build: Callable[[Path, Bundle, np.ndarray], None]
     open: Callable[[Path, int], Pipeline]
     artifacts: tuple[str, ...]  # files of the folder whose digest names what was measured
 
@@ -46,7 +46,7 @@ def _save_words(folder: Path, bundle: Bundle) -> None:
 
 
 def _region(name: str) -> Opponent:
-    def build(folder: Path, bundle: Bundle, pixels: np.ndarray, threads: int) -> None:
+    def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
         from PIL import Image
 
         from edgevl.bench.region_export import export_region
@@ -64,7 +64,7 @@ def _region(name: str) -> Opponent:
     return Opponent(build, open_files, ("trunk.onnx", "boxes.onnx", "fusion.onnx"))
 
 
-def _build_vilt(folder: Path, bundle: Bundle, pixels: np.ndarray, threads: int) -> None:
+def _build_vilt(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
     from edgevl.bench.vilt_pipeline import export_vilt
     from edgevl.models.vilt import ViltConfig
 

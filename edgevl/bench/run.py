@@ -131,7 +131,7 @@ def _build(name: str, bundle: Bundle, track: Track, steps: Steps) -> Path:
     steps(f"building {name}")
     folder = track.scratch / name
     folder.mkdir()
-    OPPONENTS[name].build(folder, bundle, np.asarray(load_image(track.query.image)), track.threads)
+    OPPONENTS[name].build(folder, bundle, np.asarray(load_image(track.query.image)))
     return folder
 
 

@@ -4,9 +4,12 @@ Readers must accept fields that they do not know: a minor version only adds. A r
 major.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgevl.errors import InputError
 
 SCHEMA = "edgevl.bench/1.1"
 Scope = Literal["model", "pipeline", "end_to_end"]
@@ -151,6 +154,11 @@ class BenchReport(_Section):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
     @property
+    def candidate(self) -> str:
+        """Whose results a benchmark is about."""
+        return self.ratios[0].candidate if self.ratios else self.results[0].name
+
+    @property
     def valid(self) -> bool:
         return all(result.valid for result in self.results)
 
@@ -170,3 +178,17 @@ class BenchReport(_Section):
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True)
+
+
+def read_report(path: str | Path) -> BenchReport:
+    """A JSON file of `edgevl bench --out` or of a board's own script. Raises `InputError`."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'there is no file "{path}": write it with edgevl bench --out, or give a bundle')
+    try:
+        report = BenchReport.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise InputError(f'"{path}" is not a benchmark: write one with edgevl bench --out') from None
+    if not report.results:
+        raise InputError(f'"{path}" holds no result: write another with edgevl bench --out')
+    return report

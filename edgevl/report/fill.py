@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevl.bench.schema import BenchReport
+from edgevl.bench.schema import BenchReport, read_report
 from edgevl.errors import InputError
-from edgevl.report.runs import Run
 from edgevl.report.sections import Accuracy, Artifact, KindAccuracy
 
 if TYPE_CHECKING:
@@ -30,16 +29,14 @@ def sections_from(bundles: Sequence[str | Path], benches: Sequence[str | Path] =
 
 
 def _bench_of(path: str | Path, artifacts: Sequence[Artifact]) -> BenchReport:
-    from edgevl.bench.compare import read_report
-
     report = read_report(path)
-    name = Run(report).ours
-    measured = {result.artifact_sha256 for result in report.results if result.name == name}
+    measured = {result.artifact_sha256 for result in report.results if result.name == report.candidate}
     if artifacts and not measured & {artifact.sha256 for artifact in artifacts}:
         of = ", ".join(sha[:12] if sha else "of which it does not say the sha256" for sha in measured)
         given = ", ".join(f"{artifact.name} {(artifact.sha256 or '')[:12]}" for artifact in artifacts)
         raise InputError(
-            f'"{path}" is not of a bundle given ({given}): it measured {name}, {of}; give that bundle or none'
+            f'"{path}" is not of a bundle given ({given}): it measured {report.candidate}, {of}; '
+            "give that bundle or none"
         )
     return report
 

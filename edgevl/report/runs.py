@@ -63,10 +63,9 @@ class Run:
 
     bench: BenchReport
 
-    @cached_property
+    @property
     def ours(self) -> str:
-        """Whose benchmark it is, as `edgevl.bench.compare.candidate_of`, which imports torch."""
-        return self.bench.ratios[0].candidate if self.bench.ratios else self.bench.results[0].name
+        return self.bench.candidate
 
     @property
     def where(self) -> str:

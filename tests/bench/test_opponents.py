@@ -38,7 +38,7 @@ def test_every_opponent_is_built_and_answers(name, tmp_path):
     photo, folder = make_photo(), Path(tmp_path, name)
     folder.mkdir()
     opponent = OPPONENTS[name]
-    opponent.build(folder, bundle, np.asarray(photo), 1)
+    opponent.build(folder, bundle, np.asarray(photo))
     assert all((folder / artifact).stat().st_size > 0 for artifact in opponent.artifacts)
     pipeline = opponent.open(folder, 1)
     assert run_pipeline(pipeline, Query(encode(photo), "what color is the car?"), Stopwatch()) in bundle.labels()

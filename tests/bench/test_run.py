@@ -40,7 +40,7 @@ def bundle(tmp_path_factory):
 def small_world(monkeypatch):
     """An opponent and a preset of test size, registered for one test. The opponent is our own bundle once more."""
 
-    def build(folder, bundle, pixels, threads):
+    def build(folder, bundle, pixels):
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
 
     def open_twin(folder, threads):
