@@ -5,6 +5,7 @@ Sizes are chosen by measurement (docs/log.md). `nano` is the embedded default.
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +52,21 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Raises `InputError` for a field that does not exist (with the nearest known name)."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        for key in values:
-            if key not in known:
-                raise unknown_name("model config field", key, known)
+        check_fields(cls, values, "model config field")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         return cls(**values)
 
     @classmethod
     def from_file(cls, path: Path) -> "ModelConfig":
         return cls.from_dict(json.loads(path.read_text()))
+
+
+def check_fields(cls: type, values: Iterable[str], kind: str) -> None:
+    """Raises `InputError` for a name that is no field of the dataclass `cls` (with the nearest known name)."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in known:
+            raise unknown_name(kind, key, known)
 
 
 CONFIGS: dict[str, ModelConfig] = {

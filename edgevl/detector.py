@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.checkpoint import file_sha256, load_weights, save_weights, write_json
-from edgevl.errors import InputError, unknown_name
+from edgevl.config import check_fields
+from edgevl.errors import InputError
 
 FILES = ("config.json", "model.safetensors")
 
@@ -45,10 +46,7 @@ class DetectorConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DetectorConfig":
         """Raises `InputError` for a field that does not exist (with the nearest known name)."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        for key in values:
-            if key not in known:
-                raise unknown_name("detector config field", key, known)
+        check_fields(cls, values, "detector config field")
         return cls(**{key: _tuples(value) for key, value in values.items()})
 
 
