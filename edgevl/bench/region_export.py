@@ -8,10 +8,6 @@
 
 import dataclasses
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from edgevl.bench.region_stages import propose, split_by_level
 from edgevl.config import ModelConfig
 from edgevl.models.region import RegionAnswerer, RegionConfig
 from edgevl.models.region_detector import RegionHead, RegionTrunk, build_detector, make_anchors, settle
+from edgevl.quiet import quiet_python
 
 OPSET = 20
 
@@ -113,23 +110,9 @@ def export_onnx(
     dynamic_shapes: Any = None,
 ) -> None:
     """Write an opponent's module as one ONNX file, by the same converter as our own model."""
-    with quiet_export(), torch.no_grad():
+    with quiet_python(), torch.no_grad():  # of the exporter; tests compare the outputs of these graphs
         program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes)
         torch.onnx.export(
             program, (), str(path), dynamo=True, opset_version=OPSET, input_names=names, output_names=outputs,
             external_data=False, verbose=False,
         )  # fmt: skip
-
-
-@contextmanager
-def quiet_export() -> Iterator[None]:
-    """The exporter warns about its own internals; the tests compare the outputs of these graphs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
