@@ -22,6 +22,7 @@ from edgevl.config import check_fields
 from edgevl.errors import InputError
 
 FILES = ("config.json", "model.safetensors")
+REGION_IOU = 0.5  # of two regions from which the worse is suppressed, whatever their classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _best(boxes_R4: Tensor, scores_R: Tensor, counts: list[int], keep: int) -> T
     start = 0
     for picture, count in enumerate(counts):
         part = slice(start, start + count)
-        best = nms(boxes_R4[part], scores_R[part], 0.5)[:keep]
+        best = nms(boxes_R4[part], scores_R[part], REGION_IOU)[:keep]
         rows[picture, : len(best)] = best + start
         start += count
     return rows

@@ -11,6 +11,7 @@ from edgevl.bench.pipelines import Pipeline
 from edgevl.bundle import Bundle
 from edgevl.errors import unknown_name
 from edgevl.models.region import REGION_CONFIGS
+from edgevl.models.region_model import is_region_model
 from edgevl.registry import Registry
 
 GROUPS = {  # a name that stands for several opponents
@@ -32,12 +33,23 @@ OPPONENTS: Registry[Opponent] = Registry("opponent")
 
 
 def expand(names: Iterable[str]) -> list[str]:
-    """Names of opponents and of groups -> names of opponents, each once, in order. Raises `InputError`."""
+    """Names of opponents and of groups -> names of opponents, each once, in order.
+
+    The folder of a region-feature model that was trained here is a name too. Raises `InputError`.
+    """
     found = [member for name in names for member in GROUPS.get(name, (name,))]
     for name in found:
-        if name not in OPPONENTS:
+        if name not in OPPONENTS and not is_region_model(Path(name)):
             raise unknown_name("opponent", name, {*OPPONENTS, *GROUPS})
     return list(dict.fromkeys(found))
+
+
+def find_opponent(name: str) -> Opponent:
+    """An opponent by a name that `expand` has seen."""
+    return OPPONENTS[name] if name in OPPONENTS else _trained(name)
+
+
+REGION_FILES = ("trunk.onnx", "boxes.onnx", "fusion.onnx")
 
 
 def _save_words(folder: Path, bundle: Bundle) -> None:
@@ -56,12 +68,24 @@ def _region(name: str) -> Opponent:
         export_region(folder, config, bundle.manifest.model, np.asarray(picture))
         _save_words(folder, bundle)
 
-    def open_files(folder: Path, threads: int) -> Pipeline:
-        from edgevl.bench.region_pipeline import RegionPipeline
+    return Opponent(build, _open_region, REGION_FILES)
 
-        return RegionPipeline(folder, threads)
 
-    return Opponent(build, open_files, ("trunk.onnx", "boxes.onnx", "fusion.onnx"))
+def _trained(name: str) -> Opponent:
+    """A region-feature model that was trained here, by its folder: its own words, answers and weights."""
+
+    def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
+        from edgevl.bench.region_export import export_trained
+
+        export_trained(folder, Path(name), pixels, name)
+
+    return Opponent(build, _open_region, REGION_FILES)
+
+
+def _open_region(folder: Path, threads: int) -> Pipeline:
+    from edgevl.bench.region_pipeline import RegionPipeline
+
+    return RegionPipeline(folder, threads)
 
 
 def _build_vilt(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:

@@ -35,9 +35,9 @@ def open_pipeline(kind: str, folder: Path, threads: int) -> Pipeline:
     """A bundle of ours or a built opponent. Opponents import torch, and a process of ours must not pay for that."""
     if kind == CANDIDATE:
         return EdgePipeline.from_bundle(folder, threads)
-    from edgevl.bench.opponents import OPPONENTS
+    from edgevl.bench.opponents import find_opponent
 
-    return OPPONENTS[kind].open(folder, threads)
+    return find_opponent(kind).open(folder, threads)
 
 
 def open_and_ask(kind: str, folder: Path, threads: int, query: Query, clock: Clock = time.perf_counter):

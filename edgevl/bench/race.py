@@ -7,7 +7,7 @@ from pathlib import Path
 from edgevl.bench.energy import Rapl, energy_of
 from edgevl.bench.harness import Progress, Stopwatch, Subject, Trace, interleave
 from edgevl.bench.machine import Neighbors, describe_machine, load_average
-from edgevl.bench.opponents import OPPONENTS
+from edgevl.bench.opponents import find_opponent
 from edgevl.bench.peaks import Yardstick, measure_peak
 from edgevl.bench.pipelines import CANDIDATE, Query, subjects_of
 from edgevl.bench.presets import Preset
@@ -98,7 +98,7 @@ def _enter(contestant: Contestant, track: Track, steps: Steps) -> Entry:
     pipeline, cold, _ = open_and_ask(kind, folder, track.threads, track.query)
     pipeline.name += f" ({contestant.label})" if contestant.label else ""
     if kind != CANDIDATE:
-        files = {name: sha256_file(folder / name) for name in OPPONENTS[kind].artifacts}
+        files = {name: sha256_file(folder / name) for name in find_opponent(kind).artifacts}
         return Entry(pipeline, cold, combined_sha256(files))
     bundle = Bundle.open(folder)
     found = bundle.manifest.accuracy

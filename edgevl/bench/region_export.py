@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from edgevl.bench.region_stages import propose, split_by_level
 from edgevl.config import ModelConfig
+from edgevl.detector import REGION_IOU
+from edgevl.errors import InputError
 from edgevl.models.region import RegionAnswerer, RegionConfig
-from edgevl.models.region_detector import RegionHead, RegionTrunk, build_detector, make_anchors, settle
+from edgevl.models.region_detector import LAYOUTS, RegionHead, RegionTrunk, build_detector, make_anchors, settle
+from edgevl.models.region_model import load_region_model
 from edgevl.quiet import quiet_python
 
 OPSET = 20
@@ -32,24 +36,65 @@ def export_region(folder: Path, config: RegionConfig, model: ModelConfig, image:
             fusion transformer unless `config.bert`.
         image: uint8 [H, W, 3] at the detector's own size; untrained weights are calibrated on it.
     """
-    pixels = torch.from_numpy(np.array(image))[None]  # a copy: torch wants memory that it may write to
     detector = build_detector(config)
-    settle(detector, config, pixels)
+    settle(detector, config, _tensor(image))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        answerer = RegionAnswerer(config.fusion(model), config.feature_width)
+    return _export(folder, config, model, detector, answerer, image)
+
+
+def export_trained(folder: Path, source: Path, image: np.ndarray, name: str) -> Path:
+    """Write a region-feature model that was trained here (`edgevl.models.region_model`). Returns `folder`.
+
+    Raises `InputError` when `source` holds none, or its detector is built in a way that the stages between the files
+    do not know.
+    """
+    loaded: Any = load_region_model(source)
+    detector, model = loaded.model.detector.detector, loaded.model.config
+    network, built, layout = detector.network, detector.config, LAYOUTS["scenes"]
+    if (built.levels, built.pool) != ((2, 3), layout.cells):
+        raise InputError(f"{source}: only detectors with maps of stride 8 and 16 and {layout.cells} cells can be timed")
+    network.transform.image_mean = [detector.mean / 255] * 3
+    network.transform.image_std = [detector.std / 255] * 3
+    pool = network.roi_heads.box_roi_pool
+    config = RegionConfig(
+        name=name, detector="scenes", backbone=built.backbone, height=built.image_size, width=built.image_size,
+        padding=1, classes=len(built.classes) + 1, pre_nms=network.rpn.pre_nms_top_n(), post_nms=built.proposals,
+        proposal_iou=network.rpn.nms_thresh, per_class=False, class_iou=REGION_IOU, regions=model.regions,
+        feature_width=built.feature_width, canonical=(pool.canonical_scale, pool.canonical_level), fill=False,
+        trained=True,
+    )  # fmt: skip
+    picture = Image.fromarray(image).resize((config.width, config.height), Image.Resampling.BILINEAR)
+    _export(folder, config, model, network, loaded.model.answerer, np.asarray(picture))
+    loaded.tokenizer.save(folder / "tokenizer.json")
+    (folder / "labels.json").write_text(json.dumps(loaded.labels))
+    return folder
+
+
+def _export(
+    folder: Path, config: RegionConfig, model: ModelConfig, detector: Any, answerer: RegionAnswerer, image: np.ndarray
+) -> Path:
+    pixels = _tensor(image)
     anchors, counts = make_anchors(detector, config)
     np.save(folder / "anchors.npy", anchors.numpy())
     trunk, head = RegionTrunk(detector, config).eval(), RegionHead(detector, config).eval()
     with torch.no_grad():
         *maps, objectness, deltas = trunk(pixels)
-        rois = rois_of(split_by_level(propose(config, objectness, deltas, anchors, counts), len(maps)))
+        rois = rois_of(split_by_level(config, propose(config, objectness, deltas, anchors, counts)))
         if config.two_stage and config.per_class:
             calibrate_classes(head.layers[0], head(maps, rois)[1], config)
     names = [f"map{level}" for level in range(len(maps))]
     export_onnx(trunk, (pixels,), folder / "trunk.onnx", ["image"], [*names, "objectness", "deltas"])
     _export_head(head, maps, rois, folder / "boxes.onnx")
-    export_fusion(folder / "fusion.onnx", config, model)
+    _export_fusion(answerer.eval(), config, model.text_length, folder / "fusion.onnx")
     settings = {"region": dataclasses.asdict(config), "model": model.to_dict(), "anchor_counts": counts}
     (folder / "region.json").write_text(json.dumps(settings, indent=1))
     return folder
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(image))[None]  # a copy: torch wants memory that it may write to
 
 
 def rois_of(levels: list[Tensor]) -> list[Tensor]:
@@ -91,13 +136,10 @@ def _export_head(head: RegionHead, maps: list[Tensor], rois: list[Tensor], path:
     export_onnx(head, (maps, sample), path, names, outputs, dynamic_shapes=([None] * len(maps), counts))
 
 
-def export_fusion(path: Path, config: RegionConfig, model: ModelConfig) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        answerer = RegionAnswerer(config.fusion(model), config.feature_width).eval()
+def _export_fusion(answerer: RegionAnswerer, config: RegionConfig, text_length: int, path: Path) -> None:
     features = torch.zeros(1, config.regions, config.feature_width)
     boxes = torch.zeros(1, config.regions, 4)
-    words = torch.ones(1, model.text_length, dtype=torch.int32)
+    words = torch.ones(1, text_length, dtype=torch.int32)
     export_onnx(answerer, (features, boxes, words), path, ["features", "boxes", "input_ids"], ["logits"])
 
 

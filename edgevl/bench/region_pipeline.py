@@ -14,7 +14,7 @@ UNTRAINED = "untrained weights: only time is claimed"
 
 
 class RegionPipeline:
-    """A detector, its best 36 regions' features, a fusion transformer.
+    """A detector, the features of its best regions, a fusion transformer.
 
     Args:
         folder: what `export_region` wrote, with the tokenizer and the labels of the model that it is compared with.
@@ -65,7 +65,7 @@ class RegionPipeline:
         """Features [K, F] and boxes [K, 4] in 0..1 of the K best regions of `image` uint8 [1, H, W, 3]."""
         import torch
 
-        from edgevl.bench.region_stages import propose, select_regions, split_by_level
+        from edgevl.bench.region_stages import propose, refine_by_class, select_regions, split_by_level
 
         two_stage = self.config.two_stage
         with watch("backbone"):
@@ -73,15 +73,19 @@ class RegionPipeline:
         with watch("proposals" if two_stage else "detection NMS"):
             found = propose(self.config, torch.from_numpy(objectness), torch.from_numpy(deltas), *self.anchors)
         with watch("region features"):
-            levels = split_by_level(found, len(maps))
+            levels = split_by_level(self.config, found)
             features, *scores = self._run_boxes(maps, levels)
             found, self.proposals = torch.cat(levels), len(found)
-            boxes = (found / torch.tensor([self.config.width, self.config.height] * 2)).numpy()
         if two_stage:
             with watch("detection NMS"):
-                chosen, self.candidates = select_regions(self.config, found, *map(torch.from_numpy, scores))
-                features, boxes = features[chosen.numpy()], boxes[chosen.numpy()]
-        return features, boxes
+                logits, *deltas = map(torch.from_numpy, scores)
+                if deltas and not self.config.per_class:
+                    found = refine_by_class(self.config, found, logits, *deltas)
+                chosen, self.candidates = select_regions(self.config, found, logits, *deltas)
+                features, found = features[chosen.numpy()], found[chosen]
+        boxes = (found / torch.tensor([self.config.width, self.config.height] * 2)).numpy()
+        missing = ((0, self.config.regions - len(boxes)), (0, 0))
+        return np.pad(features, missing), np.pad(boxes, missing)
 
     def _run_trunk(self, image: np.ndarray) -> list[Any]:
         """Feature maps stay with onnxruntime (57 MB that need no copy); objectness and deltas come as arrays."""
@@ -107,6 +111,8 @@ class RegionPipeline:
     def notes(self) -> list[str]:
         """What a result must say beside its number, with the counts of the last query."""
         fusion = "BERT-base's size (12 layers, 768 wide)" if self.config.bert else "the model it is compared with"
+        if self.config.trained:
+            return [self._suppressions(), *self.config.remarks]
         return [UNTRAINED, self._suppressions(), *self.config.remarks, f"the fusion transformer is that of {fusion}"]
 
     def _suppressions(self) -> str:

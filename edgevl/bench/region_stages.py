@@ -61,16 +61,22 @@ def fill_up(kept: Tensor, scores: Tensor, wanted: int) -> Tensor:
     return torch.tensor(list(dict.fromkeys(everything))[:wanted])
 
 
-def split_by_level(proposals: Tensor, levels: int) -> list[Tensor]:
-    """Proposals for each of `levels` maps, of which the first has stride 4, unless it is the only one.
-
-    By size (FPN, arXiv 1612.03144, equation 1). The order inside a level is kept.
-    """
-    if levels == 1:
+def split_by_level(config: RegionConfig, proposals: Tensor) -> list[Tensor]:
+    """Proposals for each map that RoIAlign reads, by size (`RegionConfig.canonical`). Order inside a level is kept."""
+    first, last = layout_of(config).levels
+    if first == last:
         return [proposals]
     size = proposals[:, 2:] - proposals[:, :2]
-    level = torch.floor(4 + torch.log2((size[:, 0] * size[:, 1]).sqrt() / 224) + 1e-6).clamp(2, levels + 1)
-    return [proposals[level == value] for value in range(2, levels + 2)]
+    side, at = config.canonical
+    level = torch.floor(at + torch.log2((size[:, 0] * size[:, 1]).sqrt() / side) + 1e-6).clamp(first, last)
+    return [proposals[level == value] for value in range(first, last + 1)]
+
+
+def refine_by_class(config: RegionConfig, proposals: Tensor, logits: Tensor, deltas: Tensor) -> Tensor:
+    """Proposals [R, 4], moved as their best class says (`deltas` [R, C * 4])."""
+    best = logits[:, 1:].argmax(dim=1) + 1
+    moved = deltas.reshape(len(deltas), -1, 4)[torch.arange(len(best)), best]
+    return clip_boxes_to_image(decode_boxes(proposals, moved, CLASS_WEIGHTS), (config.height, config.width))
 
 
 def select_regions(
@@ -79,6 +85,7 @@ def select_regions(
     """Indices [K] of the proposals behind the best detections: class scores, threshold, NMS, best K.
 
     Also returns how many class scores entered the suppression, which is the work that it had. A proposal counts once.
+    Without `config.fill` there may be fewer than K.
 
     Args:
         proposals: [R, 4]. logits: [R, C], class 0 is background. deltas: [R, C * 4], only where boxes are refined.
@@ -86,7 +93,9 @@ def select_regions(
     scores = torch.softmax(logits, dim=1)[:, 1:]
     best = scores.amax(dim=1)
     if not config.per_class:
-        return fill_up(nms(proposals, best, config.class_iou), best, config.regions)[: config.regions], len(best)
+        kept = nms(proposals, best, config.class_iou)
+        kept = fill_up(kept, best, config.regions) if config.fill else kept
+        return kept[: config.regions], len(best)
     row, column = torch.where(scores > config.score_threshold)
     boxes = proposals[row]
     if deltas is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgevl.bench.harness import Progress, Subject, Trace, interleave
 from edgevl.bench.machine import pinned_threads, usable_cores
-from edgevl.bench.opponents import OPPONENTS, expand
+from edgevl.bench.opponents import expand, find_opponent
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bench.pipelines import CANDIDATE, Arrays, Query
 from edgevl.bench.presets import PRESETS
@@ -41,7 +41,8 @@ def run_bench(
     Args:
         bundle_or_model: a bundle, a model folder, or None for the embedded model; the last two are exported
             to ONNX first.
-        against: names of opponents (`edgevl.bench.OPPONENTS`) or of groups of them (`region-heavy`).
+        against: names of opponents (`edgevl.bench.OPPONENTS`), of groups of them (`region-heavy`), or folders of
+            region-feature models that were trained here.
         preset: `rapid` (about a minute), `quick`, or `normal` (close to an hour against a detector).
         threads: for every runtime, at least 1 and at most the cores that this process may use. None is 2, or 1 where
             there is one core.
@@ -51,7 +52,7 @@ def run_bench(
         MissingDependency: a runtime or torchvision is not installed.
     """
     began = time.perf_counter()
-    plan, opponents = PRESETS[preset], {name: OPPONENTS[name] for name in expand(against)}
+    plan, opponents = PRESETS[preset], expand(against)
     threads = check_threads(threads)
     setup = 3 + 2 * len(opponents) + plan.processes
     steps, cores = Steps(progress, setup, plan.rounds), usable_cores()
@@ -129,9 +130,9 @@ def _build(name: str, bundle: Bundle, track: Track, steps: Steps) -> Path:
     from edgevl.preprocess import load_image
 
     steps(f"building {name}")
-    folder = track.scratch / name
+    folder = track.scratch / name.replace("/", "-")
     folder.mkdir()
-    OPPONENTS[name].build(folder, bundle, np.asarray(load_image(track.query.image)))
+    find_opponent(name).build(folder, bundle, np.asarray(load_image(track.query.image)))
     return folder
 
 

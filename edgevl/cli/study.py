@@ -23,6 +23,9 @@ def study(
     ),
     only: Annotated[str | None, Option(help="One row, ARM/STAGE/SEED, or the beginning of some: all/vqa.")] = None,
     again: Annotated[bool, Option("--again", help="Run the chosen rows anew.")] = False,
+    taken: Annotated[
+        Path | None, Option("--from", help="A results.json of this preset: its rows are not run again.")
+    ] = None,
     show: Annotated[bool, Option("--show", help="List the rows and their scores, run nothing.")] = False,
     publish: Annotated[Path | None, Option(help="Folder of documents that gets study.md, study.json, images.")] = None,
     results: Annotated[Path | None, Option(help="With --publish: a results.json; nothing is run.")] = None,
@@ -36,7 +39,7 @@ def study(
         return
     if results is None:
         with console.progress_bar("study") as progress:
-            results = run_study(preset, out, only, again, console.note, progress)
+            results = run_study(preset, out, only, again, taken, console.note, progress)
         write_page(results, publish or out)
         console.result(str(results))
     elif publish is None:

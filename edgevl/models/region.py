@@ -50,6 +50,11 @@ class RegionConfig:
     candidates: int = 400  # class scores above the threshold that the untrained class head is calibrated to give
     logit_std: float = 2.0  # of a class logit over the proposals, after calibration
     bert: bool = False  # a transformer of BERT-base's size fuses, and not ours
+    # A region of side `canonical[0]` pixels is read from the map of stride 2 ** `canonical[1]`, and larger ones from
+    # coarser maps (FPN, arXiv 1612.03144, equation 1).
+    canonical: tuple[float, int] = (224, 4)
+    fill: bool = True  # where fewer regions than K survive, the best of the suppressed follow; else zeros
+    trained: bool = False
     seed: int = 0
     remarks: tuple[str, ...] = ()  # what a result must say of this variant
 

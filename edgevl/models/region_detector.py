@@ -37,6 +37,11 @@ class Layout:
         """Cells a pixel of the pooled maps."""
         return tuple(1 / stride for stride in self.strides[: self.pooled])
 
+    @property
+    def levels(self) -> tuple[int, int]:
+        """Base-2 logarithms of the strides of the first and the last pooled map."""
+        return self.strides[0].bit_length() - 1, self.strides[self.pooled - 1].bit_length() - 1
+
 
 def layout_of(config: RegionConfig) -> Layout:
     """Raises `InputError` for an unknown detector."""
@@ -128,7 +133,16 @@ def _ssdlite(config: RegionConfig) -> Any:
     )
 
 
+def _scenes(config: RegionConfig) -> Any:
+    """`edgevl.detector`'s: the one that is trained here."""
+    from edgevl.detector import Detector, DetectorConfig
+
+    classes = tuple(map(str, range(config.classes - 1)))
+    return Detector(DetectorConfig(image_size=config.height, classes=classes, proposals=config.post_nms)).network
+
+
 LAYOUTS: dict[str, Layout] = {
+    "scenes": Layout(_scenes, (8, 16), pooled=2, cells=5, samples=1),
     "resnet-fpn": Layout(_resnet_fpn, (4, 8, 16, 32, 64), pooled=4),
     "resnet-c4": Layout(_resnet_c4, (16,), pooled=1),
     "mobilenet-fpn": Layout(_mobilenet_fpn, (32, 32, 64), pooled=1, small_map=True),

@@ -85,7 +85,7 @@ def test_the_exported_files_agree_with_pytorch(pipeline):
     for values, reference in zip(ours, theirs, strict=True):
         assert_near(values if isinstance(values, np.ndarray) else values.numpy(), reference)
     boxes = torch.tensor([[0.0, 0, 50, 60], [3, 30, 90, 140], [10, 2, 30, 22.5]])
-    levels = split_by_level(boxes, len(ours) - 2)
+    levels = split_by_level(config, boxes)
     features = RegionHead(detector, config).eval()(list(theirs[:-2]), rois_of(levels))[0]
     assert_near(pipeline._run_boxes(ours[:-2], levels)[0], features)
 

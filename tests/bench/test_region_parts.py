@@ -102,7 +102,7 @@ def test_region_features_and_scores_are_torchvisions(kind):
     named = dict(zip(detector.backbone.body.return_layers.values(), maps)) if kind != "resnet-c4" else {"0": maps[0]}
     with torch.no_grad():
         head = RegionHead(detector, config).eval()
-        levels = split_by_level(boxes, head.layout.pooled)
+        levels = split_by_level(config, boxes)
         features, logits, *deltas = head(maps[: head.layout.pooled], rois_of(levels))
         theirs = heads.box_head(heads.box_roi_pool(named, [torch.cat(levels)], [(config.height, config.width)]))
         their_logits, their_deltas = heads.box_predictor(theirs)
@@ -139,9 +139,9 @@ def test_levels_are_torchvisions():
     corner, size = 500 * torch.rand(400, 2, generator=rng), 3 + 600 * torch.rand(400, 2, generator=rng) ** 3
     boxes = torch.cat([corner, corner + size], dim=1)
     theirs = LevelMapper(2, 5)([boxes])
-    for level, ours in enumerate(split_by_level(boxes, 4)):
+    for level, ours in enumerate(split_by_level(FPN, boxes)):
         torch.testing.assert_close(ours, boxes[theirs == level])
-    assert split_by_level(boxes, 1)[0] is boxes
+    assert split_by_level(TINY["resnet-c4"], boxes)[0] is boxes
 
 
 def test_detections_are_torchvisions():

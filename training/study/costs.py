@@ -1,10 +1,8 @@
 """What an arm costs: multiply-adds counted over a real training step, speed of the arms in turns, latency."""
 
-import itertools
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,20 +10,19 @@ from typing import Any
 import torch
 
 from edgevl.bench.machine import Neighbors
-from edgevl.bench.stats import bootstrap_interval, pair_ratios
-from edgevl.data import open_dataset
+from edgevl.bench.pipelines import SCOPES
+from edgevl.bench.run import run_bench
 from edgevl.detector import load_detector
 from edgevl.models.region_model import is_region_model
 from edgevl.training import detect, finetune, pretrain
 from edgevl.training.compute import forward_macs
-from edgevl.training.data import channels_first
 from edgevl.training.loop import Progress
 from edgevl.training.recipe import Recipe
-from edgevl.training.study.arms import BASELINE
+from edgevl.training.study.arms import BASELINE, OURS
 from edgevl.training.study.preset import Preset
 
 RUN = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
-LATENCY_BLOCKS, LATENCY_QUERIES = 21, 10
+LATENCY_PRESET = "quick"  # of `edgevl bench`
 
 
 def macs_per_step(recipe: Recipe) -> int:
@@ -81,39 +78,25 @@ def speed(preset: Preset, recipes: Mapping[str, Recipe], _folder: Path, _progres
     return {"result": {}, "timing": timing}
 
 
-def latency(preset: Preset, models: Mapping[str, Path], _folder: Path, _progress: Progress | None) -> dict[str, Any]:
-    """Time of one question about one picture, region features against ours: PyTorch, one thread, blocks in turns."""
-    from edgevl.training.study.evaluate import open_model
+def latency(preset: Preset, models: Mapping[str, Path], _folder: Path, progress: Progress | None) -> dict[str, Any]:
+    """Time of one question about one picture, region features against ours, measured as `edgevl bench` does it.
 
-    opened = {name: open_model(folder) for name, folder in models.items()}
-    neighbors, threads = Neighbors(), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        blocks: dict[str, list[list[float]]] = {name: [] for name in opened}
-        for _ in range(LATENCY_BLOCKS + 1):
-            for name, loaded in opened.items():
-                blocks[name].append(_block(loaded))
-    finally:
-        torch.set_num_threads(threads)
-    theirs, ours = (blocks[name][1:] for name in models)  # the first block warms up
-    pairs = pair_ratios(theirs, ours)
-    ratio, interval = statistics.median(pairs), bootstrap_interval(pairs)
-    p50 = {name: round(statistics.median(itertools.chain(*found[1:])), 3) for name, found in blocks.items()}
-    timing = {"p50_ms": p50, "ratio": round(ratio, 3), "ci95": [round(side, 3) for side in interval]}
-    return {"result": {}, "timing": timing | {"others_cpu": _share(neighbors)}}
-
-
-def _block(loaded: Any) -> list[float]:
-    scene = open_dataset("scenes:test", size=loaded.config.image_size)[0]  # what NMS does depends on the picture
-    image = torch.from_numpy(channels_first(scene))[None].float()
-    asked = loaded.tokenizer.encode_batch([scene.questions(1)[0].text], loaded.config.text_length)
-    ids, times = torch.from_numpy(asked), []
-    with torch.inference_mode():
-        for _ in range(LATENCY_QUERIES):
-            start = time.perf_counter()
-            loaded.model(image, ids)
-            times.append(1e3 * (time.perf_counter() - start))
-    return times
+    Both are exported to ONNX and run by onnxruntime on one thread, interleaved. `model`: from pixels to logits;
+    `pipeline`: from the bytes of a picture to the answer.
+    """
+    theirs, ours = (str(models[name]) for name in ("regions", OURS))
+    report = run_bench(ours, [theirs], preset=LATENCY_PRESET, threads=1, progress=progress)
+    timing: dict[str, Any] = {"others_cpu": report.machine.others_cpu, "preset": LATENCY_PRESET}
+    for scope in SCOPES:
+        ratio = report.ratio(theirs, scope)
+        names = {"regions": theirs, OURS: report.candidate}
+        timing[scope] = {
+            "ratio": round(ratio.ratio, 3),
+            "ci95": [round(side, 3) for side in ratio.ci95],
+            "p50_ms": {arm: round(report.result(name, scope).p50_ms, 3) for arm, name in names.items()},
+        }
+    timing["flags"] = sorted({flag.code for result in report.results for flag in result.flags if flag.invalidates})
+    return {"result": {}, "timing": timing}
 
 
 def _share(neighbors: Neighbors) -> float | None:

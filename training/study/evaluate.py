@@ -36,25 +36,25 @@ def open_model(folder: Path) -> LoadedModel:
 
 
 def pretrained(preset: Preset, folder: Path) -> dict[str, Any]:
-    return {"zero_shot": find(open_model(folder / "model"), preset.retrieval_pictures)}
+    return {"zero_shot": find(preset, open_model(folder / "model"))}
 
 
 def finetuned(preset: Preset, task: str, keep_worst: bool, folder: Path) -> dict[str, Any]:
     """`score` is the number that the claims are about: accuracy, or mean recall@1 of both ways."""
     loaded = open_model(folder / "model")
     if task == "retrieval":
-        found = find(loaded, preset.retrieval_pictures)
+        found = find(preset, loaded)
         score = (found["text_to_image_reranked_r1"] + found["image_to_text_reranked_r1"]) / 2
         return {"score": score, "retrieval": found}
     splits, answers = {}, None
     for split in SPLITS:
-        samples = _samples(task, f"scenes:{split}", preset.test_samples, loaded.config.image_size)
+        samples = _samples(task, f"{preset.data}:{split}", preset.test_samples, loaded.config.image_size)
         evaluation = evaluate_model(loaded, samples, BATCH)
         splits[split] = _report(evaluation, samples if task == "vqa" else None)
         answers = answers or evaluation
     found = {"score": splits["test"]["accuracy"], "splits": splits}
     if keep_worst and answers:
-        samples = _samples(task, "scenes:test", preset.test_samples, loaded.config.image_size)
+        samples = _samples(task, f"{preset.data}:test", preset.test_samples, loaded.config.image_size)
         found["worst"] = worst_samples(loaded, samples, answers, preset.worst)
     return found
 
@@ -72,28 +72,32 @@ def detector(folder: Path) -> dict[str, Any]:
 
 def blind(preset: Preset, _folder: Path, _progress: Progress | None) -> dict[str, Any]:
     """What the text alone gives away, per split, on the very questions of the test."""
-    baseline = BlindBaseline(questions_of("train", preset.blind_scenes))
+    categories = open_dataset(preset.data).categories
+    baseline = BlindBaseline(questions_of("train", preset.blind_scenes, categories=categories))
     found = {}
     for split in SPLITS:
-        scenes = open_dataset(f"scenes:{split}", size=preset.model.get("image_size", 128))
+        scenes = open_dataset(f"{preset.data}:{split}", size=preset.model.get("image_size", 128))
         asked = [scenes[i].questions(1)[0] for i in range(preset.test_samples)]
         found[split] = {kind: round(value, 6) for kind, value in blind_accuracy(baseline, asked).items()}
     return {"result": found, "timing": {}}
 
 
 def annotate(
-    detector: Path, count: int, seed: int, score: float, folder: Path, progress: Progress | None
+    preset: Preset, detector: Path, seed: int, folder: Path, progress: Progress | None
 ) -> dict[str, Any]:
     """Write the boxes that a detector finds in the pictures of pretraining."""
     out = folder / "boxes.jsonl"
-    annotations.annotate(load_detector(detector), "scenes:train", count, out, seed, score, progress)
+    count = preset.pretrain["steps"] * preset.pretrain["batch_size"]
+    annotations.annotate(
+        load_detector(detector), f"{preset.data}:train", count, out, seed, preset.label_score, progress
+    )
     boxes = sum(len(json.loads(line).get("objects", ())) for line in out.read_text().splitlines())
     return {"result": {"pictures": count, "boxes": boxes}, "timing": {}}
 
 
-def find(loaded: LoadedModel, count: int) -> dict[str, float]:
-    """Recall among `count` pictures of `scenes:test`, each with its most specific caption."""
-    scenes = open_dataset("scenes:test", size=loaded.config.image_size)
+def find(preset: Preset, loaded: LoadedModel) -> dict[str, float]:
+    """Recall among the first pictures of the split `test`, each with its most specific caption."""
+    scenes, count = open_dataset(f"{preset.data}:test", size=loaded.config.image_size), preset.retrieval_pictures
     heads = retrieval_heads(loaded.config, loaded.path)
     samples = RetrievalSamples(scenes, loaded.tokenizer, loaded.config, 1)
     captions = [samples.pairs(scenes[i])[0][0] for i in range(count)]

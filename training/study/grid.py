@@ -35,6 +35,7 @@ def run_study(
     folder: Path,
     only: str | None = None,
     again: bool = False,
+    taken: Path | None = None,
     note: Note = lambda text: None,
     progress: Progress | None = None,
 ) -> Path:
@@ -43,13 +44,17 @@ def run_study(
     Several processes may work on one folder: two of one thread each train small models faster than one of two.
 
     only: a row, `ARM/STAGE/SEED` or the beginning of one; what it needs runs too. again: its rows are run anew.
+    taken: a `results.json` of the same preset, of another machine or of an earlier day; its rows are not run again.
 
-    Raises `InputError` for an unknown preset, arm or row, or a folder that holds a study of another preset.
+    Raises `InputError` for an unknown preset, arm or row, or results or a folder of another preset.
     """
     preset = preset if isinstance(preset, Preset) else load_preset(preset)
     jobs = make_jobs(preset, folder)
     chosen = wanted_jobs(jobs, only)
+    known = _results_of(taken, preset) if taken else None
     _claim(folder, preset)
+    if known:
+        _take_over(folder, jobs, known)
     if again:
         for job in chosen:
             if only is None or job.name.startswith(only.rstrip("/")):
@@ -64,6 +69,24 @@ def run_study(
 
 def is_done(folder: Path, job: Job) -> bool:
     return (folder / job.name / "result.json").is_file()
+
+
+def _results_of(path: Path, preset: Preset) -> dict[str, Any]:
+    results = load_results(path)
+    if results["preset"] != json.loads(preset.model_dump_json()):
+        raise InputError(f"{path} holds results of another preset, which nothing can be added to")
+    return results
+
+
+def _take_over(folder: Path, jobs: list[Job], results: dict[str, Any]) -> None:
+    """Count rows of `results` as done, unless an open row needs their model, which lies on another disk."""
+    known = results["runs"]
+    for job in jobs:
+        users = [other.name for other in jobs if job.name in other.needs]
+        if job.name in known and not is_done(folder, job) and all(user in known for user in users):
+            (folder / job.name).mkdir(parents=True, exist_ok=True)
+            found = {"result": known[job.name], "timing": results["timing"][job.name]}
+            write_json(folder / job.name / "result.json", found)
 
 
 def _claim(folder: Path, preset: Preset) -> None:
@@ -90,6 +113,7 @@ def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, pres
         found = job.execute(place, progress)
         share = neighbors.share()
         found["timing"].setdefault("others_cpu", None if share is None else round(share, 3))
+        found["timing"]["cpu"] = cpu_name()
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / "result.json", found)
         for checkpoint in list_checkpoints(place):  # last: until then, a kill loses minutes and not the run

@@ -32,16 +32,17 @@ class Job:
 def make_jobs(preset: Preset, folder: Path) -> list[Job]:
     """Every job of a study in `folder`, in an order in which each comes after what it needs.
 
-    All arms of one seed come before the next seed, so that a study which is cut short has whole seeds.
+    The arms of one seed come before the next seed, so that a study which is cut short has whole seeds; the arms that
+    the preset names `first` come before the others.
     """
-    jobs = [*_detector_jobs(preset, folder)]
-    for seed in preset.seeds:
-        for name in preset.arms:
-            if seed in preset.seeds_of(ARMS[name]):
-                jobs += _arm_jobs(preset, folder, name, seed)
-        if seed == preset.seeds[0]:
-            jobs += _once(preset, folder)
-    return jobs
+    jobs: list[Job] = []
+    others = tuple(name for name in preset.arms if name not in preset.first)
+    for names in (preset.first, others):
+        for seed in preset.seeds:
+            for name in names:
+                if seed in preset.seeds_of(ARMS[name]):
+                    jobs += [*_detector_jobs(preset, folder, name, seed), *_arm_jobs(preset, folder, name, seed)]
+    return [*{job.name: job for job in [*jobs, *_once(preset, folder)]}.values()]  # arms share a detector
 
 
 def _arm_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterator[Job]:
@@ -58,16 +59,16 @@ def _arm_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterator[Jo
         yield Job(f"{name}/{task}/{seed}", partial(_train, recipe, judge, first), (start,))
 
 
-def _detector_jobs(preset: Preset, folder: Path) -> Iterator[Job]:
-    kinds = {ARMS[name].detector for name in preset.arms}
-    for seed in preset.seeds if kinds - {""} else ():
-        recipe = detect_recipe(preset, seed)
-        yield Job(f"detector/detect/{seed}", partial(_train, recipe, evaluate.detector, False))
-        if "labels" in kinds:
-            detector = folder / "detector" / "detect" / str(seed) / "model"
-            count = preset.pretrain["steps"] * preset.pretrain["batch_size"]
-            write = partial(evaluate.annotate, detector, count, seed, preset.label_score)
-            yield Job(f"detector/labels/{seed}", write, (f"detector/detect/{seed}",))
+def _detector_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterator[Job]:
+    """What an arm needs of a detector: itself, and the boxes that it finds."""
+    if not ARMS[name].detector:
+        return
+    recipe = detect_recipe(preset, seed)
+    yield Job(f"detector/detect/{seed}", partial(_train, recipe, evaluate.detector, False))
+    if ARMS[name].detector == "labels":
+        detector = folder / "detector" / "detect" / str(seed) / "model"
+        write = partial(evaluate.annotate, preset, detector, seed)
+        yield Job(f"detector/labels/{seed}", write, (f"detector/detect/{seed}",))
 
 
 def _once(preset: Preset, folder: Path) -> Iterator[Job]:

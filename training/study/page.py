@@ -140,8 +140,8 @@ def _regions(view: View) -> list[list[str]]:
     for arm in ("regions", OURS) if "regions" in view.arms else ():
         macs = view.compute(arm, "vqa", view.seeds[0])
         whole = f"{(macs + (view.detector_macs() if arm == 'regions' else 0)) / 1e12:.2f}" if macs else NONE
-        time = f"{latency['p50_ms'][arm]:.1f}" if latency else NONE
-        rows.append([ARMS[arm].title, *(percent(view.mean(arm, task)) for task in TASKS), whole, time])
+        times = [f"{latency[scope]['p50_ms'][arm]:.2f}" if latency else NONE for scope in SCOPES]
+        rows.append([ARMS[arm].title, *(percent(view.mean(arm, task)) for task in TASKS), whole, *times])
     return rows
 
 

@@ -17,7 +17,9 @@ class Preset(Section):
     name: str
     note: str
     seeds: tuple[int, ...] = Field(min_length=1)
+    first: tuple[str, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
     arms: tuple[str, ...] = Field(min_length=1)
+    data: str = Field("scenes", description="data set; training reads its split train, judging the others")
     model: dict[str, Any]
     losses: dict[str, dict[str, Any]] = Field(description="options of each loss; the arms choose among them")
     weights: dict[str, float] = Field(default_factory=dict)
@@ -50,8 +52,10 @@ def load_preset(name: str | Path) -> Preset:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    for arm in preset.arms:
+    for arm in (*preset.arms, *preset.first):
         _ = ARMS[arm]  # raises for an unknown one
+    if missing := [arm for arm in preset.first if arm not in preset.arms]:
+        raise InputError(f"{path}: first: {missing[0]} is not among the arms of this preset")
     return preset
 
 
@@ -65,7 +69,7 @@ def pretrain_recipe(preset: Preset, name: str, seed: int, folder: Path) -> Recip
     optimizer = values.setdefault("optimizer", {})
     optimizer["warmup"] = round(optimizer.get("warmup", 0) * arm.share)
     optimizer["lr"] = optimizer.get("lr", 1e-3) * arm.lr
-    values["data"] = values.get("data", {}) | {"seed": seed, "region_cache": str(folder / "regions-cache")}
+    values["data"] = _data(preset, values) | {"seed": seed, "region_cache": str(folder / "regions-cache")}
     detector = str(folder / "detector" / "detect" / str(seed) / "model")
     if arm.detector == "eyes":
         values["detector"] = detector
@@ -83,14 +87,18 @@ def finetune_recipe(preset: Preset, name: str, task: str, seed: int, folder: Pat
         values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
     values |= {"stage": "finetune", "name": f"study_{name}_{task}", "task": task, "seed": seed}
     values["init"] = str(folder / name / "pretrain" / str(seed) / "model")
-    values["data"] = values.get("data", {}) | {"seed": 1000 + seed, "region_cache": str(folder / "regions-cache")}
+    values["data"] = _data(preset, values) | {"seed": 1000 + seed, "region_cache": str(folder / "regions-cache")}
     return parse_recipe(values, f"preset {preset.name}, task {task}")
 
 
 def detect_recipe(preset: Preset, seed: int) -> Recipe:
     values = _deep(preset.detect) | {"stage": "detect", "name": "study_detector", "seed": seed}
-    values["data"] = values.get("data", {}) | {"seed": seed}
+    values["data"] = _data(preset, values) | {"seed": seed}
     return parse_recipe(values, f"preset {preset.name}, detect")
+
+
+def _data(preset: Preset, values: dict[str, Any]) -> dict[str, Any]:
+    return values.get("data", {}) | {"train": f"{preset.data}:train", "val": f"{preset.data}:val"}
 
 
 def _deep(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from edgevl.data.scenes.captions import Referring, Statement
 from edgevl.data.scenes.materialize import materialize
-from edgevl.data.scenes.names import ANSWERS, CATEGORIES, COLORS, GROUP_OF, GROUPS, SIZES, SPLITS
+from edgevl.data.scenes.names import ANSWERS, CATEGORIES, COLORS, FEW_CATEGORIES, GROUP_OF, GROUPS, SIZES, SPLITS
 from edgevl.data.scenes.questions import QUESTION_KINDS, Question
 from edgevl.data.scenes.scene import Scene, SceneObject, Scenes
 from edgevl.data.scenes.vocabulary import VOCABULARY
@@ -11,6 +11,7 @@ __all__ = [
     "ANSWERS",
     "CATEGORIES",
     "COLORS",
+    "FEW_CATEGORIES",
     "GROUPS",
     "GROUP_OF",
     "QUESTION_KINDS",

@@ -56,8 +56,10 @@ class BlindBaseline:
         return ANSWERS[0]
 
 
-def questions_of(split: str, scenes: int, per_scene: int = 4, seed: int = 0) -> list[Question]:
-    data = Scenes(split, seed=seed, size=32)  # small pictures are quick, and what is asked is drawn alike
+def questions_of(
+    split: str, scenes: int, per_scene: int = 4, seed: int = 0, categories: tuple[str, ...] = CATEGORIES
+) -> list[Question]:
+    data = Scenes(split, seed, 32, categories)  # small pictures are quick, and what is asked is drawn alike
     return [question for i in range(scenes) for question in data[i].questions(per_scene)]
 
 

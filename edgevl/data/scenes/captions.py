@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from edgevl.data.scenes.facts import OPPOSITE, RELATIONS, Spec, View
 from edgevl.data.scenes.layout import pick, shuffled
-from edgevl.data.scenes.names import CATEGORIES, COLORS, GROUPS, NUMBERS, SIZES, with_article
+from edgevl.data.scenes.names import COLORS, NUMBERS, SIZES, with_article
 from edgevl.data.scenes.questions import choose, everyone, refer
 
 TRIES = 8
@@ -46,7 +46,7 @@ class Has:
         return with_article(self.spec.one)
 
     def change(self, view: View, rng: random.Random) -> "Has":
-        return Has(change_spec(self.spec, rng))
+        return Has(change_spec(view, self.spec, rng))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Relation:
             return replace(self, side=OPPOSITE[self.side])
         if what == "swap":
             return Relation(self.second, self.side, self.first)
-        return replace(self, **{what: change_spec(getattr(self, what), rng)})
+        return replace(self, **{what: change_spec(view, getattr(self, what), rng)})
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Everything:
     def change(self, view: View, rng: random.Random) -> "Everything":
         changed = list(self.specs)
         place = int(rng.random() * len(changed))
-        changed[place] = change_spec(changed[place], rng)
+        changed[place] = change_spec(view, changed[place], rng)
         return Everything(tuple(changed))
 
 
@@ -114,7 +114,7 @@ class Number:
     def change(self, view: View, rng: random.Random) -> "Number":
         """Mostly the same number of something else: "exactly four cats" would be known to be false unseen."""
         if self.spec != Spec() and rng.random() < 0.75:
-            return replace(self, spec=change_spec(self.spec, rng))
+            return replace(self, spec=change_spec(view, self.spec, rng))
         lowest = 1 if self.spec != Spec() else 2
         return Number(self.spec, pick(rng, range(lowest, max(4, len(view.objects) + 1))))
 
@@ -122,10 +122,10 @@ class Number:
 Fact = Has | Relation | Everything | Number
 
 
-def change_spec(spec: Spec, rng: random.Random) -> Spec:
+def change_spec(view: View, spec: Spec, rng: random.Random) -> Spec:
     """The same description with one property changed."""
     what = pick(rng, [name for name in ("category", "color", "size", "group") if getattr(spec, name)])
-    known = {"category": CATEGORIES, "color": COLORS, "size": SIZES, "group": GROUPS}[what]
+    known = {"category": view.known, "color": COLORS, "size": SIZES, "group": view.known_groups}[what]
     return replace(spec, **{what: pick(rng, [name for name in known if name != getattr(spec, what)])})
 
 

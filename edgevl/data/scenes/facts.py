@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgevl.data.scenes.names import HELD_OUT_SET, group_plural, group_singular, plural
+from edgevl.data.scenes.names import CATEGORIES, GROUP_OF, HELD_OUT_SET, group_plural, group_singular, plural
 
 MARGIN = 10  # pixels at 128 px by which two centers differ when we say left of, right of, above or below
 # relation -> (axis of the center: 0 = x, 1 = y; sign of the difference)
@@ -62,11 +62,14 @@ class Spec:
 class View:
     """The objects of one scene, with what the texts ask again and again computed once.
 
-    size: side of the image in pixels. split decides whether held-out pairs may be named.
+    size: side of the image in pixels. split decides whether held-out pairs may be named. known: the categories of the
+    data set: what is said to be absent is one of them too, else its absence could be told without the picture.
     """
 
-    def __init__(self, objects: Sequence[ObjectLike], size: int, split: str):
+    def __init__(self, objects: Sequence[ObjectLike], size: int, split: str, known: tuple[str, ...] = CATEGORIES):
         self.objects = objects
+        self.known = known
+        self.known_groups = tuple(dict.fromkeys(GROUP_OF[category] for category in known))
         self.allows_held_out = split == "test_pairs"
         self.margin = MARGIN * size / 128
         self.centers = [((o.box[0] + o.box[2]) / 2, (o.box[1] + o.box[3]) / 2) for o in objects]

@@ -42,9 +42,11 @@ def shuffled(rng: random.Random, options: Sequence) -> list:
     return result
 
 
-def sample_items(rng: random.Random, split: str, size: int) -> list[Item]:
-    """Two to six objects with their looks, without places."""
-    pairs = sample_pairs(rng, split, 2 + int(rng.random() * 5))
+def sample_items(
+    rng: random.Random, split: str, size: int, categories: Sequence[str] = CATEGORIES
+) -> list[Item]:
+    """Two to six objects of some categories with their looks, without places."""
+    pairs = sample_pairs(rng, split, 2 + int(rng.random() * 5), categories)
     sizes = ["large" if rng.random() < 0.5 else "small" for _ in pairs]
     for i in shuffled(rng, range(len(sizes))):
         if sizes.count("large") > MAX_LARGE[len(sizes)]:
@@ -56,11 +58,13 @@ def sample_items(rng: random.Random, split: str, size: int) -> list[Item]:
     return items
 
 
-def sample_pairs(rng: random.Random, split: str, count: int) -> list[tuple[int, str]]:
+def sample_pairs(
+    rng: random.Random, split: str, count: int, categories: Sequence[str] = CATEGORIES
+) -> list[tuple[int, str]]:
     """`count` pairs (category id, color). Held-out pairs never appear, except in test_pairs, where one always does."""
     pairs: list[tuple[int, str]] = []
     if split == "test_pairs":
-        category, color = pick(rng, HELD_OUT)
+        category, color = pick(rng, [pair for pair in HELD_OUT if pair[0] in categories])
         pairs.append((CATEGORIES.index(category), color))
     duplicate = rng.random() < DUPLICATE
     while len(pairs) < count:
@@ -68,7 +72,7 @@ def sample_pairs(rng: random.Random, split: str, count: int) -> list[tuple[int, 
         if duplicate and len(pairs) == 1:
             category_id = known[0]
         else:
-            category_id = int(rng.random() * len(CATEGORIES))
+            category_id = CATEGORIES.index(pick(rng, categories))
             if category_id in known:
                 continue
         colors = [c for c in COLORS if split == "test_pairs" or (CATEGORIES[category_id], c) not in HELD_OUT_SET]

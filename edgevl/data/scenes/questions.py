@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgevl.data.scenes.facts import OPPOSITE, RELATIONS, Spec, View
 from edgevl.data.scenes.layout import pick, shuffled
-from edgevl.data.scenes.names import CATEGORIES, COLORS, GROUPS, with_article
+from edgevl.data.scenes.names import COLORS, with_article
 from edgevl.registry import Registry
 
 COUNT_WEIGHTS = (2, 2, 4, 5, 5, 5, 6)  # of the answers 0 to 6: the rare ones are asked for when they occur
@@ -78,7 +78,7 @@ def exists(view: View, rng: random.Random) -> tuple[str, str] | None:
         spec = Spec(item.category, item.color) if wanted else _absent_pair(view, rng, item)
     else:
         present = getattr(item, form)
-        everything = {"category": CATEGORIES, "color": COLORS, "group": GROUPS}[form]
+        everything = {"category": view.known, "color": COLORS, "group": view.known_groups}[form]
         absent = [name for name in everything if name not in getattr(view, _COUNTS[form])]
         spec = Spec(**{form: present if wanted else pick(rng, absent)})
     if spec is None:
@@ -94,7 +94,7 @@ def _absent_pair(view: View, rng: random.Random, item) -> Spec | None:
     """A hard negative: this category in a color it does not have here, or this color on a category not here."""
     swap_color = rng.random() < 0.5
     for _ in range(20):
-        spec = Spec(item.category, pick(rng, COLORS)) if swap_color else Spec(pick(rng, CATEGORIES), item.color)
+        spec = Spec(item.category, pick(rng, COLORS)) if swap_color else Spec(pick(rng, view.known), item.color)
         if (spec.category, spec.color) not in view.pairs and view.may_name(spec):
             return spec
     return None
@@ -104,13 +104,13 @@ def _absent_pair(view: View, rng: random.Random, item) -> Spec | None:
 def count(view: View, rng: random.Random) -> tuple[str, str] | None:
     by_answer: dict[int, list[Spec]] = defaultdict(list)
     by_answer[len(view.objects)].append(Spec())
-    for form, everything in (("color", COLORS), ("group", GROUPS)):
+    for form, everything in (("color", COLORS), ("group", view.known_groups)):
         counts = getattr(view, _COUNTS[form])
         for name in everything:
             by_answer[counts[name]].append(Spec(**{form: name}))
     for category, number in view.categories.items():
         by_answer[number].append(Spec(category))
-    by_answer[0].append(Spec(pick(rng, [c for c in CATEGORIES if c not in view.categories])))
+    by_answer[0].append(Spec(pick(rng, [c for c in view.known if c not in view.categories])))
     answers = [n for n in by_answer for _ in range(COUNT_WEIGHTS[n])]
     answer = pick(rng, answers)
     template = pick(rng, ("how many {} are there?", "how many {} can you see?", "what is the number of {}?"))
@@ -211,7 +211,7 @@ def extreme(view: View, rng: random.Random) -> tuple[str, str] | None:
 
 @MAKERS.register("compare")
 def compare(view: View, rng: random.Random) -> tuple[str, str] | None:
-    form, everything = pick(rng, (("color", COLORS), ("group", GROUPS)))
+    form, everything = pick(rng, (("color", COLORS), ("group", view.known_groups)))
     counts = getattr(view, _COUNTS[form])
     more = pick(rng, sorted(counts))
     fewer = [name for name in everything if counts[name] < counts[more]]

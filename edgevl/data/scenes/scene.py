@@ -50,6 +50,7 @@ class Scene:
     image: np.ndarray = field(repr=False)
     objects: tuple[SceneObject, ...]
     owner: np.ndarray = field(repr=False)
+    categories: tuple[str, ...] = field(default=CATEGORIES, repr=False)  # of the data set
 
     @cached_property
     def class_map(self) -> np.ndarray:
@@ -59,7 +60,7 @@ class Scene:
 
     @cached_property
     def view(self) -> View:
-        return View(self.objects, self.image.shape[0], self.split)
+        return View(self.objects, self.image.shape[0], self.split, self.categories)
 
     def _rng(self, purpose: str) -> random.Random:
         return random.Random(f"{self.split}/{self.seed}/{self.index}/{purpose}")
@@ -126,15 +127,18 @@ def _majority(owner: np.ndarray, count: int, cells: int) -> np.ndarray:
 class Scenes(Sequence[Scene]):
     """The endless data set of one split: `Scenes("train")[7]`. (split, seed, index, size) decides every byte.
 
-    split: one of SPLITS (else InputError). size: side of the images in pixels, 32 or more.
+    split: one of SPLITS (else InputError). size: side of the images in pixels, 32 or more. categories: those that
+    are drawn and named, of CATEGORIES; a choice of them is another data set.
     """
 
-    def __init__(self, split: str = "train", seed: int = 0, size: int = 128):
+    def __init__(
+        self, split: str = "train", seed: int = 0, size: int = 128, categories: tuple[str, ...] = CATEGORIES
+    ):
         if split not in SPLITS:
             raise unknown_name("split of Scenes", split, SPLITS)
         if size < MIN_SIZE:
             raise InputError(f"Scenes of {size} pixels: the smallest side is {MIN_SIZE}")
-        self.split, self.seed, self.size = split, seed, size
+        self.split, self.seed, self.size, self.categories = split, seed, size, categories
         self.family = FAMILY_OF_SPLIT[split]
 
     def __repr__(self) -> str:
@@ -153,14 +157,14 @@ class Scenes(Sequence[Scene]):
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index}: allowed are 0 to {len(self) - 1}")
         rng = random.Random(f"{self.split}/{self.seed}/{index}")
-        items, owner = place(rng, sample_items(rng, self.split, self.size), self.family, self.size)
+        items, owner = place(rng, sample_items(rng, self.split, self.size, self.categories), self.family, self.size)
         image = backgrounds.paint(rng, self.size)
         objects = []
         for i, item in enumerate(items):
             shape = artwork.sprite(self.family, item.category_id, item.side)
             artwork.paste(image, shape, item.color, item.x, item.y, item.flip)
             objects.append(_scene_object(item, shape.alpha.shape, owner == i))
-        return Scene(self.split, self.seed, index, image, tuple(objects), owner)
+        return Scene(self.split, self.seed, index, image, tuple(objects), owner, self.categories)
 
 
 def _scene_object(item: Item, shape: tuple[int, ...], mask: np.ndarray) -> SceneObject:
