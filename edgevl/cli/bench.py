@@ -20,7 +20,10 @@ def bench(
         str | None, typer.Argument(help="A bundle or a model folder. Default: the embedded nano.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Opponents, comma-separated. Default: the heavy detector pipeline.")
+        str | None,
+        typer.Option(
+            help="Opponents, comma-separated: names, or folders of region-feature models. Default: the heavy detector."
+        ),
     ] = None,
     preset: Annotated[str, typer.Option(help="rapid, quick or normal: how many runs.")] = "rapid",
     threads: Annotated[

@@ -9,7 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, GROUP_OF, GROUPS, SPLITS, Scenes, artwork, layout
+from edgevl.data import open_dataset
+from edgevl.data.scenes import (
+    ANSWERS,
+    CATEGORIES,
+    COLORS,
+    FEW_CATEGORIES,
+    GROUP_OF,
+    GROUPS,
+    SPLITS,
+    Scenes,
+    artwork,
+    layout,
+)
 from edgevl.data.scenes.names import HELD_OUT_SET
 from edgevl.errors import InputError
 
@@ -162,3 +174,25 @@ def test_wrong_arguments_are_named():
 if __name__ == "__main__":
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(digests(), indent=1) + "\n")
+
+
+@pytest.mark.parametrize("split", ["train", "test_style", "test_pairs"])
+def test_a_data_set_of_few_categories_shows_and_names_no_others(split):
+    """What is asked about and is not there is one of the few too: else a text would give its answer away."""
+    data, named = open_dataset(f"scenes16:{split}", size=64), set()
+    others = [name for name in CATEGORIES if name not in FEW_CATEGORIES]
+    groups = [name for name in GROUPS if name not in {GROUP_OF[category] for category in FEW_CATEGORIES}]
+    for scene in (data[i] for i in range(150)):
+        assert {o.category for o in scene.objects} <= {*FEW_CATEGORIES}
+        texts = [*scene.captions(4), *scene.negative_caption(4), *(s.text for s in scene.statements(4))]
+        texts += [f"{q.text} {q.answer}" for q in scene.questions(12)]
+        words = {f" {word} " for text in texts for word in text.replace("?", "").replace(",", "").split()}
+        named |= {word.strip() for word in words} & {*FEW_CATEGORIES}
+        assert not [name for name in (*others, *groups) for text in texts if f" {name} " in f" {text} "]
+    assert named == {*FEW_CATEGORIES}
+
+
+def test_few_categories_are_other_scenes_of_the_same_kind():
+    assert len(FEW_CATEGORIES) == 16 and {*FEW_CATEGORIES} < {*CATEGORIES}
+    assert len({GROUP_OF[name] for name in FEW_CATEGORIES}) == 8
+    assert Scenes("test", categories=CATEGORIES)[5].image.tobytes() == open_dataset("scenes:test")[5].image.tobytes()

@@ -72,6 +72,34 @@ def test_a_row_runs_alone_with_what_it_needs_and_again(tmp_path, preset):
     assert model.stat().st_mtime_ns > before and len(said) == 3
 
 
+def test_rows_of_another_machine_are_not_run_again(tmp_path, preset):
+    """Its results go with the repository, its models do not: a row whose model is still needed is run anew."""
+    done = run_study(preset, tmp_path / "there", only="language_slow")
+    results, said = json.loads(done.read_text()), []
+    here = run_study(preset, tmp_path / "here", only="language_slow", taken=done, note=said.append)
+    assert result(here) == results["runs"] and said == []
+    del results["runs"]["language_slow/vqa/3"]
+    (tmp_path / "cut.json").write_text(json.dumps(results))
+    again = run_study(preset, tmp_path / "again", only="language_slow", taken=tmp_path / "cut.json", note=said.append)
+    assert len(said) == 2 and result(again) == load_results(done)["runs"]
+    results["preset"]["seeds"] = [4]
+    (tmp_path / "other.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match="another preset"):
+        run_study(preset, tmp_path / "new", taken=tmp_path / "other.json")
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_comes_first_comes_with_every_seed(tmp_path, preset):
+    values = yaml.safe_load(preset.read_text()) | {"seeds": [3, 4], "arms": ["object", "all", "map"], "first": ["all"]}
+    preset.write_text(yaml.safe_dump(values))
+    order = [job.name for job in make_jobs(load_preset(preset), tmp_path) if "/pretrain/" in job.name]
+    assert order == [f"{arm}/pretrain/{seed}" for arm, seed in
+                     (("all", 3), ("all", 4), ("object", 3), ("map", 3), ("object", 4), ("map", 4))]  # fmt: skip
+    preset.write_text(yaml.safe_dump(values | {"first": ["region"]}))
+    with pytest.raises(InputError, match="region is not among the arms"):
+        load_preset(preset)
+
+
 def test_two_processes_do_not_run_the_same_row(tmp_path):
     first, second = (Job(name, lambda folder, progress: {}) for name in ("all/vqa/0", "all/vqa/1"))
     with (

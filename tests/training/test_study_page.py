@@ -81,8 +81,13 @@ def made_up(gain: float = 0.1, seeds: int = 3, latency: float = 12.0) -> dict:
     runs["all/vqa/0"]["worst"] = [worst]
     speed = {"slower": {"language": 1.0, "all": 1.3}, "others_cpu": 0.5}
     measured = {"ratio": latency, "ci95": [latency - 1, latency + 1], "p50_ms": {"regions": 36.0, "all": 3.0}}
+    decoded = {"ratio": 2.0, "ci95": [1.9, 2.1], "p50_ms": {"regions": 66.0, "all": 33.0}}
     machine = {"cpu": "a processor", "cores": 2, "versions": {"torch": "2.14.1"}}
-    timing = {"once/speed/0": speed, "once/latency/0": measured, "all/vqa/0": {"seconds": 7200}}
+    timing = {
+        "once/speed/0": speed,
+        "once/latency/0": {"model": measured, "pipeline": decoded, "flags": ["drift"]},
+        "all/vqa/0": {"seconds": 7200},
+    }
     return {"schema": SCHEMA, "preset": preset, "rows": len(runs), "machine": machine, "runs": runs, "timing": timing}
 
 
@@ -136,6 +141,18 @@ def test_the_page_says_what_is_missing_and_what_is_a_toy():
     bare = results | {"runs": {}, "timing": {}}
     text = render(bare)
     assert "Unfinished: 0 of" in text and text.count("not measured yet") >= 3 and "Not measured yet." in text
+
+
+def test_the_page_says_which_data_and_which_processors():
+    results = made_up()
+    text = render(results)
+    assert "cat, elephant" in text and "cores of a processor" in text and "not steady: drift" in text
+    assert "12.0× [11.0, 13.0] as fast from pixels to answer (2.0× [1.9, 2.1] with decoding)" in text
+    results["preset"]["data"] = "scenes"
+    for name, cpu in (("all/vqa/0", "one"), ("all/vqa/1", "another")):
+        results["timing"].setdefault(name, {"seconds": 1})["cpu"] = cpu
+    text = render(results)
+    assert "cat, elephant" not in text and "cores of another and one" in text
 
 
 def test_the_same_json_gives_the_same_bytes(tmp_path):

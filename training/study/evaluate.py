@@ -82,9 +82,7 @@ def blind(preset: Preset, _folder: Path, _progress: Progress | None) -> dict[str
     return {"result": found, "timing": {}}
 
 
-def annotate(
-    preset: Preset, detector: Path, seed: int, folder: Path, progress: Progress | None
-) -> dict[str, Any]:
+def annotate(preset: Preset, detector: Path, seed: int, folder: Path, progress: Progress | None) -> dict[str, Any]:
     """Write the boxes that a detector finds in the pictures of pretraining."""
     out = folder / "boxes.jsonl"
     count = preset.pretrain["steps"] * preset.pretrain["batch_size"]

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.atomic import write_atomically
+from edgevl.bench.pipelines import SCOPES
+from edgevl.data import open_dataset
+from edgevl.data.scenes import CATEGORIES
 from edgevl.training.study import claims
 from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, TASKS, TUNED
 from edgevl.training.study.evaluate import SIZES, SPLITS
@@ -42,6 +45,9 @@ def render(results: dict[str, Any]) -> str:
     return environment.get_template("page.md.j2").render(
         preset=view.preset,
         machine=results["machine"],
+        cpus=_cpus(view),
+        categories=_categories(view),
+        latency=results["timing"].get("once/latency/0"),
         done=len(view.runs),
         rows=results["rows"],
         claims=claims.all_claims(view),
@@ -53,9 +59,12 @@ def render(results: dict[str, Any]) -> str:
         ),
         above_blind=claims.above_blind(view),
         convergence=_table(["pretraining", "seeds that reach it", "fewer steps", "less compute"], _convergence(view)),
-        shares=_table(["pretraining", "VQA", "minus language only, 100 %"], _shares(view)),
+        shares=_table(["pretraining", "VQA", "minus language only, 100 %", "training takes, of that"], _shares(view)),
         tuned=_table(["pretraining", "VQA"], _tuned(view)),
-        regions=_table(["model", *TASKS, "multiply-adds of training, 10¹²", "ms a question"], _regions(view)),
+        regions=_table(
+            ["model", *TASKS, "multiply-adds of training, 10¹²", "ms, pixels to answer", "ms, with decoding"],
+            _regions(view),
+        ),
         detector=_table(["pretraining", "VQA", "minus all three"], _detector(view)),
         detector_map=_detector_map(view),
         splits=_table(["model", *SPLITS], _splits(view)),
@@ -124,11 +133,14 @@ def _convergence(view: View) -> list[list[str]]:
 
 
 def _shares(view: View) -> list[list[str]]:
-    return [
-        [ARMS[arm].title, percent(view.mean(arm, "vqa")), claims.points(view.difference(arm, BASELINE, "vqa"))]
-        for arm in (*SHORTER, OURS)
-        if arm in view.arms
-    ]
+    rows, whole = [], view.compute(BASELINE, "vqa", view.seeds[0])
+    for arm in (*SHORTER, OURS):
+        if arm in view.arms:
+            macs = view.compute(arm, "vqa", view.seeds[0])
+            share = f"{100 * macs / whole:.0f} % of the multiply-adds" if macs and whole else NONE
+            gain = claims.points(view.difference(arm, BASELINE, "vqa"))
+            rows.append([ARMS[arm].title, percent(view.mean(arm, "vqa")), gain, share])
+    return rows
 
 
 def _tuned(view: View) -> list[list[str]]:
@@ -214,6 +226,18 @@ def _worst_pictures(view: View) -> dict[str, bytes]:
 def _winner(view: View) -> str | None:
     found = claims.winner(view)
     return found and f"“{ARMS[found[0]].title}”, {percent(found[1])} %"
+
+
+def _cpus(view: View) -> str:
+    """The processors that the rows were run on; rows of older results do not say."""
+    found = {timing.get("cpu") for timing in view.results["timing"].values()} - {None}
+    return " and ".join(sorted(found)) or view.results["machine"]["cpu"]
+
+
+def _categories(view: View) -> str | None:
+    """Those of a smaller data set than Scenes."""
+    found = open_dataset(view.preset.get("data", "scenes")).categories
+    return None if found == CATEGORIES else ", ".join(found)
 
 
 def _hours(view: View) -> str:

@@ -42,9 +42,7 @@ def shuffled(rng: random.Random, options: Sequence) -> list:
     return result
 
 
-def sample_items(
-    rng: random.Random, split: str, size: int, categories: Sequence[str] = CATEGORIES
-) -> list[Item]:
+def sample_items(rng: random.Random, split: str, size: int, categories: Sequence[str] = CATEGORIES) -> list[Item]:
     """Two to six objects of some categories with their looks, without places."""
     pairs = sample_pairs(rng, split, 2 + int(rng.random() * 5), categories)
     sizes = ["large" if rng.random() < 0.5 else "small" for _ in pairs]

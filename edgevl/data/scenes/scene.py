@@ -131,9 +131,7 @@ class Scenes(Sequence[Scene]):
     are drawn and named, of CATEGORIES; a choice of them is another data set.
     """
 
-    def __init__(
-        self, split: str = "train", seed: int = 0, size: int = 128, categories: tuple[str, ...] = CATEGORIES
-    ):
+    def __init__(self, split: str = "train", seed: int = 0, size: int = 128, categories: tuple[str, ...] = CATEGORIES):
         if split not in SPLITS:
             raise unknown_name("split of Scenes", split, SPLITS)
         if size < MIN_SIZE:
