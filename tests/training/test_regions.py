@@ -109,26 +109,28 @@ def test_a_region_feature_model_goes_through_pretraining_finetuning_and_evaluati
 
 
 def test_the_files_that_are_timed_answer_as_the_trained_model_does(tmp_path, region_values):
-    values = region_values | {"regions": 18}  # of 20 proposals: fewer survive, and the rest is zero
+    values = region_values | {"regions": 20}  # as many as proposals: mostly fewer survive, and the rest is zero
     pre = pretrain.run(parse_recipe(values, "test"), out=tmp_path / "pre") / "model"
     assert expand([str(pre), "vilt"]) == [str(pre), "vilt"]
     (tmp_path / "files").mkdir()
     find_opponent(str(pre)).build(tmp_path / "files", None, Scenes("val", size=64)[0].image)  # type: ignore[arg-type]
-    pipeline, model = RegionPipeline(tmp_path / "files", threads=1), load_region_model(pre)
+    pipeline = RegionPipeline(tmp_path / "files", threads=1)
+    model: Any = load_region_model(pre).model
+    fewer = 0
     for index in range(12):
         scene = Scenes("val", size=64)[index]
         image = torch.from_numpy(scene.image.transpose(2, 0, 1))[None].float()
-        found = model.model.detector.detector.regions(image, 18)
-        assert 0 < (found.scores[0] > 0).sum() < 18
+        found = model.detector.detector.regions(image, 20)
+        fewer += int((found.scores[0] > 0).sum()) < 20
         features, boxes = pipeline.regions(scene.image[None], Stopwatch())
         torch.testing.assert_close(torch.from_numpy(boxes), found.boxes[0], rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(torch.from_numpy(features), found.features[0], rtol=1e-3, atol=1e-3)
         words = pipeline.tokenizer.encode(scene.questions(1)[0].text, pipeline.length)[None]
         logits = pipeline.infer({"image": scene.image[None], "input_ids": words}, Stopwatch())
         with torch.no_grad():
-            reference = model.model(image, torch.from_numpy(words))
+            reference = model(image, torch.from_numpy(words))
         torch.testing.assert_close(torch.from_numpy(logits), reference, rtol=1e-3, atol=1e-3)
-    assert "untrained" not in " ".join(pipeline.notes)
+    assert fewer and "untrained" not in " ".join(pipeline.notes)
 
 
 def test_a_region_feature_model_is_refused_where_it_does_not_fit(tmp_path, region_values, finetune_values):
