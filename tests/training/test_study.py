@@ -179,12 +179,15 @@ def test_results_of_another_version_are_refused(tmp_path):
 @pytest.mark.slow
 def test_arms_with_a_detector_run_and_are_shown(tmp_path, preset, detect_values):
     values = yaml.safe_load(preset.read_text())
-    values |= {"arms": ["regions", "pseudo_labels"], "detect": detect_values | {"steps": 6}, "label_score": 0.0}
+    values |= {"arms": ["all", "regions", "pseudo_labels"], "detect": detect_values | {"steps": 6}, "label_score": 0.0}
     preset.write_text(yaml.safe_dump(values))
     assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study")]) == 0
     found = result(tmp_path / "study" / "results.json")
     assert found["detector/labels/3"]["boxes"] > 0 and found["detector/detect/3"]["training_macs"] > 0
     assert {f"regions/{task}/3" for task in ("vqa", "statement", "retrieval")} < set(found)
     assert found["regions/retrieval/3"]["macs_per_step"] > 1e6
+    latency = load_results(tmp_path / "study" / "results.json")["timing"]["once/latency/0"]
+    assert all(latency[scope]["ci95"][0] <= latency[scope]["ratio"] for scope in ("model", "pipeline"))
+    assert latency["pipeline"]["p50_ms"]["all"] > latency["model"]["p50_ms"]["all"] > 0
     text = (tmp_path / "study" / "study.md").read_text()
     assert "| region-feature model |" in text and "| all three, boxes of the detector |" in text

@@ -10,6 +10,7 @@ LANGUAGE = ("mlm", "itm", "itc")
 VISUAL = ("object", "semantic_map", "region_distillation")
 BASELINE = "language"
 OURS = "all"
+UNTRAINED = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ _add("object_region", "+ object, region distillation", ("object", "region_distil
 _add("map_region", "+ semantic map, region distillation", ("semantic_map", "region_distillation"))
 _add(OURS, "+ all three", VISUAL)
 _add("pixels", "+ pixels (negative control)", ("pixels",))
+_add(UNTRAINED, "no pretraining (one step)", share=0.0, tasks=("vqa",))
 for _percent in (10, 25, 50):
     _add(f"all_{_percent}", f"all three, {_percent} % of the pretraining", VISUAL, share=_percent / 100, tasks=("vqa",))
 _add("language_slow", "language only, half the rate", lr=0.5, tasks=("vqa",), one_seed=True)

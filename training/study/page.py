@@ -10,7 +10,7 @@ from edgevl.bench.pipelines import SCOPES
 from edgevl.data import open_dataset
 from edgevl.data.scenes import CATEGORIES
 from edgevl.training.study import claims
-from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, TASKS, TUNED
+from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, TASKS, TUNED, UNTRAINED
 from edgevl.training.study.evaluate import SIZES, SPLITS
 from edgevl.training.study.grid import load_results
 from edgevl.training.study.plots import figures
@@ -134,7 +134,7 @@ def _convergence(view: View) -> list[list[str]]:
 
 def _shares(view: View) -> list[list[str]]:
     rows, whole = [], view.compute(BASELINE, "vqa", view.seeds[0])
-    for arm in (*SHORTER, OURS):
+    for arm in (UNTRAINED, *SHORTER, OURS):
         if arm in view.arms:
             macs = view.compute(arm, "vqa", view.seeds[0])
             share = f"{100 * macs / whole:.0f} % of the multiply-adds" if macs and whole else NONE

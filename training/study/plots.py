@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER
+from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, UNTRAINED
 from edgevl.training.study.view import View
 
 COLORS = {BASELINE: "#8a8a8a", OURS: "#0b6e4f", "pixels": "#c8553d", "regions": "#31619c"}
@@ -70,7 +70,7 @@ def _curves(axes: Any, view: View) -> None:
 
 
 def _shares(axes: Any, view: View) -> None:
-    arms = [arm for arm in (*SHORTER, OURS) if view.scores(arm, "vqa")]
+    arms = [arm for arm in (UNTRAINED, *SHORTER, OURS) if view.scores(arm, "vqa")]
     shares = [100 * ARMS[arm].share for arm in arms]
     for arm, share in zip(arms, shares, strict=True):
         scores = [100 * score for score in view.scores(arm, "vqa").values()]
