@@ -144,7 +144,8 @@ def _shares(view: View) -> list[list[str]]:
 
 
 def _tuned(view: View) -> list[list[str]]:
-    return [[ARMS[arm].title, percent(view.mean(arm, "vqa"))] for arm in (BASELINE, *TUNED) if arm in view.arms]
+    arms = [arm for arm in TUNED if arm in view.arms]
+    return [[ARMS[arm].title, percent(view.mean(arm, "vqa"))] for arm in (BASELINE, *arms) if arms]
 
 
 def _regions(view: View) -> list[list[str]]:
