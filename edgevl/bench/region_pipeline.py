@@ -83,9 +83,12 @@ class RegionPipeline:
                     found = refine_by_class(self.config, found, logits, *deltas)
                 chosen, self.candidates = select_regions(self.config, found, logits, *deltas)
                 features, found = features[chosen.numpy()], found[chosen]
-        boxes = (found / torch.tensor([self.config.width, self.config.height] * 2)).numpy()
-        missing = ((0, self.config.regions - len(boxes)), (0, 0))
-        return np.pad(features, missing), np.pad(boxes, missing)
+        with watch("region features"):
+            boxes = (found / torch.tensor([self.config.width, self.config.height] * 2)).numpy()
+            missing = self.config.regions - len(boxes)
+            if missing:
+                features, boxes = (np.pad(values, ((0, missing), (0, 0))) for values in (features, boxes))
+        return features, boxes
 
     def _run_trunk(self, image: np.ndarray) -> list[Any]:
         """Feature maps stay with onnxruntime (57 MB that need no copy); objectness and deltas come as arrays."""
