@@ -11,8 +11,9 @@ from edgevl.bench.pipelines import Pipeline
 from edgevl.bundle import Bundle
 from edgevl.errors import unknown_name
 from edgevl.models.region import REGION_CONFIGS
-from edgevl.models.region_model import is_region_model
+from edgevl.models.region_model import is_region_model, load_region_model
 from edgevl.registry import Registry
+from edgevl.tokenizer import Tokenizer
 
 GROUPS = {  # a name that stands for several opponents
     "region-heavy": ("region-heavy", "region-heavy-fpn"),
@@ -52,21 +53,17 @@ def find_opponent(name: str) -> Opponent:
 REGION_FILES = ("trunk.onnx", "boxes.onnx", "fusion.onnx")
 
 
-def _save_words(folder: Path, bundle: Bundle) -> None:
-    bundle.tokenizer().save(folder / "tokenizer.json")
-    (folder / "labels.json").write_text(json.dumps(bundle.labels()))
+def _save_words(folder: Path, tokenizer: Tokenizer, labels: list[str]) -> None:
+    tokenizer.save(folder / "tokenizer.json")
+    (folder / "labels.json").write_text(json.dumps(labels))
 
 
 def _region(name: str) -> Opponent:
     def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
-        from PIL import Image
-
         from edgevl.bench.region_export import export_region
 
-        config = REGION_CONFIGS[name]
-        picture = Image.fromarray(pixels).resize((config.width, config.height), Image.Resampling.BILINEAR)
-        export_region(folder, config, bundle.manifest.model, np.asarray(picture))
-        _save_words(folder, bundle)
+        export_region(folder, REGION_CONFIGS[name], bundle.manifest.model, pixels)
+        _save_words(folder, bundle.tokenizer(), bundle.labels())
 
     return Opponent(build, _open_region, REGION_FILES)
 
@@ -77,7 +74,9 @@ def _trained(name: str) -> Opponent:
     def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
         from edgevl.bench.region_export import export_trained
 
-        export_trained(folder, Path(name), pixels, name)
+        loaded = load_region_model(name)
+        export_trained(folder, loaded.model, pixels, name)
+        _save_words(folder, loaded.tokenizer, loaded.labels)
 
     return Opponent(build, _open_region, REGION_FILES)
 
@@ -94,7 +93,7 @@ def _build_vilt(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
 
     model = bundle.manifest.model
     export_vilt(folder, ViltConfig(model.text_length, model.num_answers))
-    _save_words(folder, bundle)
+    _save_words(folder, bundle.tokenizer(), bundle.labels())
 
 
 def _open_vilt(folder: Path, threads: int) -> Pipeline:

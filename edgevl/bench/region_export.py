@@ -22,7 +22,6 @@ from edgevl.detector import REGION_IOU
 from edgevl.errors import InputError
 from edgevl.models.region import RegionAnswerer, RegionConfig
 from edgevl.models.region_detector import LAYOUTS, RegionHead, RegionTrunk, build_detector, make_anchors, settle
-from edgevl.models.region_model import load_region_model
 from edgevl.quiet import quiet_python
 
 OPSET = 20
@@ -34,27 +33,25 @@ def export_region(folder: Path, config: RegionConfig, model: ModelConfig, image:
     Args:
         config: the detector. model: the model that it is compared with, whose words and answers are used, and its
             fusion transformer unless `config.bert`.
-        image: uint8 [H, W, 3] at the detector's own size; untrained weights are calibrated on it.
+        image: uint8 [H, W, 3] of any size; untrained weights are calibrated on it.
     """
-    detector = build_detector(config)
-    settle(detector, config, _tensor(image))
+    detector, pixels = build_detector(config), _pixels(config, image)
+    settle(detector, config, pixels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         answerer = RegionAnswerer(config.fusion(model), config.feature_width)
-    return _export(folder, config, model, detector, answerer, image)
+    return _export(folder, config, model, detector, answerer, pixels)
 
 
-def export_trained(folder: Path, source: Path, image: np.ndarray, name: str) -> Path:
-    """Write a region-feature model that was trained here (`edgevl.models.region_model`). Returns `folder`.
+def export_trained(folder: Path, trained: Any, image: np.ndarray, name: str) -> Path:
+    """Write a region-feature model that was trained here (`RegionVqaModel`). Returns `folder`.
 
-    Raises `InputError` when `source` holds none, or its detector is built in a way that the stages between the files
-    do not know.
+    Raises `InputError` when its detector is built in a way that the stages between the files do not know.
     """
-    loaded: Any = load_region_model(source)
-    detector, model = loaded.model.detector.detector, loaded.model.config
+    detector, model = trained.detector.detector, trained.config
     network, built, layout = detector.network, detector.config, LAYOUTS["scenes"]
     if (built.levels, built.pool) != ((2, 3), layout.cells):
-        raise InputError(f"{source}: only detectors with maps of stride 8 and 16 and {layout.cells} cells can be timed")
+        raise InputError(f"{name}: only detectors with maps of stride 8 and 16 and {layout.cells} cells can be timed")
     network.transform.image_mean = [detector.mean / 255] * 3
     network.transform.image_std = [detector.std / 255] * 3
     pool = network.roi_heads.box_roi_pool
@@ -65,17 +62,12 @@ def export_trained(folder: Path, source: Path, image: np.ndarray, name: str) -> 
         feature_width=built.feature_width, canonical=(pool.canonical_scale, pool.canonical_level), fill=False,
         trained=True,
     )  # fmt: skip
-    picture = Image.fromarray(image).resize((config.width, config.height), Image.Resampling.BILINEAR)
-    _export(folder, config, model, network, loaded.model.answerer, np.asarray(picture))
-    loaded.tokenizer.save(folder / "tokenizer.json")
-    (folder / "labels.json").write_text(json.dumps(loaded.labels))
-    return folder
+    return _export(folder, config, model, network, trained.answerer, _pixels(config, image))
 
 
 def _export(
-    folder: Path, config: RegionConfig, model: ModelConfig, detector: Any, answerer: RegionAnswerer, image: np.ndarray
+    folder: Path, config: RegionConfig, model: ModelConfig, detector: Any, answerer: RegionAnswerer, pixels: Tensor
 ) -> Path:
-    pixels = _tensor(image)
     anchors, counts = make_anchors(detector, config)
     np.save(folder / "anchors.npy", anchors.numpy())
     trunk, head = RegionTrunk(detector, config).eval(), RegionHead(detector, config).eval()
@@ -93,8 +85,10 @@ def _export(
     return folder
 
 
-def _tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(image))[None]  # a copy: torch wants memory that it may write to
+def _pixels(config: RegionConfig, image: np.ndarray) -> Tensor:
+    """The picture at the detector's own size, uint8 [1, H, W, 3]."""
+    picture = Image.fromarray(image).resize((config.width, config.height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture))[None]  # a copy: torch wants memory that it may write to
 
 
 def rois_of(levels: list[Tensor]) -> list[Tensor]:

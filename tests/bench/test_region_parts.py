@@ -16,7 +16,14 @@ from edgevl.bench.region_export import background_bias, calibrate_classes, rois_
 from edgevl.bench.region_stages import fill_up, propose, select_regions, split_by_level
 from edgevl.errors import InputError
 from edgevl.models.region import RegionConfig
-from edgevl.models.region_detector import RegionHead, RegionTrunk, align_by_product, build_detector, make_anchors
+from edgevl.models.region_detector import (
+    LAYOUTS,
+    RegionHead,
+    RegionTrunk,
+    align_by_product,
+    build_detector,
+    make_anchors,
+)
 
 FPN = TINY["resnet-fpn"]
 TWO_STAGE = [name for name, config in TINY.items() if config.two_stage]
@@ -142,6 +149,18 @@ def test_levels_are_torchvisions():
     for level, ours in enumerate(split_by_level(FPN, boxes)):
         torch.testing.assert_close(ours, boxes[theirs == level])
     assert split_by_level(TINY["resnet-c4"], boxes)[0] is boxes
+
+
+def test_the_detector_that_is_trained_here_has_the_maps_that_its_layout_says():
+    config = RegionConfig(detector="scenes", height=80, width=80, padding=1, classes=9, post_nms=40, regions=8)
+    detector, layout = build_detector(config), LAYOUTS["scenes"]
+    with torch.no_grad():
+        *maps, objectness, _ = RegionTrunk(detector, config).eval()(torch.zeros(1, 80, 80, 3, dtype=torch.uint8))
+    assert [tuple(level.shape[2:]) for level in maps] == [(80 // stride,) * 2 for stride in layout.strides]
+    anchors, counts = make_anchors(detector, config)
+    assert len(anchors) == sum(counts) == len(objectness)
+    pool = detector.roi_heads.box_roi_pool
+    assert pool.output_size == (layout.cells,) * 2 and pool.sampling_ratio == layout.samples
 
 
 def test_detections_are_torchvisions():

@@ -73,7 +73,7 @@ def is_done(folder: Path, job: Job) -> bool:
 
 def _results_of(path: Path, preset: Preset) -> dict[str, Any]:
     results = load_results(path)
-    if results["preset"] != json.loads(preset.model_dump_json()):
+    if results["preset"] != preset.model_dump(mode="json"):
         raise InputError(f"{path} holds results of another preset, which nothing can be added to")
     return results
 
@@ -91,7 +91,7 @@ def _take_over(folder: Path, jobs: list[Job], results: dict[str, Any]) -> None:
 
 def _claim(folder: Path, preset: Preset) -> None:
     saved = folder / "preset.yaml"
-    asked: dict[str, Any] = json.loads(preset.model_dump_json())
+    asked: dict[str, Any] = preset.model_dump(mode="json")
     if saved.is_file() and yaml.safe_load(saved.read_text()) != asked:
         raise InputError(f"{folder} holds a study of another preset; choose another --out, or remove the folder")
     try:
@@ -149,7 +149,7 @@ def gather(preset: Preset, jobs: list[Job], folder: Path) -> dict[str, Any]:
     }
     return {
         "schema": SCHEMA,
-        "preset": json.loads(preset.model_dump_json()),
+        "preset": preset.model_dump(mode="json"),
         "rows": len(jobs),
         "machine": {"cpu": cpu_name(), "cores": usable_cores(), "versions": installed_versions()},
         "runs": {name: values["result"] for name, values in found.items()},

@@ -235,10 +235,10 @@ def _cpus(view: View) -> str:
     return " and ".join(sorted(found)) or view.results["machine"]["cpu"]
 
 
-def _categories(view: View) -> str | None:
+def _categories(view: View) -> tuple[str, ...] | None:
     """Those of a smaller data set than Scenes."""
-    found = open_dataset(view.preset.get("data", "scenes")).categories
-    return None if found == CATEGORIES else ", ".join(found)
+    found = open_dataset(view.preset["data"]).categories
+    return None if found == CATEGORIES else found
 
 
 def _hours(view: View) -> str:
