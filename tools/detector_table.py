@@ -1,6 +1,7 @@
 """Print what a detector of Scenes is worth: its mAP on each split, what its regions cover and know, what it cost.
 
     python tools/detector_table.py runs/detect_scenes/model
+    python tools/detector_table.py runs/study-full/detector/detect/0/model --data scenes16
 
 mAP needs torchmetrics and faster-coco-eval: pip install "edgevl[detect]".
 """
@@ -45,6 +46,7 @@ def known(loaded: LoadedDetector, scenes: Scenes, count: int) -> dict[str, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector", help="folder of a detector")
+    parser.add_argument("--data", default="scenes", help="data set whose splits it looks at")
     parser.add_argument("--count", type=int, default=1000, help="scenes of each split")
     options = parser.parse_args()
     loaded = load_detector(options.detector)
@@ -54,7 +56,7 @@ def main() -> None:
     print(f"training: {record['pictures']} pictures, {record['training_macs'] / 1e12:.1f} x 10^12 multiply-adds")
     print(f"one picture: {macs / 1e6:.0f} million multiply-adds")
     for split in SPLITS:
-        scenes = open_dataset(f"scenes:{split}", size=loaded.config.image_size)
+        scenes = open_dataset(f"{options.data}:{split}", size=loaded.config.image_size)
         precision = average_precision(loaded.detector, scenes, options.count)
         shares = known(loaded, scenes, options.count)
         print(
