@@ -15,6 +15,7 @@ from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_dataset
 from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
+from edgevl.detector import LoadedDetector
 from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.models.core import VisionLanguageCore
@@ -81,7 +82,7 @@ def run(
     torch.manual_seed(recipe.seed)
     as_regions = recipe.detector is not None
     model = new_region_model(config, detector, recipe.regions) if detector and as_regions else build_model(config)
-    task = PretrainTask(model.core, build_losses(recipe, config, tokenizer))
+    task = PretrainTask(model.core, build_losses(recipe, config, tokenizer, detector if as_regions else None))
     data, count = recipe.data, recipe.last_step * recipe.batch_size
     scenes = open_dataset(data.train, seed=data.seed, size=config.image_size)
     notes = Annotations(data.annotations, data.train, data.seed, count) if data.annotations else None
@@ -122,9 +123,16 @@ def start_head_from_mlm(
             last.bias[index] = mlm.bias[pieces].mean()
 
 
-def build_losses(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, nn.Module]:
-    """The recipe's losses by name; a weight of 0 switches one off. Raises `InputError` for an unknown one or option."""
+def build_losses(
+    recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer, eyes: LoadedDetector | None = None
+) -> dict[str, nn.Module]:
+    """The recipe's losses by name; a weight of 0 switches one off. Those of a region-feature model know its `eyes`.
+
+    Raises `InputError` for an unknown loss or option.
+    """
     context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": SIZES})
+    if eyes:
+        context = LossContext(config, tokenizer, eyes.config.classes, eyes.config.attributes)
     return make_losses(recipe.losses, LOSSES, context)
 
 

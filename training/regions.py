@@ -18,7 +18,7 @@ GRID_LOSSES = ("object", "semantic_map", "region_distillation", "pixels")  # the
 
 
 class RegionSamples(Dataset[Sample]):
-    """`samples[i]` with `region_features` [K, F], `region_boxes` [K, 4] and `region_scores` [K]; image if `keep`."""
+    """`samples[i]` with what the cache has of its regions; with the image if `keep`."""
 
     def __init__(self, samples: Dataset[Sample], cache: RegionCache, keep: bool):
         self.samples, self.cache, self.keep = samples, cache, keep
@@ -35,6 +35,8 @@ def pretraining_detector(recipe: Recipe) -> LoadedDetector | None:
     """
     used = {name: options for name, options in recipe.losses.items() if options.get("weight") != 0}
     if recipe.detector is None:
+        if "region_labels" in used:
+            raise InputError("losses.region_labels is for a region-feature model: set detector=FOLDER, or remove it")
         teacher = used.get("region_distillation", {}).get("teacher")
         return load_detector(teacher) if teacher and is_detector(teacher) else None
     wrong = [name for name in GRID_LOSSES if name in used]

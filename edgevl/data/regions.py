@@ -2,8 +2,8 @@
 
 Shapes: K regions a picture, F region feature, n scenes of one file.
 
-    runs/regions/DETECTOR-scenes-train-seed0-8/00000000.safetensors   features fp16 [n, K, F], boxes float [n, K, 4] as
-                                                                      shares of the side, scores float [n, K]
+    runs/regions/DETECTOR-scenes-train-seed0-k8/00000000.safetensors   features fp16 [n, K, F], boxes float [n, K, 4] as
+        shares of the side, scores float [n, K], classes int16 [n, K], and each attribute of the detector int16 [n, K]
 
 A file holds `SCENES_PER_FILE` scenes and is written under a temporary name, so that a killed computation goes on where
 it stopped. DETECTOR is the beginning of the digest of its weights: another detector has other files.
@@ -25,11 +25,15 @@ from edgevl.errors import InputError
 
 SCENES_PER_FILE = 1024
 BATCH = 32
+NUMBERS = {"f": np.float32, "i": np.int64}
 Progress = Callable[[int, int, str], None]
 
 
 class RegionCache:
-    """`cache[index]`: `region_features` float32 [K, F], `region_boxes` [K, 4] and `region_scores` [K] of one scene."""
+    """`cache[index]`: `region_features` float32 [K, F], `region_boxes` [K, 4] and `region_scores` [K] of one scene.
+
+    And what the detector took them for: `region_classes` int64 [K], and each attribute, as `region_color`.
+    """
 
     def __init__(self, folder: Path, count: int):
         self.folder, self.count = folder, count
@@ -44,8 +48,9 @@ class RegionCache:
         path, row = _file(self.folder, index), index % SCENES_PER_FILE
         try:
             with safe_open(path, "numpy") as file:
-                names = ("features", "boxes", "scores")
-                return {f"region_{name}": file.get_slice(name)[row].astype(np.float32) for name in names}
+                names = file.keys()
+                found = {f"region_{name}": file.get_slice(name)[row] for name in names}
+                return {name: values.astype(NUMBERS[values.dtype.kind]) for name, values in found.items()}
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is damaged ({error}): delete it, and it is computed again") from None
 
@@ -61,7 +66,7 @@ def cache_regions(
 ) -> RegionCache:
     """Compute what is missing of the first `count` scenes of `data`, at the detector's own picture size."""
     scenes = open_dataset(data, seed=seed, size=loaded.config.image_size)
-    name = f"{loaded.sha256[:12]}-{data.replace(':', '-')}-seed{seed}-{regions}"
+    name = f"{loaded.sha256[:12]}-{data.replace(':', '-')}-seed{seed}-k{regions}"
     folder = Path(root) / name
     for start in range(0, count, SCENES_PER_FILE):
         if not _file(folder, start).is_file():
@@ -87,7 +92,10 @@ def _write(path: Path, loaded: LoadedDetector, scenes: Scenes, start: int, regio
         "features": torch.cat([batch.features for batch in found]).half(),
         "boxes": torch.cat([batch.boxes for batch in found]),
         "scores": torch.cat([batch.scores for batch in found]),
+        "classes": torch.cat([batch.classes for batch in found]).short(),
     }
+    for name in found[0].attributes:
+        tensors[name] = torch.cat([batch.attributes[name] for batch in found]).short()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")

@@ -46,7 +46,7 @@ def region_values(pretrain_values, loaded, tmp_path):
     return pretrain_values | {
         "detector": str(loaded.path),
         "regions": 6,
-        "losses": {"mlm": {}, "itm": {}, "itc": {}},
+        "losses": {"mlm": {}, "itm": {}, "itc": {}, "region_labels": {"min_score": 0.0}},
         "data": data,
     }
 
@@ -63,6 +63,8 @@ def test_kept_regions_are_those_of_a_fresh_forward(tmp_path, loaded):
         assert kept["region_boxes"] == pytest.approx(fresh.boxes[0].numpy(), abs=1e-4)
         assert kept["region_scores"] == pytest.approx(fresh.scores[0].numpy(), abs=1e-4)
         assert kept["region_features"] == pytest.approx(fresh.features[0].numpy(), abs=2e-3, rel=2e-3)
+        assert kept["region_classes"].tolist() == fresh.classes[0].tolist()
+        assert kept["region_color"].tolist() == fresh.attributes["color"][0].tolist()
 
 
 def test_regions_are_computed_once_for_a_data_set_and_a_detector(tmp_path, loaded, monkeypatch):
@@ -96,7 +98,7 @@ def test_a_region_feature_model_goes_through_pretraining_finetuning_and_evaluati
     tmp_path, region_values, finetune_values, loaded, monkeypatch
 ):
     pre = pretrain.run(parse_recipe(region_values, "test"), out=tmp_path / "pre")
-    assert {"mlm", "itm", "itc"} <= losses_of(pre)[0].keys()
+    assert {"mlm", "itm", "itc", "region_labels.classes", "region_labels.size"} <= losses_of(pre)[0].keys()
     values = finetune_values | {"init": str(pre / "model"), "data": finetune_values["data"] | region_values["data"]}
     tuned = finetune.run(parse_recipe(values, "test"), out=tmp_path / "ft")
     assert "val_accuracy" in losses_of(tuned)[-1]
@@ -136,6 +138,8 @@ def test_the_files_that_are_timed_answer_as_the_trained_model_does(tmp_path, reg
 def test_a_region_feature_model_is_refused_where_it_does_not_fit(tmp_path, region_values, finetune_values):
     with pytest.raises(InputError, match=r"losses.object is not for it"):
         pretrain.run(parse_recipe(region_values | {"losses": {"mlm": {}, "object": {}}}, "test"), out=tmp_path / "x")
+    with pytest.raises(InputError, match=r"losses.region_labels is for a region-feature model"):
+        pretrain.run(parse_recipe(region_values | {"detector": None}, "test"), out=tmp_path / "x")
     with pytest.raises(InputError, match="no detector at"):
         pretrain.run(parse_recipe(region_values | {"detector": "no/where"}, "test"), out=tmp_path / "x")
     pre = pretrain.run(parse_recipe(region_values | {"steps": 1}, "test"), out=tmp_path / "pre")
@@ -194,6 +198,30 @@ def test_regions_below_the_score_are_left_out(pretrain_values, loaded):
     assert torch.equal(value["region_distillation"], loss(None, batch, visual)["region_distillation"])  # pyright: ignore
     batch["region_scores"].zero_()
     assert loss(None, batch, visual)["region_distillation"] == 0  # pyright: ignore
+
+
+def test_region_tokens_learn_the_names_that_the_detector_gave(region_values):
+    from edgevl.training.losses import RegionLabelLoss
+
+    tokenizer = load_model().tokenizer
+    config = pretrain.build_config(parse_recipe(region_values, "test"), tokenizer, 5)
+    loss = RegionLabelLoss(pretrain.LossContext(config, tokenizer, CATEGORIES[:3], {"color": ("red", "blue")}))
+    torch.manual_seed(0)
+    core = pretrain.build_model(config).core
+    batch = {
+        "region_scores": torch.tensor([[0.9, 0.6, 0.4]]),
+        "region_classes": torch.tensor([[2, 0, 1]]),
+        "region_color": torch.tensor([[1, 0, 1]]),
+    }
+    names = {name: classifier.name_vectors(core.text) for name, classifier in loss.classifiers.items()}  # pyright: ignore
+    tokens = 100 * (names["classes"][batch["region_classes"]] + names["color"][batch["region_color"]])
+    right, wrong = loss(core, batch, tokens), loss(core, batch, -tokens)
+    assert {*right} == {"region_labels.classes", "region_labels.color"}
+    assert all(right[name] < 0.1 and wrong[name] > 1 for name in right)
+    unsure = {**batch, "region_classes": torch.tensor([[2, 0, 0]])}  # of the third region, which does not count
+    assert torch.equal(loss(core, unsure, tokens)["region_labels.classes"], right["region_labels.classes"])
+    empty = loss(core, {**batch, "region_scores": torch.zeros(1, 3)}, tokens)
+    assert all(value == 0 for value in empty.values())
 
 
 def test_annotations_come_back_as_the_detector_saw_them(tmp_path, loaded):
@@ -262,4 +290,5 @@ def test_the_recipe_of_the_region_model_is_equal_to_ours_in_what_it_shares():
     theirs, ours = load_recipe("pretrain_scenes_region"), load_recipe("pretrain_scenes_nano")
     same = ("model", "data", "optimizer", "steps", "batch_size", "seed", "precision")
     assert [getattr(theirs, key) for key in same] == [getattr(ours, key) for key in same]
-    assert theirs.losses == {key: value for key, value in ours.losses.items() if key not in regions.GRID_LOSSES}
+    language = {key: value for key, value in ours.losses.items() if key not in regions.GRID_LOSSES}
+    assert theirs.losses == language | {"region_labels": {"weight": 1.0}}

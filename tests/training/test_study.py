@@ -82,6 +82,9 @@ def test_rows_of_another_machine_are_not_run_again(tmp_path, preset):
     (tmp_path / "cut.json").write_text(json.dumps(results))
     again = run_study(preset, tmp_path / "again", only="language_slow", taken=tmp_path / "cut.json", note=said.append)
     assert len(said) == 2 and result(again) == load_results(done)["runs"]
+    results["preset"] |= {"arms": ["language_slow"], "note": "fewer arms"}  # a study may be widened later
+    (tmp_path / "cut.json").write_text(json.dumps(results))
+    run_study(preset, tmp_path / "wider", only="once/blind", taken=tmp_path / "cut.json")
     results["preset"]["seeds"] = [4]
     (tmp_path / "other.json").write_text(json.dumps(results))
     with pytest.raises(InputError, match="another preset"):
@@ -130,6 +133,10 @@ def test_wrong_names_are_one_line_and_exit_2(tmp_path, preset, capsys):
 
 def test_another_preset_does_not_go_on_in_the_same_folder(tmp_path, preset):
     run_study(preset, tmp_path / "study", only="once/blind")
+    values = yaml.safe_load(preset.read_text())
+    preset.write_text(yaml.safe_dump(values | {"arms": ["object"], "first": ["object"]}))
+    run_study(preset, tmp_path / "study", only="once/blind")
+    assert yaml.safe_load((tmp_path / "study" / "preset.yaml").read_text())["arms"] == ["object"]
     preset.write_text(preset.read_text().replace("blind_scenes: 20", "blind_scenes: 21"))
     with pytest.raises(InputError, match="another preset"):
         run_study(preset, tmp_path / "study")

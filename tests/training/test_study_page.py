@@ -67,7 +67,7 @@ def made_up(gain: float = 0.1, seeds: int = 3, latency: float = 12.0) -> dict:
     runs: dict = {"once/blind/0": {split: {"all": 0.3, "color": 0.2} for split in ("test", "test_style", "test_pairs")}}
     for arm in preset["arms"]:
         for seed in preset["seeds"]:
-            score = 0.4 + 0.01 * seed + {"language": 0.0, "none": -0.1}.get(arm, gain)
+            score = 0.4 + 0.01 * seed + {"language": 0.0, "language_1000": 0.0, "none": -0.2}.get(arm, gain)
             zero = dict.fromkeys(("text_to_image_r1", "image_to_text_r1"), 0.1)
             runs[f"{arm}/pretrain/{seed}"] = {"steps": 100, "macs_per_step": 200, "zero_shot": zero, "curve": []}
             for task in ARMS[arm].tasks:
@@ -110,14 +110,32 @@ def test_verdicts_follow_the_intervals():
     assert verdicts(results)[1] == claims.OPEN
 
 
+def with_scores(results: dict, **scores: float) -> dict:
+    """The same with other VQA scores: those of an arm differ by a point from seed to seed."""
+    for arm, score in scores.items():
+        for seed in range(3):
+            results["runs"][f"{arm}/vqa/{seed}"]["score"] = score + 0.01 * seed
+    return results
+
+
 def test_a_tenth_of_a_pretraining_that_brings_nothing_proves_nothing():
-    results = made_up()
-    for seed in range(3):
-        results["runs"][f"none/vqa/{seed}"]["score"] = 0.4 + 0.01 * seed
-    assert verdicts(results)[2] == claims.EMPTY and "language only, half" in render(results)
-    for seed in range(3):
-        del results["runs"][f"none/vqa/{seed}"]
-    assert verdicts(results)[2] == claims.OPEN
+    nothing = with_scores(made_up(), none=0.4, all=0.4, all_10=0.4, all_25=0.4, all_50=0.4)
+    assert verdicts(nothing)[2] == claims.EMPTY and "language only, half" in render(nothing)
+    assert verdicts(with_scores(made_up(), none=0.4, all_10=0.4))[2] == claims.IN_PART  # but all of it does something
+    assert verdicts(with_scores(nothing, language=0.5, language_1000=0.5))[2] == claims.NOT_HERE
+    for arm in ("none", "language_1000"):
+        results = made_up()
+        for seed in range(3):
+            del results["runs"][f"{arm}/vqa/{seed}"]
+        assert verdicts(results)[2] == claims.OPEN
+
+
+def test_a_tenth_is_asked_twice():
+    short, whole = made_up(), with_scores(made_up(), language_1000=0.6)
+    assert verdicts(whole)[2] == claims.IN_PART and "for the other -10.0" in render(whole)
+    assert verdicts(with_scores(short, all_10=0.3, all_25=0.3, all_50=0.3))[2] == claims.IN_PART
+    assert verdicts(with_scores(short, language_1000=0.6))[2] == claims.NOT_HERE
+    assert verdicts(with_scores(short, all_25=0.4))[2] == claims.IN_PART  # a quarter of it would do
 
 
 def test_to_reach_a_model_that_does_not_look_proves_nothing():
@@ -140,6 +158,16 @@ def test_convergence_counts_steps_and_compute_and_censors():
     assert found and found["reached"] == found["seeds"] == 3
     assert found["steps"]["mean"] == pytest.approx(1.25, rel=0.01)
     assert found["compute"]["mean"] == pytest.approx((20000 + 4000) / (20000 + 3200), rel=0.01)
+    assert found["clock"] is None  # of most rows the clock was not read
+    for arm, factor in (("all", 1), ("language", 2)):
+        for seed in range(3):
+            results["timing"][f"{arm}/pretrain/{seed}"] = {"seconds": 100 * factor, "cpu": "one"}
+            results["timing"][f"{arm}/vqa/{seed}"] = {"seconds": 40 * factor, "cpu": "one"}
+    found = View(results).convergence("all")
+    assert found and found["clock"]["mean"] == pytest.approx(280 / 132, rel=0.01)
+    results["timing"]["all/vqa/2"]["cpu"] = "another"  # seconds of two processors do not add up
+    found = View(results).convergence("all")
+    assert found and found["clock"] is None and found["compute"]
     results["runs"]["all/vqa/1"]["curve"] = [[20, 0.1], [40, 0.2]]
     found = View(results).convergence("all")
     assert found and (found["reached"], found["steps"], found["compute"]) == (2, None, None)

@@ -4,7 +4,7 @@ Every loss is a module that owns its heads (they exist in pretraining only) and 
 `loss(core, batch, visual_BVD) -> {name: scalar tensor}`. Weights live in the criterion, never here.
 
 The seed abstract (arXiv 2301.07236) names three types of visual loss without defining them; `object`, `semantic_map`
-and `region_distillation` are this project's reading of it.
+and `region_distillation` are this project's reading of it. `region_labels` is for the region-feature model.
 """
 
 from edgevl.training.losses.base import LOSSES, LossContext, PretrainingLoss
@@ -15,6 +15,7 @@ from edgevl.training.losses.mlm import MaskedLanguageLoss
 from edgevl.training.losses.object import ObjectLoss
 from edgevl.training.losses.pixels import PixelLoss
 from edgevl.training.losses.region_distillation import RegionDistillationLoss
+from edgevl.training.losses.region_labels import RegionLabelLoss
 from edgevl.training.losses.semantic_map import SemanticMapLoss
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "PixelLoss",
     "PretrainingLoss",
     "RegionDistillationLoss",
+    "RegionLabelLoss",
     "SemanticMapLoss",
 ]

@@ -10,7 +10,9 @@ LANGUAGE = ("mlm", "itm", "itc")
 VISUAL = ("object", "semantic_map", "region_distillation")
 BASELINE = "language"
 OURS = "all"
+OPPONENT = "regions"  # with features of regions, for claim (b)
 UNTRAINED = "none"
+LONGER = "language_1000"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +49,11 @@ _add("pixels", "+ pixels (negative control)", ("pixels",))
 _add(UNTRAINED, "no pretraining (one step)", share=0.0, tasks=("vqa",))
 for _percent in (10, 25, 50):
     _add(f"all_{_percent}", f"all three, {_percent} % of the pretraining", VISUAL, share=_percent / 100, tasks=("vqa",))
+_add(LONGER, "language only, ten times the pretraining", share=10, tasks=("vqa",))
 _add("language_slow", "language only, half the rate", lr=0.5, tasks=("vqa",), one_seed=True)
 _add("language_fast", "language only, twice the rate", lr=2.0, tasks=("vqa",), one_seed=True)
-_add("regions", "region-feature model", detector="eyes")
+_add(OPPONENT, "region-feature model", ("region_labels",), detector="eyes")
+_add("regions_language", "region-feature model, language losses only", tasks=("vqa",), detector="eyes")
 _add("detector_teacher", "all three, the detector as teacher", VISUAL, tasks=("vqa",), detector="teacher")
 _add("pseudo_labels", "all three, boxes of the detector", VISUAL, tasks=("vqa",), detector="labels")
 ABLATION = ("language", "object", "map", "region", "object_map", "object_region", "map_region", "all", "pixels")

@@ -18,7 +18,7 @@ from edgevl.training import detect, finetune, pretrain
 from edgevl.training.compute import forward_macs
 from edgevl.training.loop import Progress
 from edgevl.training.recipe import Recipe
-from edgevl.training.study.arms import BASELINE, OURS
+from edgevl.training.study.arms import BASELINE, OPPONENT, OURS
 from edgevl.training.study.preset import Preset
 
 RUN = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
@@ -84,12 +84,12 @@ def latency(preset: Preset, models: Mapping[str, Path], _folder: Path, progress:
     Both are exported to ONNX and run by onnxruntime on one thread, interleaved. `model`: from pixels to logits;
     `pipeline`: from the bytes of a picture to the answer.
     """
-    theirs, ours = (str(models[name]) for name in ("regions", OURS))
+    theirs, ours = (str(models[name]) for name in (OPPONENT, OURS))
     report = run_bench(ours, [theirs], preset=LATENCY_PRESET, threads=1, progress=progress)
     timing: dict[str, Any] = {"others_cpu": report.machine.others_cpu, "preset": LATENCY_PRESET}
     for scope in SCOPES:
         ratio = report.ratio(theirs, scope)
-        names = {"regions": theirs, OURS: report.candidate}
+        names = {OPPONENT: theirs, OURS: report.candidate}
         timing[scope] = {
             "ratio": round(ratio.ratio, 3),
             "ci95": [round(side, 3) for side in ratio.ci95],

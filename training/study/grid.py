@@ -44,7 +44,8 @@ def run_study(
     Several processes may work on one folder: two of one thread each train small models faster than one of two.
 
     only: a row, `ARM/STAGE/SEED` or the beginning of one; what it needs runs too. again: its rows are run anew.
-    taken: a `results.json` of the same preset, of another machine or of an earlier day; its rows are not run again.
+    taken: a `results.json` of another machine or of an earlier day; its rows are not run again.
+    Arms may be added to a study later, in its folder or to those results; anything else makes another preset.
 
     Raises `InputError` for an unknown preset, arm or row, or results or a folder of another preset.
     """
@@ -73,7 +74,7 @@ def is_done(folder: Path, job: Job) -> bool:
 
 def _results_of(path: Path, preset: Preset) -> dict[str, Any]:
     results = load_results(path)
-    if results["preset"] != preset.model_dump(mode="json"):
+    if not preset.makes_rows_of(results["preset"]):
         raise InputError(f"{path} holds results of another preset, which nothing can be added to")
     return results
 
@@ -91,13 +92,12 @@ def _take_over(folder: Path, jobs: list[Job], results: dict[str, Any]) -> None:
 
 def _claim(folder: Path, preset: Preset) -> None:
     saved = folder / "preset.yaml"
-    asked: dict[str, Any] = preset.model_dump(mode="json")
-    if saved.is_file() and yaml.safe_load(saved.read_text()) != asked:
+    if saved.is_file() and not preset.makes_rows_of(yaml.safe_load(saved.read_text())):
         raise InputError(f"{folder} holds a study of another preset; choose another --out, or remove the folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / ".preset.yaml.tmp"
-        temporary.write_text(yaml.safe_dump(asked, sort_keys=False))
+        temporary.write_text(yaml.safe_dump(preset.model_dump(mode="json"), sort_keys=False))
         temporary.replace(saved)
     except OSError as error:
         raise InputError(f"cannot write the study's folder {folder}: {error.strerror}") from None

@@ -15,7 +15,7 @@ from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.loop import Progress
 from edgevl.training.recipe import Recipe
 from edgevl.training.study import costs, evaluate
-from edgevl.training.study.arms import ABLATION, ARMS, OURS
+from edgevl.training.study.arms import ABLATION, ARMS, OPPONENT, OURS
 from edgevl.training.study.preset import Preset, detect_recipe, finetune_recipe, pretrain_recipe
 
 STAGES = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
@@ -78,8 +78,8 @@ def _once(preset: Preset, folder: Path) -> Iterator[Job]:
     alike = [name for name in preset.arms if name in ABLATION]
     recipes = {name: pretrain_recipe(preset, name, seed, folder) for name in alike}
     yield Job("once/speed/0", partial(costs.speed, preset, recipes))
-    if "regions" in preset.arms and OURS in preset.arms:
-        models = {name: folder / name / "vqa" / str(seed) / "model" for name in ("regions", OURS)}
+    if OPPONENT in preset.arms and OURS in preset.arms:
+        models = {name: folder / name / "vqa" / str(seed) / "model" for name in (OPPONENT, OURS)}
         needs = tuple(f"{name}/vqa/{seed}" for name in models)
         yield Job("once/latency/0", partial(costs.latency, preset, models), needs)
 

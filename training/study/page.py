@@ -10,7 +10,18 @@ from edgevl.bench.pipelines import SCOPES
 from edgevl.data import open_dataset
 from edgevl.data.scenes import CATEGORIES
 from edgevl.training.study import claims
-from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, TASKS, TUNED, UNTRAINED
+from edgevl.training.study.arms import (
+    ABLATION,
+    ARMS,
+    BASELINE,
+    LONGER,
+    OPPONENT,
+    OURS,
+    SHORTER,
+    TASKS,
+    TUNED,
+    UNTRAINED,
+)
 from edgevl.training.study.evaluate import SIZES, SPLITS
 from edgevl.training.study.grid import load_results
 from edgevl.training.study.plots import figures
@@ -45,7 +56,7 @@ def render(results: dict[str, Any]) -> str:
     return environment.get_template("page.md.j2").render(
         preset=view.preset,
         machine=results["machine"],
-        cpus=_cpus(view),
+        cpus=" and ".join(view.processors),
         categories=_categories(view),
         latency=results["timing"].get("once/latency/0"),
         done=len(view.runs),
@@ -58,7 +69,9 @@ def render(results: dict[str, Any]) -> str:
             ["pretraining", "10⁹ multiply-adds a step", "× language only", "time a step, × language only"], _costs(view)
         ),
         above_blind=claims.above_blind(view),
-        convergence=_table(["pretraining", "seeds that reach it", "fewer steps", "less compute"], _convergence(view)),
+        convergence=_table(
+            ["pretraining", "seeds that reach it", "fewer steps", "less compute", "less time"], _convergence(view)
+        ),
         shares=_table(["pretraining", "VQA", "minus language only, 100 %", "training takes, of that"], _shares(view)),
         tuned=_table(["pretraining", "VQA"], _tuned(view)),
         regions=_table(
@@ -114,7 +127,7 @@ def _samples(view: View) -> str:
 def _costs(view: View) -> list[list[str]]:
     slower = view.results["timing"].get("once/speed/0", {}).get("slower", {})
     base, rows = view.macs_per_step(BASELINE, "pretrain"), []
-    for arm in (*ABLATION, "regions"):
+    for arm in (*ABLATION, OPPONENT):
         macs = view.macs_per_step(arm, "pretrain")
         if macs and base:
             time = f"{slower[arm]:.2f}" if arm in slower else NONE
@@ -127,14 +140,15 @@ def _convergence(view: View) -> list[list[str]]:
     for arm in (*ABLATION[1:], *SHORTER):
         found = view.convergence(arm) if arm in view.arms else None
         if found:
-            factors = [claims.times(found[key]) if found[key] else "censored" for key in ("steps", "compute")]
+            missing = "censored" if found["reached"] < found["seeds"] else NONE
+            factors = [claims.times(found[key]) if found[key] else missing for key in ("steps", "compute", "clock")]
             rows.append([ARMS[arm].title, f"{found['reached']} of {found['seeds']}", *factors])
     return rows
 
 
 def _shares(view: View) -> list[list[str]]:
     rows, whole = [], view.compute(BASELINE, "vqa", view.seeds[0])
-    for arm in (UNTRAINED, *SHORTER, OURS):
+    for arm in (UNTRAINED, *SHORTER, OURS, LONGER):
         if arm in view.arms:
             macs = view.compute(arm, "vqa", view.seeds[0])
             share = f"{100 * macs / whole:.0f} % of the multiply-adds" if macs and whole else NONE
@@ -150,10 +164,12 @@ def _tuned(view: View) -> list[list[str]]:
 
 def _regions(view: View) -> list[list[str]]:
     latency, rows = view.results["timing"].get("once/latency/0"), []
-    for arm in ("regions", OURS) if "regions" in view.arms else ():
+    arms = (OPPONENT, "regions_language", OURS) if OPPONENT in view.arms else ()
+    for arm in (arm for arm in arms if arm in view.arms):
         macs = view.compute(arm, "vqa", view.seeds[0])
-        whole = f"{(macs + (view.detector_macs() if arm == 'regions' else 0)) / 1e12:.2f}" if macs else NONE
-        times = [f"{latency[scope]['p50_ms'][arm]:.2f}" if latency else NONE for scope in SCOPES]
+        whole = f"{(macs + (view.detector_macs() if ARMS[arm].detector else 0)) / 1e12:.2f}" if macs else NONE
+        timed = latency and arm in latency[SCOPES[0]]["p50_ms"]
+        times = [f"{latency[scope]['p50_ms'][arm]:.2f}" if timed else NONE for scope in SCOPES]
         rows.append([ARMS[arm].title, *(percent(view.mean(arm, task)) for task in TASKS), whole, *times])
     return rows
 
@@ -179,14 +195,14 @@ def _blind(view: View, split: str, kind: str) -> str:
 
 def _splits(view: View) -> list[list[str]]:
     rows = [["blind: the text alone", *(_blind(view, split, "all") for split in SPLITS)]]
-    for arm in (*ABLATION, "regions"):
+    for arm in (*ABLATION, OPPONENT):
         cells = [percent(view.per_seed(arm, split, ["accuracy"])) for split in SPLITS]
         rows += [[ARMS[arm].title, *cells]] if arm in view.arms else []
     return rows
 
 
 def _calibration(view: View) -> list[list[str]]:
-    arms = [arm for arm in (BASELINE, OURS, "regions") if arm in view.arms]
+    arms = [arm for arm in (BASELINE, OURS, OPPONENT) if arm in view.arms]
     return [
         [ARMS[arm].title, *(percent(view.per_seed(arm, split, ["calibration_error"])) for split in SPLITS)]
         for arm in arms
@@ -227,12 +243,6 @@ def _worst_pictures(view: View) -> dict[str, bytes]:
 def _winner(view: View) -> str | None:
     found = claims.winner(view)
     return found and f"“{ARMS[found[0]].title}”, {percent(found[1])} %"
-
-
-def _cpus(view: View) -> str:
-    """The processors that the rows were run on; rows of older results do not say."""
-    found = {timing.get("cpu") for timing in view.results["timing"].values()} - {None}
-    return " and ".join(sorted(found)) or view.results["machine"]["cpu"]
 
 
 def _categories(view: View) -> tuple[str, ...] | None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, OURS, SHORTER, UNTRAINED
+from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, LONGER, OPPONENT, OURS, SHORTER, UNTRAINED
 from edgevl.training.study.view import View
 
-COLORS = {BASELINE: "#8a8a8a", OURS: "#0b6e4f", "pixels": "#c8553d", "regions": "#31619c"}
+COLORS = {BASELINE: "#8a8a8a", OURS: "#0b6e4f", "pixels": "#c8553d", OPPONENT: "#31619c"}
 OTHER = "#c9b458"
 
 
@@ -17,7 +17,7 @@ def figures(view: View) -> dict[str, bytes]:
     """File name -> PNG."""
     return {
         "study-ablation.png": _figure((7.2, 3.4), 1, lambda axes: _ablation(axes[0], view)),
-        "study-curves.png": _figure((7.2, 3.0), 2, lambda axes: _curves(axes, view)),
+        "study-curves.png": _figure((9.6, 3.0), 3, lambda axes: _curves(axes, view)),
         "study-pretraining.png": _figure((4.6, 3.0), 1, lambda axes: _shares(axes[0], view)),
     }
 
@@ -40,7 +40,7 @@ def _figure(size: tuple[float, float], columns: int, draw: Callable[[Any], None]
 
 
 def _ablation(axes: Any, view: View) -> None:
-    arms = [arm for arm in (*ABLATION, "regions") if view.scores(arm, "vqa")]
+    arms = [arm for arm in (*ABLATION, OPPONENT) if view.scores(arm, "vqa")]
     for row, arm in enumerate(reversed(arms)):
         scores = [100 * score for score in view.scores(arm, "vqa").values()]
         color = COLORS.get(arm, OTHER)
@@ -51,35 +51,36 @@ def _ablation(axes: Any, view: View) -> None:
 
 
 def _curves(axes: Any, view: View) -> None:
-    for arm in (BASELINE, OURS, "pixels", "regions"):
+    for arm in (BASELINE, OURS, "pixels", OPPONENT):
         curve = view.curve(arm)
         if not curve:
             continue
         steps, accuracy = (np.array(side, float) for side in zip(*curve, strict=True))
         style = {"color": COLORS[arm], "label": ARMS[arm].title, "linewidth": 1.8}
         axes[0].plot(steps, 100 * accuracy, **style)
-        compute = [view.compute(arm, "vqa", view.seeds[0], step) for step in steps]
-        if all(compute):
-            detector = view.detector_macs() if ARMS[arm].detector else 0
-            axes[1].plot([(macs + detector) / 1e12 for macs in compute if macs], 100 * accuracy, **style)
+        detector = (view.detector_macs(), view.detector_seconds()) if ARMS[arm].detector else (0, 0)
+        for part, cost, more, unit in zip(axes[1:], (view.compute, view.clock), detector, (1e12, 60), strict=True):
+            costs = [cost(arm, "vqa", view.seeds[0], step) for step in steps]
+            if all(costs):
+                part.plot([(found + more) / unit for found in costs if found], 100 * accuracy, **style)
     axes[0].set_xlabel("steps of fine-tuning")
     axes[1].set_xlabel("multiply-adds of all training, 10¹²")
+    axes[2].set_xlabel("minutes of all training, first seed")
     axes[0].set_ylabel("validation accuracy, %")
     if axes[0].lines:
         axes[0].legend(frameon=False, fontsize=7.5)
 
 
 def _shares(axes: Any, view: View) -> None:
-    arms = [arm for arm in (UNTRAINED, *SHORTER, OURS) if view.scores(arm, "vqa")]
-    shares = [100 * ARMS[arm].share for arm in arms]
-    for arm, share in zip(arms, shares, strict=True):
-        scores = [100 * score for score in view.scores(arm, "vqa").values()]
-        axes.plot([share] * len(scores), scores, "o", color=COLORS[OURS], alpha=0.5, markersize=4)
-    means = [100 * (view.mean(arm, "vqa") or {"mean": np.nan})["mean"] for arm in arms]
-    axes.plot(shares, means, color=COLORS[OURS], linewidth=1.8, label="all three visual losses")
-    if base := view.mean(BASELINE, "vqa"):
-        axes.axhline(100 * base["mean"], color=COLORS[BASELINE], linestyle="--", label="language only, 100 %")
-    axes.set_xlabel("pretraining steps, % of the whole")
+    for name, arms in ((BASELINE, (UNTRAINED, BASELINE, LONGER)), (OURS, (UNTRAINED, *SHORTER, OURS))):
+        found = {arm: [100 * score for score in view.scores(arm, "vqa").values()] for arm in arms}
+        found = {arm: scores for arm, scores in found.items() if scores}
+        steps = [max(1, round(ARMS[arm].share * view.preset["pretrain"]["steps"])) for arm in found]
+        for step, scores in zip(steps, found.values(), strict=True):
+            axes.plot([step] * len(scores), scores, "o", color=COLORS[name], alpha=0.5, markersize=4)
+        means = [np.mean(scores) for scores in found.values()]
+        axes.plot(steps, means, color=COLORS[name], linewidth=1.8, label=ARMS[name].title)
+    axes.set_xscale("log")
+    axes.set_xlabel("steps of pretraining")
     axes.set_ylabel("VQA accuracy, %")
-    if axes.lines:
-        axes.legend(frameon=False, fontsize=7.5)
+    axes.legend(frameon=False, fontsize=7.5)

@@ -35,6 +35,12 @@ class Preset(Section):
     timing_steps: int = Field(6, ge=2)
     worst: int = Field(10, ge=0)
 
+    def makes_rows_of(self, saved: dict[str, Any]) -> bool:
+        """Are the rows of both presets made alike? More arms, or arms in another order, change no row that is there."""
+        chosen = {"arms", "first", "note"}
+        made, theirs = self.model_dump(mode="json", exclude=chosen), saved.items()
+        return made == {key: value for key, value in theirs if key not in chosen}
+
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
         return self.seeds[:1] if arm.one_seed else self.seeds
 

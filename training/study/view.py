@@ -23,6 +23,12 @@ class View:
         self.preset: dict[str, Any] = results["preset"]
         self.seeds: list[int] = list(self.preset["seeds"])
 
+    @property
+    def processors(self) -> list[str]:
+        """The processors that the rows were run on; rows of older results do not say."""
+        found = {timing.get("cpu") for timing in self.results["timing"].values()} - {None}
+        return sorted(found) or [self.results["machine"]["cpu"]]
+
     def run(self, arm: str, stage: str, seed: int) -> dict[str, Any] | None:
         return self.runs.get(f"{arm}/{stage}/{seed}")
 
@@ -77,14 +83,26 @@ class View:
         tuned = after["steps"] if steps is None else steps
         return before["steps"] * each[0] + tuned * each[1]
 
+    def clock(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
+        """Seconds of the same by the clock, evaluation left out; None if the study's rows are of several processors."""
+        after = self.run(arm, task, seed)
+        parts = [self.results["timing"].get(f"{arm}/{stage}/{seed}", {}) for stage in ("pretrain", task)]
+        if not after or any("seconds" not in part for part in parts) or len(self.processors) > 1:
+            return None
+        return parts[0]["seconds"] + parts[1]["seconds"] * (1 if steps is None else steps / after["steps"])
+
+    def detector_seconds(self) -> float:
+        """What the detector's training took, with the first seed; 0 where there is none."""
+        return self.results["timing"].get(f"detector/detect/{self.seeds[0]}", {}).get("seconds", 0)
+
     def convergence(self, arm: str, task: str = "vqa", base: str = BASELINE) -> dict[str, Any] | None:
         """When `arm` reaches what `base` has at its end, on the validation curve of the same seed.
 
-        `steps`: factor by which it needs fewer steps of fine-tuning; `compute`: the same of all multiply-adds,
-        pretraining included. Both are null unless every seed reached it: one that did not is censored, and no mean is
-        honest.
+        `steps`: factor by which it needs fewer steps of fine-tuning; `compute` and `clock`: the same of all
+        multiply-adds and of all seconds, pretraining included. Null unless every seed reached it: one that did not is
+        censored, and no mean is honest.
         """
-        steps, compute, seeds = [], [], 0
+        steps, costs, seeds = [], {"compute": [], "clock": []}, 0
         for seed in self.seeds:
             ours, theirs = self.run(arm, task, seed), self.run(base, task, seed)
             if not ours or not theirs or not ours["curve"] or not theirs["curve"]:
@@ -95,17 +113,17 @@ class View:
             if at is None:
                 continue
             steps.append(last_step / at)
-            costs = self.compute(base, task, seed), self.compute(arm, task, seed, at)
-            if costs[0] and costs[1]:
-                compute.append(costs[0] / costs[1])
+            for name, cost in (("compute", self.compute), ("clock", self.clock)):
+                whole, part = cost(base, task, seed), cost(arm, task, seed, at)
+                if whole and part:
+                    costs[name].append(whole / part)
         if not seeds:
             return None
-        whole = len(steps) == seeds
+        factors = {"steps": steps, **costs}
         return {
             "seeds": seeds,
             "reached": len(steps),
-            "steps": geometric_interval(steps) if whole else None,
-            "compute": geometric_interval(compute) if whole and len(compute) == seeds else None,
+            **{name: geometric_interval(found) if len(found) == seeds else None for name, found in factors.items()},
         }
 
     def curve(self, arm: str, task: str = "vqa") -> list[tuple[float, float]]:
