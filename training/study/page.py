@@ -29,6 +29,7 @@ from edgevl.training.study.view import View
 from edgevl.training.study.worst import draw_worst
 
 NONE = "–"
+COMPARED = (BASELINE, OURS, OPPONENT)  # where a table has one column or row for each
 
 
 def publish(results: Path, folder: Path) -> Path:
@@ -82,8 +83,8 @@ def render(results: dict[str, Any]) -> str:
         detector_map=_detector_map(view),
         splits=_table(["model", *SPLITS], _splits(view)),
         calibration=_table(["model", *SPLITS], _calibration(view)),
-        kinds=_table(["kind of question", "blind", ARMS[BASELINE].title, ARMS[OURS].title], _kinds(view)),
-        sizes=_table(["the object asked about", ARMS[BASELINE].title, ARMS[OURS].title], _sizes(view)),
+        kinds=_table(["kind of question", "blind", *(ARMS[arm].title for arm in COMPARED)], _kinds(view)),
+        sizes=_table(["the object asked about", *(ARMS[arm].title for arm in COMPARED)], _sizes(view)),
         worst=_worst(view),
         hours=_hours(view),
         busy=_busy(view),
@@ -202,7 +203,7 @@ def _splits(view: View) -> list[list[str]]:
 
 
 def _calibration(view: View) -> list[list[str]]:
-    arms = [arm for arm in (BASELINE, OURS, OPPONENT) if arm in view.arms]
+    arms = [arm for arm in COMPARED if arm in view.arms]
     return [
         [ARMS[arm].title, *(percent(view.per_seed(arm, split, ["calibration_error"])) for split in SPLITS)]
         for arm in arms
@@ -214,16 +215,15 @@ def _kinds(view: View) -> list[list[str]]:
     kinds = sorted(first["splits"]["test"]["per_kind"]) if first else []
     return [
         [kind.replace("_", " "), _blind(view, "test", kind)]
-        + [percent(view.per_seed(arm, "test", ["per_kind", kind])) for arm in (BASELINE, OURS)]
+        + [percent(view.per_seed(arm, "test", ["per_kind", kind])) for arm in COMPARED]
         for kind in kinds
     ]
 
 
 def _sizes(view: View) -> list[list[str]]:
-    arms = (BASELINE, OURS)
     if not view.run(OURS, "vqa", view.seeds[0]):
         return []
-    return [[size, *(percent(view.per_seed(arm, "test", ["per_size", size])) for arm in arms)] for size in SIZES]
+    return [[size, *(percent(view.per_seed(arm, "test", ["per_size", size])) for arm in COMPARED)] for size in SIZES]
 
 
 def _worst(view: View) -> list[dict[str, Any]]:
