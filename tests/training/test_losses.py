@@ -17,7 +17,8 @@ from edgevl.training.losses.region_distillation import pool_regions
 from edgevl.training.pretrain import build_config, build_losses
 from edgevl.training.recipe import parse_recipe
 
-TEACHER_FREE = [name for name in LOSSES if name != "region_distillation"]
+OTHERS = ("region_distillation", "region_labels")  # a teacher; tokens that are regions: test_regions.py
+TEACHER_FREE = [name for name in LOSSES if name not in OTHERS]
 
 
 @pytest.fixture
