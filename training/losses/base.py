@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
@@ -102,3 +103,12 @@ class NameClassifier(nn.Module):
         if self.background is not None:
             names_CD = torch.cat([self.background, names_CD])
         return vectors @ (self.scale * names_CD).T + self.bias
+
+    def loss(self, text: TextEmbedding, vectors_PD: Tensor, targets_P: Tensor) -> Tensor:
+        """Mean cross entropy of P vectors, whose names are `targets_P`."""
+        return mean(F.cross_entropy(self(text, vectors_PD).float(), targets_P, reduction="none"))
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean, and 0 of nothing: where a detector's boxes stand in for true ones, a whole batch may have none."""
+    return values.sum() / max(1, values.numel())

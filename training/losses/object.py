@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
 from edgevl.models.core import VisionLanguageCore
-from edgevl.training.losses.base import LOSSES, Batch, LossContext, NameClassifier, PretrainingLoss
+from edgevl.training.losses.base import LOSSES, Batch, LossContext, NameClassifier, PretrainingLoss, mean
 
 
 @LOSSES.register("object")
@@ -51,11 +51,11 @@ class ObjectLoss(PretrainingLoss):
             ),
             "object.box_l1": mean(F.l1_loss(predicted_P4, sides_P4, reduction="none")),
             "object.box_giou": self._giou_loss(predicted_P4, sides_P4),
-            "object.class": self._name_loss(self.classifier, core, tokens_PD, batch["class_grid"][positive_BV] - 1),
+            "object.class": self.classifier.loss(core.text, tokens_PD, batch["class_grid"][positive_BV] - 1),
         }
         for name, classifier in self.attributes.items():
             targets_P = batch[f"{name}_grid"][positive_BV] - 1
-            losses[f"object.{name}"] = self._name_loss(classifier, core, tokens_PD, targets_P)
+            losses[f"object.{name}"] = classifier.loss(core.text, tokens_PD, targets_P)  # pyright: ignore
         return losses
 
     def _sides(self, boxes_BV4: Tensor) -> Tensor:
@@ -69,15 +69,6 @@ class ObjectLoss(PretrainingLoss):
         """GIoU (Rezatofighi et al. 2019) of boxes around the origin of each cell."""
         sign = predicted_P4.new_tensor([-1.0, -1.0, 1.0, 1.0])
         return mean(generalized_box_iou_loss(predicted_P4 * sign, sides_P4 * sign))
-
-    @staticmethod
-    def _name_loss(classifier: nn.Module, core: VisionLanguageCore, tokens_PD: Tensor, targets_P: Tensor) -> Tensor:
-        return mean(F.cross_entropy(classifier(core.text, tokens_PD).float(), targets_P, reduction="none"))
-
-
-def mean(values: Tensor) -> Tensor:
-    """The mean, and 0 of nothing: where a detector's boxes stand in for true ones, a whole batch may have none."""
-    return values.sum() / max(1, values.numel())
 
 
 def center_ness(sides_P4: Tensor) -> Tensor:

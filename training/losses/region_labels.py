@@ -3,12 +3,10 @@
 Shapes: B pictures, K regions a picture, P of them that count, D width.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.models.core import VisionLanguageCore
 from edgevl.training.losses.base import LOSSES, Batch, LossContext, NameClassifier, PretrainingLoss
-from edgevl.training.losses.object import mean
 
 
 @LOSSES.register("region_labels")
@@ -34,8 +32,6 @@ class RegionLabelLoss(PretrainingLoss):
         kept_BK = batch["region_scores"] >= self.min_score
         tokens_PD, losses = visual_BVD[kept_BK], {}
         for name, classifier in self.classifiers.items():
-            logits = classifier(core.text, tokens_PD).float()
-            losses[f"region_labels.{name}"] = mean(
-                F.cross_entropy(logits, batch[f"region_{name}"][kept_BK], reduction="none")
-            )
+            labels_P = batch[f"region_{name}"][kept_BK]
+            losses[f"region_labels.{name}"] = classifier.loss(core.text, tokens_PD, labels_P)  # pyright: ignore
         return losses

@@ -168,7 +168,7 @@ def _regions(view: View) -> list[list[str]]:
     arms = (OPPONENT, "regions_language", OURS) if OPPONENT in view.arms else ()
     for arm in (arm for arm in arms if arm in view.arms):
         macs = view.compute(arm, "vqa", view.seeds[0])
-        whole = f"{(macs + (view.detector_macs() if ARMS[arm].detector else 0)) / 1e12:.2f}" if macs else NONE
+        whole = f"{macs / 1e12:.2f}" if macs else NONE
         timed = latency and arm in latency[SCOPES[0]]["p50_ms"]
         times = [f"{latency[scope]['p50_ms'][arm]:.2f}" if timed else NONE for scope in SCOPES]
         rows.append([ARMS[arm].title, *(percent(view.mean(arm, task)) for task in TASKS), whole, *times])

@@ -58,11 +58,10 @@ def _curves(axes: Any, view: View) -> None:
         steps, accuracy = (np.array(side, float) for side in zip(*curve, strict=True))
         style = {"color": COLORS[arm], "label": ARMS[arm].title, "linewidth": 1.8}
         axes[0].plot(steps, 100 * accuracy, **style)
-        detector = (view.detector_macs(), view.detector_seconds()) if ARMS[arm].detector else (0, 0)
-        for part, cost, more, unit in zip(axes[1:], (view.compute, view.clock), detector, (1e12, 60), strict=True):
+        for part, cost, unit in zip(axes[1:], (view.compute, view.clock), (1e12, 60), strict=True):
             costs = [cost(arm, "vqa", view.seeds[0], step) for step in steps]
             if all(costs):
-                part.plot([(found + more) / unit for found in costs if found], 100 * accuracy, **style)
+                part.plot([found / unit for found in costs if found], 100 * accuracy, **style)
     axes[0].set_xlabel("steps of fine-tuning")
     axes[1].set_xlabel("multiply-adds of all training, 10¹²")
     axes[2].set_xlabel("minutes of all training, first seed")

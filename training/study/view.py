@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.training.study.arms import BASELINE, TASKS
+from edgevl.training.study.arms import ARMS, BASELINE, TASKS
 from edgevl.training.study.intervals import bootstrap_difference, crossing, geometric_interval, t_interval
 
 Runs = dict[str, Any]
@@ -69,19 +69,15 @@ class View:
         run = self.run(arm, stage, self.seeds[0])
         return run.get("macs_per_step") if run else None
 
-    def detector_macs(self) -> int:
-        """What the detector's training cost, with the first seed; 0 where there is none."""
-        run = self.run("detector", "detect", self.seeds[0])
-        return run["training_macs"] if run else 0
-
     def compute(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
-        """Multiply-adds of pretraining and of the first `steps` of fine-tuning (all of them by default)."""
+        """Multiply-adds of pretraining and the first `steps` of fine-tuning (all by default), its detector included."""
         before, after = self.run(arm, "pretrain", seed), self.run(arm, task, seed)
         each = [self.macs_per_step(arm, stage) for stage in ("pretrain", task)]
         if not before or not after or each[0] is None or each[1] is None:
             return None
         tuned = after["steps"] if steps is None else steps
-        return before["steps"] * each[0] + tuned * each[1]
+        detector = self.run("detector", "detect", self.seeds[0]) if ARMS[arm].detector else None
+        return before["steps"] * each[0] + tuned * each[1] + (detector["training_macs"] if detector else 0)
 
     def clock(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
         """Seconds of the same by the clock, evaluation left out; None if the study's rows are of several processors."""
@@ -89,11 +85,9 @@ class View:
         parts = [self.results["timing"].get(f"{arm}/{stage}/{seed}", {}) for stage in ("pretrain", task)]
         if not after or any("seconds" not in part for part in parts) or len(self.processors) > 1:
             return None
-        return parts[0]["seconds"] + parts[1]["seconds"] * (1 if steps is None else steps / after["steps"])
-
-    def detector_seconds(self) -> float:
-        """What the detector's training took, with the first seed; 0 where there is none."""
-        return self.results["timing"].get(f"detector/detect/{self.seeds[0]}", {}).get("seconds", 0)
+        detector = self.results["timing"].get(f"detector/detect/{self.seeds[0]}", {}) if ARMS[arm].detector else {}
+        tuned = parts[1]["seconds"] * (1 if steps is None else steps / after["steps"])
+        return parts[0]["seconds"] + tuned + detector.get("seconds", 0)
 
     def convergence(self, arm: str, task: str = "vqa", base: str = BASELINE) -> dict[str, Any] | None:
         """When `arm` reaches what `base` has at its end, on the validation curve of the same seed.
