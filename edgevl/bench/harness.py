@@ -80,15 +80,17 @@ def interleave(
     """Measure `subjects` in turn, block by block, until each has met the preset's minima.
 
     Odd rounds run in reverse order (A B, B A, ...), so that a drift of the machine favors neither. A block begins
-    with one unrecorded query: the subject before it has just filled the caches with its own weights. When the
-    estimate of a query's time was too high, at most as many rounds again are added; a subject still short is flagged
-    by `minimum_flags`.
+    with one unrecorded query: the subject before it has just filled the caches with its own weights. Where queries
+    turn out quicker than the warm-up, at most as many rounds again are added, with blocks sized by what was measured;
+    a subject still short is flagged by `minimum_flags`.
     """
     sizes = [preset.block_queries(warm_up(subject, preset, clock)) for subject in subjects]
     traces = [Trace(subject) for subject in subjects]
     for done in range(2 * preset.rounds):
         if done >= preset.rounds and all(_is_met(trace, preset) for trace in traces):
             break
+        if done == preset.rounds:
+            sizes = [preset.block_queries(sum(trace.samples) / len(trace.samples)) for trace in traces]
         order = list(zip(traces, sizes, strict=True))
         for trace, size in order if done % 2 == 0 else reversed(order):
             if size > 1:

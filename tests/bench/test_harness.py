@@ -87,6 +87,17 @@ def test_an_underestimated_run_is_extended():
 
     (trace,) = interleave([Subject("a", "model", run)], SHORT, time.clock)
     assert len(trace.blocks) > SHORT.rounds
+    assert not minimum_flags(SHORT, trace.samples)
+
+
+def test_a_run_that_stays_short_is_flagged():
+    time = Time()
+    speed = iter([0.1] * 3 + [0.001] * 30 + [0.00001] * 10_000)  # faster again, once the blocks have been sized anew
+
+    def run(watch: Stopwatch) -> None:
+        time.now += next(speed)
+
+    (trace,) = interleave([Subject("a", "model", run)], SHORT, time.clock)
     assert {flag.code for flag in minimum_flags(SHORT, trace.samples)} == {"short_run"}
 
 
