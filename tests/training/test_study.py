@@ -17,7 +17,7 @@ from edgevl.training.study import grid
 from edgevl.training.study.arms import ABLATION, ARMS, LANGUAGE
 from edgevl.training.study.grid import load_results, run_study
 from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
-from edgevl.training.study.preset import PRESETS, finetune_recipe, load_preset, pretrain_recipe
+from edgevl.training.study.preset import PRESETS, detect_recipe, finetune_recipe, load_preset, pretrain_recipe
 
 
 @pytest.fixture
@@ -82,6 +82,10 @@ def test_rows_of_another_machine_are_not_run_again(tmp_path, preset):
     (tmp_path / "cut.json").write_text(json.dumps(results))
     again = run_study(preset, tmp_path / "again", only="language_slow", taken=tmp_path / "cut.json", note=said.append)
     assert len(said) == 2 and result(again) == load_results(done)["runs"]
+    without = tmp_path / "here" / "language_slow"
+    assert [path.name for path in (without / "pretrain" / "3").iterdir()] == ["result.json"]
+    run_study(preset, tmp_path / "here", only="language_slow/vqa/3", again=True, note=said.append)
+    assert said[2:] == ["1/6 language_slow/pretrain/3", "2/6 language_slow/vqa/3"]  # the model that it starts from, too
     results["preset"] |= {"arms": ["language_slow"], "note": "fewer arms"}  # a study may be widened later
     (tmp_path / "cut.json").write_text(json.dumps(results))
     run_study(preset, tmp_path / "wider", only="once/blind", taken=tmp_path / "cut.json")
@@ -90,6 +94,22 @@ def test_rows_of_another_machine_are_not_run_again(tmp_path, preset):
     with pytest.raises(InputError, match="another preset"):
         run_study(preset, tmp_path / "new", taken=tmp_path / "other.json")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_row_that_another_process_trains_is_not_thrown_away(tmp_path, preset):
+    job = next(job for job in make_jobs(load_preset(preset), tmp_path) if job.name == "once/blind/0")
+    run_study(preset, tmp_path, only=job.name)
+    with grid._mine(tmp_path, job), pytest.raises(InputError, match="another process is running once/blind/0"):
+        run_study(preset, tmp_path, only=job.name, again=True)
+    assert grid.is_done(tmp_path, job)
+
+
+def test_nothing_runs_beside_what_measures_time(tmp_path):
+    jobs = make_jobs(load_preset("quick"), tmp_path)
+    assert {job.name for job in jobs if job.quiet} == {"once/speed/0", "once/latency/0"}
+    speed, latency = (job for job in jobs if job.quiet)
+    with grid._mine(tmp_path, speed) as mine, grid._mine(tmp_path, latency) as theirs:
+        assert (mine, theirs) == (True, False)
 
 
 def test_what_comes_first_comes_with_every_seed(tmp_path, preset):
@@ -160,6 +180,10 @@ def test_every_preset_makes_valid_recipes_and_treats_arms_alike(path, tmp_path):
         tuned = [finetune_recipe(preset, arm, "vqa", 1, tmp_path) for arm in ("language", name)]
         assert tuned[1].model_copy(update={"name": tuned[0].name, "init": tuned[0].init}) == tuned[0]
     assert base.data.seed != tuned[0].data.seed, "fine-tuning sees other pictures than pretraining"
+    apart = detect_recipe(preset, 1, apart=True).data.seed
+    assert apart not in (base.data.seed, tuned[0].data.seed), "its labels are not those that it learned from"
+    teacher = pretrain_recipe(preset, "detector_teacher", 1, tmp_path).losses["region_distillation"]["teacher"]
+    assert teacher == str(tmp_path / "detector" / "detect_apart" / "1" / "model")
     short = pretrain_recipe(preset, "all_10", 1, tmp_path)
     assert (short.steps, short.optimizer.warmup) == (base.steps / 10, round(base.optimizer.warmup / 10))
 
@@ -168,7 +192,7 @@ def test_rows_are_chosen_by_whole_names(tmp_path):
     jobs = make_jobs(load_preset("quick"), tmp_path)
     assert {job.name.split("/")[0] for job in wanted_jobs(jobs, "all")} == {"all"}  # and not all_10
     needed = [job.name for job in wanted_jobs(jobs, "pseudo_labels/vqa/1")]
-    assert needed == ["detector/detect/1", "detector/labels/1", "pseudo_labels/pretrain/1", "pseudo_labels/vqa/1"]
+    assert needed == ["detector/detect_apart/1", "detector/labels/1", "pseudo_labels/pretrain/1", "pseudo_labels/vqa/1"]
 
 
 def test_show_lists_every_row_and_runs_nothing(tmp_path, preset, capsys):
@@ -190,7 +214,11 @@ def test_arms_with_a_detector_run_and_are_shown(tmp_path, preset, detect_values)
     preset.write_text(yaml.safe_dump(values))
     assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study")]) == 0
     found = result(tmp_path / "study" / "results.json")
-    assert found["detector/labels/3"]["boxes"] > 0 and found["detector/detect/3"]["training_macs"] > 0
+    assert (
+        found["detector/labels/3"]["boxes"] > 0
+        and found["detector/detect_apart/3"]
+        and found["detector/detect/3"]["training_macs"] > 0
+    )
     assert {f"regions/{task}/3" for task in ("vqa", "statement", "retrieval")} < set(found)
     assert found["regions/retrieval/3"]["macs_per_step"] > 1e6
     latency = load_results(tmp_path / "study" / "results.json")["timing"]["once/latency/0"]

@@ -6,6 +6,7 @@ from typing import Literal
 from edgevl.registry import Registry
 
 TASKS = ("vqa", "statement", "retrieval")
+CONTRAST = "contrast"  # beside the tasks: retrieval by contrast alone
 LANGUAGE = ("mlm", "itm", "itc")
 VISUAL = ("object", "semantic_map", "region_distillation")
 BASELINE = "language"
@@ -28,6 +29,11 @@ class Arm:
     # What a detector that is trained on Scenes serves for: its regions are the model's eyes, or it teaches region
     # distillation, or it does so and also replaces the true boxes by those that it finds.
     detector: Literal["", "eyes", "teacher", "labels"] = ""
+
+    @property
+    def detector_stage(self) -> str:
+        """The row of its detector. One that teaches or labels has never seen the pictures of pretraining."""
+        return "detect" if self.detector == "eyes" else "detect_apart"
 
 
 ARMS: Registry[Arm] = Registry("arm")

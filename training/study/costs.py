@@ -21,7 +21,7 @@ from edgevl.training.recipe import Recipe
 from edgevl.training.study.arms import BASELINE, OPPONENT, OURS
 from edgevl.training.study.preset import Preset
 
-RUN = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
+STAGES = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
 LATENCY_PRESET = "quick"  # of `edgevl bench`
 
 
@@ -52,7 +52,7 @@ def _few_steps(recipe: Recipe, steps: int) -> float:
     data = recipe.data.model_copy(update={"workers": 0})
     changes = {"stop_after": steps, "eval_samples": 0, "log_every": steps, "data": data}
     with tempfile.TemporaryDirectory() as folder:
-        RUN[recipe.stage](recipe.model_copy(update=changes), out=Path(folder) / "run")
+        STAGES[recipe.stage](recipe.model_copy(update=changes), out=Path(folder) / "run")
         rows = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
     return json.loads(rows[-1])["samples_per_second"]
 

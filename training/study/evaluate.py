@@ -62,12 +62,8 @@ def finetuned(preset: Preset, task: str, keep_worst: bool, folder: Path) -> dict
 def detector(folder: Path) -> dict[str, Any]:
     """mAP on `val` (null where it was not computed), and what training cost."""
     record = json.loads((folder / "model" / "training.json").read_text())
-    last = record["curve"][-1] if record["curve"] else {}
     rows = {key: value for row in record["curve"] for key, value in row.items()}
-    return {key: rows.get(key) for key in ("val_map", "val_map_50")} | {
-        "training_macs": record["training_macs"],
-        "last_step": last.get("step"),
-    }
+    return {key: rows.get(key) for key in ("val_map", "val_map_50")} | {"training_macs": record["training_macs"]}
 
 
 def blind(preset: Preset, _folder: Path, _progress: Progress | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from edgevl.checkpoint import write_json
 from edgevl.errors import InputError
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.loop import Progress
-from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
+from edgevl.training.study.jobs import Job, in_row, make_jobs, wanted_jobs
 from edgevl.training.study.preset import Preset, load_preset
 
 SCHEMA = "edgevl.study/1"
@@ -57,15 +57,19 @@ def run_study(
     if known:
         _take_over(folder, jobs, known)
     if again:
-        for job in chosen:
-            if only is None or job.name.startswith(only.rstrip("/")):
-                shutil.rmtree(folder / job.name, ignore_errors=True)
+        _remove(folder, [job for job in chosen if only is None or in_row(job.name, only)])
+    _reopen(folder, jobs, chosen)
     while todo := [job for job in chosen if not is_done(folder, job)]:
-        ready = [job for job in todo if all((folder / need / "result.json").is_file() for need in job.needs)]
+        noisy = any(not job.quiet for job in todo)
+        ready = [job for job in todo if _has_needs(folder, job) and not (job.quiet and noisy)]
         if not any(_execute(job, folder, note, progress, preset, jobs) for job in ready):
             time.sleep(WAIT_S)  # another process has the rest
     _gather_into(folder, preset, jobs)
     return folder / "results.json"
+
+
+def _has_needs(folder: Path, job: Job) -> bool:
+    return all((folder / need / "result.json").is_file() for need in job.needs)
 
 
 def is_done(folder: Path, job: Job) -> bool:
@@ -80,14 +84,32 @@ def _results_of(path: Path, preset: Preset) -> dict[str, Any]:
 
 
 def _take_over(folder: Path, jobs: list[Job], results: dict[str, Any]) -> None:
-    """Count rows of `results` as done, unless an open row needs their model, which lies on another disk."""
-    known = results["runs"]
+    """Count the rows of `results` as done. Their models lie on another disk: see `_reopen`."""
     for job in jobs:
-        users = [other.name for other in jobs if job.name in other.needs]
-        if job.name in known and not is_done(folder, job) and all(user in known for user in users):
-            (folder / job.name).mkdir(parents=True, exist_ok=True)
-            found = {"result": known[job.name], "timing": results["timing"][job.name]}
+        if job.name in results["runs"] and not (folder / job.name).exists():
+            (folder / job.name).mkdir(parents=True)
+            found = {"result": results["runs"][job.name], "timing": results["timing"][job.name]}
             write_json(folder / job.name / "result.json", found)
+
+
+def _reopen(folder: Path, jobs: list[Job], chosen: list[Job]) -> None:
+    """Open the rows that were taken over from other results, where one of `chosen` needs the model that they lack."""
+    by_name = {job.name: job for job in jobs}
+    todo = [job for job in chosen if not is_done(folder, job)]
+    while todo:
+        for need in todo.pop().needs:
+            if (folder / need).is_dir() and [path.name for path in (folder / need).iterdir()] == ["result.json"]:
+                (folder / need / "result.json").unlink()
+                todo.append(by_name[need])
+
+
+def _remove(folder: Path, jobs: list[Job]) -> None:
+    """Throw rows away. Raises `InputError` if another process is training one of them."""
+    for job in jobs:
+        with _mine(folder, job) as mine:
+            if not mine:
+                raise InputError(f"another process is running {job.name} in {folder}; wait for it, or stop it")
+            shutil.rmtree(folder / job.name, ignore_errors=True)
 
 
 def _claim(folder: Path, preset: Preset) -> None:
@@ -96,9 +118,7 @@ def _claim(folder: Path, preset: Preset) -> None:
         raise InputError(f"{folder} holds a study of another preset; choose another --out, or remove the folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".preset.yaml.tmp"
-        temporary.write_text(yaml.safe_dump(preset.model_dump(mode="json"), sort_keys=False))
-        temporary.replace(saved)
+        write_atomically(saved, yaml.safe_dump(preset.model_dump(mode="json"), sort_keys=False))
     except OSError as error:
         raise InputError(f"cannot write the study's folder {folder}: {error.strerror}") from None
 
@@ -124,12 +144,12 @@ def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, pres
 
 @contextlib.contextmanager
 def _mine(folder: Path, job: Job) -> Iterator[bool]:
-    """Hold a job's lock, which a killed process loses; two processes can share a study."""
+    """Hold a job's lock, which a killed process loses; two processes can share a study. Quiet jobs have one lock."""
     import fcntl
 
     locks = folder / ".locks"
     locks.mkdir(exist_ok=True)
-    with (locks / job.name.replace("/", "-")).open("w") as file:
+    with (locks / ("quiet" if job.quiet else job.name.replace("/", "-"))).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.errors import unknown_name
-from edgevl.training import detect, finetune, pretrain
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.loop import Progress
 from edgevl.training.recipe import Recipe
@@ -18,7 +17,6 @@ from edgevl.training.study import costs, evaluate
 from edgevl.training.study.arms import ABLATION, ARMS, OPPONENT, OURS
 from edgevl.training.study.preset import Preset, detect_recipe, finetune_recipe, pretrain_recipe
 
-STAGES = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
 Result = dict[str, Any]  # "result": what is the same each time; "timing": what is not
 
 
@@ -27,6 +25,7 @@ class Job:
     name: str
     execute: Callable[[Path, Progress | None], Result]  # given the job's own folder
     needs: tuple[str, ...] = ()
+    quiet: bool = False  # it measures time: nothing else of the study may run beside it
 
 
 def make_jobs(preset: Preset, folder: Path) -> list[Job]:
@@ -47,12 +46,12 @@ def make_jobs(preset: Preset, folder: Path) -> list[Job]:
 
 def _arm_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterator[Job]:
     arm, first = ARMS[name], seed == preset.seeds[0]
-    needs = {"": (), "eyes": (f"detector/detect/{seed}",), "teacher": (f"detector/detect/{seed}",)}
-    needs["labels"] = (f"detector/detect/{seed}", f"detector/labels/{seed}")
+    needs = (f"detector/{arm.detector_stage}/{seed}",) if arm.detector else ()
+    needs += (f"detector/labels/{seed}",) if arm.detector == "labels" else ()
     start = f"{name}/pretrain/{seed}"
     recipe = pretrain_recipe(preset, name, seed, folder)
     judge = partial(evaluate.pretrained, preset)
-    yield Job(start, partial(_train, recipe, judge, first), needs[arm.detector])
+    yield Job(start, partial(_train, recipe, judge, first), needs)
     for task in arm.tasks:
         recipe = finetune_recipe(preset, name, task, seed, folder)
         judge = partial(evaluate.finetuned, preset, task, first and name == OURS and task == "vqa")
@@ -61,14 +60,14 @@ def _arm_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterator[Jo
 
 def _detector_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterator[Job]:
     """What an arm needs of a detector: itself, and the boxes that it finds."""
-    if not ARMS[name].detector:
+    arm = ARMS[name]
+    if not arm.detector:
         return
-    recipe = detect_recipe(preset, seed)
-    yield Job(f"detector/detect/{seed}", partial(_train, recipe, evaluate.detector, False))
-    if ARMS[name].detector == "labels":
-        detector = folder / "detector" / "detect" / str(seed) / "model"
-        write = partial(evaluate.annotate, preset, detector, seed)
-        yield Job(f"detector/labels/{seed}", write, (f"detector/detect/{seed}",))
+    recipe, row = detect_recipe(preset, seed, arm.detector != "eyes"), f"detector/{arm.detector_stage}/{seed}"
+    yield Job(row, partial(_train, recipe, evaluate.detector, False))
+    if arm.detector == "labels":
+        write = partial(evaluate.annotate, preset, folder / row / "model", seed)
+        yield Job(f"detector/labels/{seed}", write, (row,))
 
 
 def _once(preset: Preset, folder: Path) -> Iterator[Job]:
@@ -77,11 +76,11 @@ def _once(preset: Preset, folder: Path) -> Iterator[Job]:
     yield Job("once/blind/0", partial(evaluate.blind, preset))
     alike = [name for name in preset.arms if name in ABLATION]
     recipes = {name: pretrain_recipe(preset, name, seed, folder) for name in alike}
-    yield Job("once/speed/0", partial(costs.speed, preset, recipes))
+    yield Job("once/speed/0", partial(costs.speed, preset, recipes), quiet=True)
     if OPPONENT in preset.arms and OURS in preset.arms:
         models = {name: folder / name / "vqa" / str(seed) / "model" for name in (OPPONENT, OURS)}
         needs = tuple(f"{name}/vqa/{seed}" for name in models)
-        yield Job("once/latency/0", partial(costs.latency, preset, models), needs)
+        yield Job("once/latency/0", partial(costs.latency, preset, models), needs, quiet=True)
 
 
 def _train(
@@ -90,7 +89,7 @@ def _train(
     """Train by a recipe, going on where a killed run stopped, and judge the model."""
     if not list_checkpoints(folder):  # killed before the first one: nothing is lost
         shutil.rmtree(folder, ignore_errors=True)
-    STAGES[recipe.stage](recipe, out=folder, resume=folder.is_dir(), progress=progress)
+    costs.STAGES[recipe.stage](recipe, out=folder, resume=folder.is_dir(), progress=progress)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = {
         "steps": recipe.last_step,
@@ -109,7 +108,7 @@ def wanted_jobs(jobs: list[Job], only: str | None) -> list[Job]:
     if only is None:
         return jobs
     by_name = {job.name: job for job in jobs}
-    chosen = {name for name in by_name if _in_row(name, only)}
+    chosen = {name for name in by_name if in_row(name, only)}
     if not chosen:
         arms = {name.split("/")[0] for name in by_name}
         raise unknown_name("row of the study", only, difflib.get_close_matches(only, by_name, n=8) or arms)
@@ -121,5 +120,6 @@ def wanted_jobs(jobs: list[Job], only: str | None) -> list[Job]:
     return [job for job in jobs if job.name in chosen]
 
 
-def _in_row(name: str, row: str) -> bool:
+def in_row(name: str, row: str) -> bool:
+    """Is a job that row, or does its name begin with it in whole words?"""
     return f"{name}/".startswith(f"{row.rstrip('/')}/")

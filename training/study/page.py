@@ -14,6 +14,7 @@ from edgevl.training.study.arms import (
     ABLATION,
     ARMS,
     BASELINE,
+    CONTRAST,
     LONGER,
     OPPONENT,
     OURS,
@@ -29,6 +30,7 @@ from edgevl.training.study.view import View
 from edgevl.training.study.worst import draw_worst
 
 NONE = "–"
+BY_CONTRAST = "retrieval, contrast alone"
 COMPARED = (BASELINE, OURS, OPPONENT)  # where a table has one column or row for each
 
 
@@ -64,7 +66,9 @@ def render(results: dict[str, Any]) -> str:
         rows=results["rows"],
         claims=claims.all_claims(view),
         winner=_winner(view),
-        ablation=_table(["pretraining", *TASKS, "zero-shot retrieval", "VQA minus language only"], _ablation(view)),
+        ablation=_table(
+            ["pretraining", *TASKS, BY_CONTRAST, "zero-shot retrieval", "VQA minus language only"], _ablation(view)
+        ),
         samples=_samples(view),
         costs=_table(
             ["pretraining", "10⁹ multiply-adds a step", "× language only", "time a step, × language only"], _costs(view)
@@ -76,11 +80,20 @@ def render(results: dict[str, Any]) -> str:
         shares=_table(["pretraining", "VQA", "minus language only, 100 %", "training takes, of that"], _shares(view)),
         tuned=_table(["pretraining", "VQA"], _tuned(view)),
         regions=_table(
-            ["model", *TASKS, "multiply-adds of training, 10¹²", "ms, pixels to answer", "ms, with decoding"],
+            [
+                "model",
+                *TASKS,
+                BY_CONTRAST,
+                "multiply-adds of training, 10¹²",
+                "ms, pixels to answer",
+                "ms, with decoding",
+            ],
             _regions(view),
         ),
         detector=_table(["pretraining", "VQA", "minus all three"], _detector(view)),
-        detector_map=_detector_map(view),
+        detector_map=_detector_map(view, "detect"),
+        apart_map=_detector_map(view, "detect_apart"),
+        by_contrast=[claims.points(view.difference(OURS, other, CONTRAST)) for other in (BASELINE, OPPONENT)],
         splits=_table(["model", *SPLITS], _splits(view)),
         calibration=_table(["model", *SPLITS], _calibration(view)),
         kinds=_table(["kind of question", "blind", *(ARMS[arm].title for arm in COMPARED)], _kinds(view)),
@@ -115,9 +128,12 @@ def _ablation(view: View) -> list[list[str]]:
             continue
         gain = NONE if arm == BASELINE else claims.points(view.difference(arm, BASELINE, "vqa"))
         zero = [view.zero_shot(arm, key) for key in ("text_to_image_r1", "image_to_text_r1")]
-        cells = [percent(view.mean(arm, task)) for task in TASKS]
-        rows.append([ARMS[arm].title, *cells, " / ".join(map(percent, zero)), gain])
+        rows.append([ARMS[arm].title, *_scores(view, arm), " / ".join(map(percent, zero)), gain])
     return rows
+
+
+def _scores(view: View, arm: str) -> list[str]:
+    return [percent(view.mean(arm, task)) for task in (*TASKS, CONTRAST)]
 
 
 def _samples(view: View) -> str:
@@ -159,8 +175,10 @@ def _shares(view: View) -> list[list[str]]:
 
 
 def _tuned(view: View) -> list[list[str]]:
-    arms = [arm for arm in TUNED if arm in view.arms]
-    return [[ARMS[arm].title, percent(view.mean(arm, "vqa"))] for arm in (BASELINE, *arms) if arms]
+    """All of the first seed, which is the only one of the arms with another rate."""
+    arms, seed = [arm for arm in TUNED if arm in view.arms], view.seeds[0]
+    scores = [(arm, view.scores(arm, "vqa").get(seed)) for arm in (BASELINE, *arms) if arms]
+    return [[ARMS[arm].title, NONE if score is None else f"{100 * score:.1f}"] for arm, score in scores]
 
 
 def _regions(view: View) -> list[list[str]]:
@@ -171,7 +189,7 @@ def _regions(view: View) -> list[list[str]]:
         whole = f"{macs / 1e12:.2f}" if macs else NONE
         timed = latency and arm in latency[SCOPES[0]]["p50_ms"]
         times = [f"{latency[scope]['p50_ms'][arm]:.2f}" if timed else NONE for scope in SCOPES]
-        rows.append([ARMS[arm].title, *(percent(view.mean(arm, task)) for task in TASKS), whole, *times])
+        rows.append([ARMS[arm].title, *_scores(view, arm), whole, *times])
     return rows
 
 
@@ -183,8 +201,8 @@ def _detector(view: View) -> list[list[str]]:
     ]
 
 
-def _detector_map(view: View) -> str | None:
-    found = [view.run("detector", "detect", seed) for seed in view.seeds]
+def _detector_map(view: View, stage: str) -> str | None:
+    found = [view.run("detector", stage, seed) for seed in view.seeds]
     maps = [run["val_map"] for run in found if run and run["val_map"] is not None]
     return ", ".join(f"{100 * value:.1f}" for value in maps) or None
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from edgevl.errors import InputError, unknown_name
 from edgevl.training.recipe import Recipe, Section, parse_recipe
 from edgevl.training.study.arms import ARMS, LANGUAGE, Arm
+from edgevl.training.study.intervals import MOST_SEEDS
 
 PRESETS = Path(__file__).parent
 
@@ -16,7 +17,7 @@ PRESETS = Path(__file__).parent
 class Preset(Section):
     name: str
     note: str
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1, max_length=MOST_SEEDS)
     first: tuple[str, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
     arms: tuple[str, ...] = Field(min_length=1)
     data: str = Field("scenes", description="data set; training reads its split train, judging the others")
@@ -76,7 +77,7 @@ def pretrain_recipe(preset: Preset, name: str, seed: int, folder: Path) -> Recip
     optimizer["warmup"] = round(optimizer.get("warmup", 0) * arm.share)
     optimizer["lr"] = optimizer.get("lr", 1e-3) * arm.lr
     values["data"] = _data(preset, values) | {"seed": seed, "region_cache": str(folder / "regions-cache")}
-    detector = str(folder / "detector" / "detect" / str(seed) / "model")
+    detector = str(folder / "detector" / arm.detector_stage / str(seed) / "model")
     if arm.detector == "eyes":
         values["detector"] = detector
     elif arm.detector:
@@ -97,9 +98,10 @@ def finetune_recipe(preset: Preset, name: str, task: str, seed: int, folder: Pat
     return parse_recipe(values, f"preset {preset.name}, task {task}")
 
 
-def detect_recipe(preset: Preset, seed: int) -> Recipe:
+def detect_recipe(preset: Preset, seed: int, apart: bool = False) -> Recipe:
+    """A detector that learns from the pictures of pretraining, or (`apart`) from others than those of every stage."""
     values = _deep(preset.detect) | {"stage": "detect", "name": "study_detector", "seed": seed}
-    values["data"] = _data(preset, values) | {"seed": seed}
+    values["data"] = _data(preset, values) | {"seed": 2000 + seed if apart else seed}
     return parse_recipe(values, f"preset {preset.name}, detect")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.training.study.arms import ARMS, BASELINE, TASKS
+from edgevl.training.study.arms import ARMS, BASELINE, CONTRAST, TASKS
 from edgevl.training.study.intervals import bootstrap_difference, crossing, geometric_interval, t_interval
 
 Runs = dict[str, Any]
@@ -33,9 +33,13 @@ class View:
         return self.runs.get(f"{arm}/{stage}/{seed}")
 
     def scores(self, arm: str, task: str) -> dict[int, float]:
-        """Score of each seed that has been measured."""
-        found = {seed: self.run(arm, task, seed) for seed in self.seeds}
-        return {seed: run["score"] for seed, run in found.items() if run}
+        """Score of each seed that has been measured. `CONTRAST` is retrieval before matching has ordered anything."""
+        stage = "retrieval" if task == CONTRAST else task
+        runs = {seed: run for seed in self.seeds if (run := self.run(arm, stage, seed))}
+        if task == CONTRAST:
+            found = {seed: run["retrieval"] for seed, run in runs.items()}
+            return {seed: (r["text_to_image_r1"] + r["image_to_text_r1"]) / 2 for seed, r in found.items()}
+        return {seed: run["score"] for seed, run in runs.items()}
 
     def mean(self, arm: str, task: str) -> dict[str, Any] | None:
         scores = self.scores(arm, task)
@@ -53,7 +57,7 @@ class View:
         if not seeds:
             return None
         found = t_interval([ours[seed] - theirs[seed] for seed in seeds])
-        if task != "retrieval":
+        if task not in ("retrieval", CONTRAST):
             both = (np.stack([self._correct(name, task, seed) for seed in seeds]) for name in (arm, base))
             found["samples_ci95"] = bootstrap_difference(next(both), next(both))
         return found
@@ -76,16 +80,18 @@ class View:
         if not before or not after or each[0] is None or each[1] is None:
             return None
         tuned = after["steps"] if steps is None else steps
-        detector = self.run("detector", "detect", self.seeds[0]) if ARMS[arm].detector else None
+        row = ("detector", ARMS[arm].detector_stage, self.seeds[0])
+        detector = self.run(*row) if ARMS[arm].detector else None
         return before["steps"] * each[0] + tuned * each[1] + (detector["training_macs"] if detector else 0)
 
     def clock(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
-        """Seconds of the same by the clock, evaluation left out; None if the study's rows are of several processors."""
+        """Seconds of the same by the clock, validation included; None if the study's rows are of several processors."""
         after = self.run(arm, task, seed)
         parts = [self.results["timing"].get(f"{arm}/{stage}/{seed}", {}) for stage in ("pretrain", task)]
         if not after or any("seconds" not in part for part in parts) or len(self.processors) > 1:
             return None
-        detector = self.results["timing"].get(f"detector/detect/{self.seeds[0]}", {}) if ARMS[arm].detector else {}
+        row = f"detector/{ARMS[arm].detector_stage}/{self.seeds[0]}"
+        detector = self.results["timing"].get(row, {}) if ARMS[arm].detector else {}
         tuned = parts[1]["seconds"] * (1 if steps is None else steps / after["steps"])
         return parts[0]["seconds"] + tuned + detector.get("seconds", 0)
 
