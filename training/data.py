@@ -4,7 +4,7 @@ Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects 
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -111,6 +111,11 @@ def statement_questions(scene: Scene, n: int) -> list[Question]:
     return [Question("statement", s.text, "yes" if s.label else "no") for s in scene.statements(n)]
 
 
+def in_order(count: int, batch_size: int) -> list[list[int]]:
+    """The first `count` indices in batches; the last one may be smaller."""
+    return [[*range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+
+
 class Positions:
     """Batches of consecutive indices from a step on: what makes training resume at exactly the next sample."""
 
@@ -125,7 +130,7 @@ class Positions:
         return self.last_step - self.first_step
 
 
-def batches(samples: Dataset[Sample], positions: Positions, workers: int) -> DataLoader[Sample]:
+def batches(samples: Dataset[Sample], positions: Iterable[list[int]], workers: int) -> DataLoader[Sample]:
     """A loader over the batches of `positions`, in order, whatever the number of workers."""
     return DataLoader(
         samples,

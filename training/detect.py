@@ -18,13 +18,15 @@ from edgevl.data.scenes import CATEGORIES, COLORS, SIZES, Scenes
 from edgevl.detector import Detector, DetectorConfig, save_detector
 from edgevl.errors import MissingDependency
 from edgevl.training.compute import TRAINING_FACTOR, forward_macs
-from edgevl.training.data import MAX_OBJECTS, Positions, Sample, batches, channels_first, padded_boxes
+from edgevl.training.data import MAX_OBJECTS, Positions, Sample, batches, channels_first, in_order, padded_boxes
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
+from edgevl.training.losses.base import check_weights
 from edgevl.training.pretrain import open_run, recipe_of
 from edgevl.training.recipe import Recipe
 
 EVAL_BATCH = 32
+DETECTION = ("rpn", "head")  # the losses; parts are rpn.box, head.class
 
 
 class DetectSamples(Dataset[Sample]):
@@ -76,9 +78,7 @@ def average_precision(detector: Detector, scenes: Scenes, count: int) -> dict[st
     device = next(detector.parameters()).device
     samples = DetectSamples(scenes)
     with torch.no_grad():
-        for start in range(0, count, EVAL_BATCH):
-            chosen = [samples[i] for i in range(start, min(start + EVAL_BATCH, count))]
-            batch = torch.utils.data.default_collate(chosen)
+        for batch in batches(samples, in_order(count, EVAL_BATCH), workers=0):
             found = detector.detect(batch["image"].to(device))
             metric.update([{k: v.cpu() for k, v in picture.items()} for picture in found], targets_of(batch))
     values = metric.compute()
@@ -106,6 +106,7 @@ def run(
     Raises `InputError` for a wrong recipe or a folder in use, `MissingDependency` when its mAP cannot be computed.
     """
     recipe = recipe_of("detect", recipe, overrides)
+    check_weights(recipe.weights, DETECTION)
     if recipe.eval_samples:
         _metric()  # now, and not after hours
     config = detector_config(recipe)

@@ -21,7 +21,7 @@ from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import VqaSamples
 from edgevl.training.finetune import model_folder, train_answers
 from edgevl.training.loop import Progress
-from edgevl.training.losses.base import make_losses
+from edgevl.training.losses.base import check_weights, make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace
 from edgevl.training.pretrain import recipe_of, trim
 from edgevl.training.recipe import Recipe
@@ -90,6 +90,7 @@ def run(
     when the recipe is wrong.
     """
     recipe = recipe_of("distill", recipe, overrides)
+    check_weights(recipe.weights, ("vqa", *DISTILLATION))
     if recipe.teacher is None:
         raise InputError(f'the recipe "{recipe.name}" has no teacher; set teacher= to a model folder, or to nano')
     teacher = load_model(model_folder(recipe.teacher))

@@ -10,8 +10,8 @@ import torch
 from edgevl.checkpoint import EMBEDDED, load_weights, write_json
 from edgevl.config import ModelConfig
 from edgevl.data import open_dataset
-from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
-from edgevl.errors import InputError
+from edgevl.data.scenes import ANSWERS, QUESTION_KINDS, VOCABULARY, Scenes
+from edgevl.errors import InputError, unknown_name
 from edgevl.models import VqaModel, build_model
 from edgevl.models.region_model import RegionVqaModel, is_region_model
 from edgevl.quantize import require_torchao
@@ -20,7 +20,7 @@ from edgevl.training.data import RetrievalSamples, StatementSamples, VqaSamples
 from edgevl.training.grow import grow
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
-from edgevl.training.losses.base import loss_weights
+from edgevl.training.losses.base import check_weights, loss_weights
 from edgevl.training.pretrain import build_config, open_run, recipe_of
 from edgevl.training.recipe import Recipe
 from edgevl.training.regions import model_regions, region_start
@@ -51,6 +51,7 @@ def run(
     Raises `InputError` when `init` is not a pretrained model, or the recipe is wrong.
     """
     recipe = recipe_of("finetune", recipe, overrides)
+    check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else ("vqa",))
     make_task: MakeTask = retrieval_task if recipe.task == "retrieval" else answer_task
     if recipe.quantize:
         require_torchao()
@@ -97,6 +98,9 @@ def make_samples(
 ) -> Any:
     """What the recipe's task asks of the pictures; `focus` are kinds of question."""
     data = recipe.data
+    for kind in focus:
+        if kind not in QUESTION_KINDS:
+            raise unknown_name("kind of question in data.focus", kind, QUESTION_KINDS)
     if recipe.task == "retrieval":
         return RetrievalSamples(scenes, tokenizer, config, data.texts)
     if recipe.task == "statement":
@@ -107,7 +111,7 @@ def make_samples(
 def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
     """The model of `init`, grown if the recipe says so, or a fresh one of `model`.
 
-    Raises `InputError` when `init` holds no model, or one that does not fit its config.
+    Raises `InputError` when `init` holds no model, one that does not fit its config, or another than `model` asks for.
     """
     if recipe.init is None:
         tokenizer = Tokenizer.from_words(VOCABULARY)
@@ -122,7 +126,12 @@ def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
         model = region_start(recipe, folder)
         load_pretrained(model, folder, tokenizer, recipe.task)
         return model, tokenizer
-    model = build_model(ModelConfig.from_file(folder / "config.json"))
+    config = ModelConfig.from_file(folder / "config.json")
+    own = json.loads(json.dumps(config.to_dict()))
+    for key, value in recipe.model.items():
+        if key != "config" and own.get(key) != json.loads(json.dumps(value)):
+            raise InputError(f"model.{key} is {value}, but {folder} has {own.get(key)}: remove it, or remove init")
+    model = build_model(config)
     load_pretrained(model, folder, tokenizer, recipe.task)
     return (grow(model, recipe.grow) if recipe.grow else model), tokenizer
 

@@ -79,6 +79,7 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
         if run.progress:
             run.progress(done, last, f"loss {values['loss'].item():.3f}")
     accelerator.end_training()
+    logger.close()
     return logger.rows
 
 
@@ -154,3 +155,7 @@ class MetricLog:
             file.write(json.dumps(row) + "\n")
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self.enabled:
+            self.board.close()

@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from edgevl.atomic import write_atomically
 from edgevl.checkpoint import save_model, save_weights
 from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_dataset
@@ -24,8 +25,8 @@ from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import PretrainSamples
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
-from edgevl.training.losses.base import loss_weights, make_losses
-from edgevl.training.recipe import Recipe, load_recipe, parse_recipe
+from edgevl.training.losses.base import check_weights, loss_weights, make_losses
+from edgevl.training.recipe import Recipe, load_recipe
 from edgevl.training.regions import pretraining_detector, with_regions
 
 RETRIEVAL_HEADS = "retrieval.safetensors"  # in a model folder; optional
@@ -76,6 +77,7 @@ def run(
     Raises `InputError` when the folder holds another run and `resume` is not set, or the recipe is wrong.
     """
     recipe = recipe_of("pretrain", recipe, overrides)
+    check_weights(recipe.weights, LOSSES)
     tokenizer = Tokenizer.from_words(VOCABULARY)
     config = build_config(recipe, tokenizer, len(ANSWERS))
     detector = pretraining_detector(recipe)
@@ -159,11 +161,12 @@ def open_run(recipe: Recipe, out: Path | None, resume: bool) -> Path:
     if saved.is_file() and not resume:
         raise InputError(f"{folder} holds a run already; go on with --resume, or choose another --out")
     resolved: dict[str, Any] = json.loads(recipe.model_dump_json())
-    if saved.is_file() and resume and parse_recipe(yaml.safe_load(saved.read_text()), str(saved)) != recipe:
+    if saved.is_file() and load_recipe(saved) != recipe:
         raise InputError(f"{saved} differs from this recipe; a run resumes with the recipe it began with")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        saved.write_text(yaml.safe_dump(resolved, sort_keys=False))
+        if not saved.is_file():
+            write_atomically(saved, yaml.safe_dump(resolved, sort_keys=False))
     except OSError as error:
         raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from None
     for half in folder.glob(".checkpoint-*.tmp"):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
 from edgevl.data.scenes import ANSWERS
+from edgevl.errors import InputError
 from edgevl.models import VqaModel
 from edgevl.quantize import plan_for
 from edgevl.quantize.plan import Plan, save_plan
@@ -25,7 +26,13 @@ class QuantizedTask(AnswerTask):
     """The task of fine-tuning on a `RoundedModel`; what is saved is the model that it was made of, and the plan."""
 
     def __init__(self, original: VqaModel, plan: Plan, scheme: Scheme, recipe: Recipe, validation: VqaSamples):
-        super().__init__(validation, recipe.eval_samples)
+        whole = recipe.eval_samples - recipe.eval_samples % recipe.batch_size
+        if recipe.eval_samples and not whole:
+            raise InputError(
+                f"eval_samples is {recipe.eval_samples}, but quantization-aware training evaluates in whole batches "
+                f"of {recipe.batch_size}; raise it, or set it to 0"
+            )
+        super().__init__(validation, whole)
         self.model = RoundedModel(original, plan, scheme, recipe.batch_size, recipe.data.texts)
         self.eval_batch = recipe.batch_size  # the programs take this many pictures, no more and no less
         self._original, self._plan = [original], plan  # in a list: no part of this module's parameters

@@ -1,12 +1,12 @@
 """Recipes: YAML files checked field by field, with `key=value` overrides; an unknown key names the nearest one."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from edgevl.errors import InputError, unknown_name
+from edgevl.errors import InputError, first_line, unknown_name
 from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -69,7 +69,7 @@ class Recipe(Section):
     stop_after: int | None = Field(None, ge=1, description="end the run at this step of the schedule")
     batch_size: int = Field(64, ge=1)
     seed: int = 0
-    precision: Literal["no", "bf16", "fp16"] = "no"  # of the arithmetic; the weights stay float32
+    precision: Literal["no", "bf16"] = "no"  # of the arithmetic; the weights stay float32
     log_every: int = Field(20, ge=1)
     eval_every: int = Field(1000, ge=1)
     eval_samples: int = Field(1000, ge=0)
@@ -83,8 +83,13 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "Recipe":
         for key, stages in _STAGES.items():
-            if getattr(self, key) and self.stage not in stages:
+            section, _, name = key.rpartition(".")
+            holder = getattr(self, section) if section else self
+            default = type(holder).model_fields[name].get_default(call_default_factory=True)
+            if getattr(holder, name) != default and self.stage not in stages:
                 raise ValueError(f"{key} is for {' and '.join(stages)}, not for {self.stage}")
+        if self.data.focus and self.task != "vqa":
+            raise ValueError(f"data.focus names kinds of question, and the task {self.task} has none")
         if self.task != "vqa" and (self.stage != "finetune" or self.quantize):
             raise ValueError(f"task {self.task} is for finetune, and without quantize")
         for key in ("grow", "quantize"):
@@ -106,6 +111,10 @@ _STAGES = {
     "teacher": ("distill",),
     "detector": ("pretrain",),
     "quantize": ("finetune",),
+    "regions": ("pretrain",),
+    "data.annotations": ("pretrain",),
+    "data.focus": ("finetune", "distill"),
+    "data.focus_texts": ("finetune", "distill"),
 }
 
 
@@ -149,12 +158,15 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise InputError(f'override "{override}" is not of the form key=value, for example optimizer.lr=3e-4')
-    *parents, last = key.split(".")
+    *parents, last = key.split(".", 1 if key.startswith("weights.") else -1)  # weights have names such as object.box
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise InputError(f'override "{override}": "{parent}" is a value, not a section')
-    values[last] = _scalar(text)
+    try:
+        values[last] = _scalar(text)
+    except yaml.YAMLError as error:
+        raise InputError(f'override "{override}": the value is not readable YAML: {first_line(error)}') from None
 
 
 def _scalar(text: str) -> Any:
@@ -176,7 +188,8 @@ def _clear(error: ValidationError, origin: str) -> InputError:
         return InputError(f"{origin}: {'.'.join(place)}: {first['msg']} (given: {first['input']!r})")
     section: Any = Recipe
     for part in place[:-1]:
-        section = section.model_fields[part].annotation
+        kind = section.model_fields[part].annotation
+        section = next((found for found in get_args(kind) if hasattr(found, "model_fields")), kind)  # X | None
     prefix = ".".join(place[:-1])
     return InputError(
         f"{origin}: {unknown_name(f'key in {prefix}' if prefix else 'key', place[-1], section.model_fields)}"

@@ -57,6 +57,8 @@ def with_regions(
 
 def region_start(recipe: Recipe, folder: Path) -> Any:
     """The region-feature model of a folder, to fine-tune. Raises `InputError` for what only our model can be given."""
+    if recipe.stage == "distill":
+        raise InputError(f"{folder} is a region-feature model, which cannot be distilled; choose another init")
     for key in ("grow", "quantize"):
         if getattr(recipe, key):
             raise InputError(f"{folder} is a region-feature model: {key} is not for it; remove it from the recipe")

@@ -18,11 +18,12 @@ from edgevl.checkpoint import load_weights, save_model
 from edgevl.config import ModelConfig
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.tokenizer import Tokenizer
-from edgevl.training.data import Positions, RetrievalSamples, batches
+from edgevl.training.data import RetrievalSamples, batches, in_order
 from edgevl.training.losses import ContrastLoss, LossContext, MatchingLoss
 from edgevl.training.pretrain import RETRIEVAL_HEADS, PretrainTask, save_retrieval_heads, visual_tokens
 
 RERANKED = 10  # R
+EVAL_BATCH = 64  # pictures
 
 
 def retrieval_heads(config: ModelConfig, folder: Path | None = None) -> dict[str, nn.Module]:
@@ -60,8 +61,7 @@ class RetrievalTask(PretrainTask):
             return {}
         device = next(self.parameters()).device
         visual, ids = [], []
-        positions = Positions(min(64, self._eval_samples), 0, max(1, self._eval_samples // 64))
-        for batch in batches(self._validation, positions, workers=0):
+        for batch in batches(self._validation, in_order(self._eval_samples, EVAL_BATCH), workers=0):
             batch = {key: value.to(device) for key, value in batch.items()}
             visual.append(visual_tokens(self.core, batch))
             ids.append(batch["captions"][:, 0])

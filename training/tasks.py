@@ -10,7 +10,7 @@ from edgevl.checkpoint import save_model
 from edgevl.data.scenes import ANSWERS
 from edgevl.models import VqaModel
 from edgevl.tokenizer import Tokenizer
-from edgevl.training.data import Positions, VqaSamples, batches
+from edgevl.training.data import VqaSamples, batches, in_order
 from edgevl.training.pretrain import trim, visual_tokens
 
 
@@ -37,8 +37,7 @@ class AnswerTask(nn.Module):
     def evaluate(self) -> dict[str, float]:
         right = total = 0
         device = next(self.parameters()).device
-        positions = Positions(self.eval_batch, 0, self._eval_samples // self.eval_batch)
-        for batch in batches(self._validation, positions, workers=0):
+        for batch in batches(self._validation, in_order(self._eval_samples, self.eval_batch), workers=0):
             batch = {key: value.to(device) for key, value in batch.items()}
             right += int((self.logits(batch).argmax(-1) == batch["answers"].flatten()).sum())
             total += batch["answers"].numel()

@@ -227,7 +227,7 @@ def test_copies_stand_in_front_of_their_originals_and_the_last_block_stays_last(
 
 
 def test_a_recipe_grows_its_start(tmp_path, finetune_values, teacher):
-    values = finetune_values | {"init": str(teacher), "grow": 5, "steps": 1, "eval_samples": 0}
+    values = finetune_values | {"init": str(teacher), "model": {}, "grow": 5, "steps": 1, "eval_samples": 0}
     folder = finetune.run(parse_recipe(values, "test"), out=tmp_path / "run")
     assert load_model(folder / "model").config.depth == 5
     with pytest.raises(InputError, match="has 3 blocks already"):

@@ -154,3 +154,12 @@ def test_an_unknown_loss_or_option_is_an_input_error(setup, pretrain_values):
         recipe = parse_recipe(pretrain_values | {"losses": losses}, "test")
         with pytest.raises(InputError, match=message):
             build_losses(recipe, context.config, context.tokenizer)
+
+
+def test_an_option_of_the_wrong_type_says_so_before_the_first_step(setup, pretrain_values):
+    _, context, _ = setup
+    for losses in ({"mlm": {"weight": "high"}}, {"mlm": {"mask_rate": "high"}}):
+        (key,) = losses["mlm"]
+        recipe = parse_recipe(pretrain_values | {"losses": losses}, "test")
+        with pytest.raises(InputError, match=rf"losses\.mlm\.{key}: Input should be a valid number.*'high'"):
+            build_losses(recipe, context.config, context.tokenizer)

@@ -267,6 +267,13 @@ def test_a_wrong_section_is_one_line_and_writes_nothing(tmp_path, qat_values, ch
     assert "\n" not in str(error.value) and not (tmp_path / "x").exists()
 
 
+def test_validation_of_less_than_a_batch_is_refused(tmp_path, qat_values, planned):
+    values = qat_values | {"eval_samples": qat_values["batch_size"] - 1}
+    with pytest.raises(InputError, match="in whole batches"):
+        finetune.run(parse_recipe(values, "test"), out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
 def test_bits_out_of_range_are_refused(qat_values):
     with pytest.raises(InputError, match=r"quantize\.weight_bits"):
         parse_recipe(qat_values | {"quantize": {"weight_bits": 9}}, "test")

@@ -23,12 +23,34 @@ def test_overrides_reach_nested_keys_and_read_exponents_as_numbers():
         (["steps=0"], "steps"),
         (["steps"], "key=value"),
         (["name.x=1"], '"name" is a value, not a section'),
+        (["name=[x"], 'override "name=[x": the value is not readable YAML'),
+        (["quantize.weight_bit=4"], 'unknown key in quantize "weight_bit"; did you mean "weight_bits"'),
+        (["precision=fp16"], "precision: Input should be 'no' or 'bf16'"),
+        (["data.focus=[count]"], "data.focus is for finetune and distill, not for pretrain"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(overrides, message):
     with pytest.raises(InputError) as error:
         load_recipe("pretrain_scenes_nano", overrides)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_weight_of_a_part_is_one_key():
+    recipe = load_recipe("pretrain_scenes_nano", ["weights.object.box_l1=3"])
+    assert recipe.weights["object.box_l1"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"annotations": "boxes.jsonl"}}, "data.annotations is for pretrain, not for finetune"),
+        ({"regions": 9}, "regions is for pretrain, not for finetune"),
+        ({"data": {"focus": ["count"]}, "task": "statement"}, "the task statement has none"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(finetune_values, changes, message):
+    with pytest.raises(InputError, match=message):
+        parse_recipe(finetune_values | changes, "test")
 
 
 def test_an_unknown_recipe_names_the_nearest():

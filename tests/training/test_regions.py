@@ -22,7 +22,7 @@ from edgevl.detector import load_detector, save_detector
 from edgevl.errors import InputError
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.models.region_model import load_region_model, new_region_model
-from edgevl.training import finetune, pretrain, regions
+from edgevl.training import distill, finetune, pretrain, regions
 from edgevl.training.recipe import load_recipe, parse_recipe
 
 COUNT = 16  # scenes that four steps of the tiny recipes see
@@ -149,6 +149,9 @@ def test_a_region_feature_model_is_refused_where_it_does_not_fit(tmp_path, regio
         finetune.run(
             parse_recipe(finetune_values | {"init": str(pre / "model"), "grow": 3}, "test"), out=tmp_path / "x"
         )
+    values = finetune_values | {"stage": "distill", "init": str(pre / "model"), "teacher": "nano"}
+    with pytest.raises(InputError, match="which cannot be distilled"):
+        distill.run(parse_recipe(values | {"losses": {"logits": {}}}, "test"), out=tmp_path / "x")
     with pytest.raises(InputError, match="no region-feature model"):
         load_region_model(EMBEDDED)
     assert not (tmp_path / "x").exists()

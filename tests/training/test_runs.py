@@ -1,5 +1,8 @@
 """Whole runs: they write what they say, they resume exactly after a kill, and they refuse what would lose work."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -12,9 +15,11 @@ from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
 from edgevl.tokenizer import Tokenizer
 from edgevl.training import checkpoints, finetune, pretrain
-from edgevl.training.data import Positions, VqaSamples
+from edgevl.training.data import Positions, VqaSamples, in_order
 from edgevl.training.loop import learning_rate, parameter_groups
 from edgevl.training.recipe import OptimizerSection, parse_recipe
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture
@@ -80,6 +85,40 @@ def test_a_folder_in_use_is_refused_and_a_changed_recipe_does_not_resume(tmp_pat
     changed = pretrain_values | {"batch_size": 5}
     with pytest.raises(InputError, match="differs from this recipe"):
         pretrain.run(parse_recipe(changed, "test"), out=pretrained, resume=True)
+
+
+def test_what_the_recipe_cannot_mean_is_one_line_and_writes_nothing(
+    tmp_path, pretrained, pretrain_values, finetune_values
+):
+    start = finetune_values | {"init": str(pretrained / "model")}
+    wrong = {
+        "model.width is 48": (finetune, start | {"model": {"width": 48}}),
+        'kind of question in data.focus "coutn"; did you mean "count"': (
+            finetune, start | {"data": {"focus": ["coutn"], "focus_texts": 1}}),
+        'loss in weights "vqaa"; did you mean "vqa"': (finetune, start | {"weights": {"vqaa": 2.0}}),
+        'loss in weights "mlmm.x"; did you mean "mlm"': (pretrain, pretrain_values | {"weights": {"mlmm.x": 2.0}}),
+    }  # fmt: skip
+    for message, (stage, values) in wrong.items():
+        with pytest.raises(InputError, match=message):
+            stage.run(parse_recipe(values, "test"), out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_validation_counts_the_last_pictures_too(tmp_path, finetune_values):
+    values = finetune_values | {"steps": 1, "eval_samples": 3}  # of three questions each, and a batch is 64
+    folder = finetune.run(parse_recipe(values, "test"), out=tmp_path / "few")
+    (share,) = rows(folder, "val_accuracy").values()
+    assert (9 * share) == pytest.approx(round(9 * share))
+    assert in_order(5, 2) == [[0, 1], [2, 3], [4]]
+
+
+def test_the_first_steps_give_the_losses_that_they_gave(tmp_path, pretrain_values):
+    """Whoever changes what is learned sees it here; where that was the intention, the new numbers go into the file."""
+    golden = json.loads((GOLDEN / "first_losses.json").read_text())
+    losses = {name.split(".")[0]: {} for name in golden}
+    folder = pretrain.run(parse_recipe(pretrain_values | {"losses": losses}, "test"), out=tmp_path / "run")
+    found = {name: [round(value, 5) for value in rows(folder, name).values()] for name in golden}
+    assert found == {name: pytest.approx(values, rel=2e-3) for name, values in golden.items()}
 
 
 def test_the_wrong_stage_names_the_right_command(finetune_values, tmp_path):

@@ -137,7 +137,7 @@ def test_two_processes_do_not_run_the_same_row(tmp_path):
 
 def test_wrong_names_are_one_line_and_exit_2(tmp_path, preset, capsys):
     values = yaml.safe_load(preset.read_text())
-    for change in ({"arms": ["languag"]}, {"sedes": [1]}, {"seeds": []}):
+    for change in ({"arms": ["languag"]}, {"sedes": [1]}, {"seeds": []}, {"tasks": {"vqa": {}}}, {"pretrain": {}}):
         preset.write_text(yaml.safe_dump(values | change))
         assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "x")]) == 2
     assert main(["study", "--preset", "quik"]) == 2
@@ -146,8 +146,9 @@ def test_wrong_names_are_one_line_and_exit_2(tmp_path, preset, capsys):
     assert main(["study", "--results", str(preset), "--publish", str(tmp_path / "x")]) == 2
     assert main(["study", "--results", str(preset)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 7 and all(line.startswith("error: ") for line in lines)
-    assert '"language"' in lines[0] and "sedes" in lines[1] and '"quick"' in lines[3] and "language_fast" in lines[4]
+    assert len(lines) == 9 and all(line.startswith("error: ") for line in lines)
+    assert '"language"' in lines[0] and "sedes" in lines[1] and '"quick"' in lines[5] and "language_fast" in lines[6]
+    assert lines[3].endswith("tiny.yaml: tasks lacks retrieval") and lines[4].endswith("pretrain lacks batch_size")
     assert not (tmp_path / "x").exists()
 
 
@@ -214,11 +215,8 @@ def test_arms_with_a_detector_run_and_are_shown(tmp_path, preset, detect_values)
     preset.write_text(yaml.safe_dump(values))
     assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study")]) == 0
     found = result(tmp_path / "study" / "results.json")
-    assert (
-        found["detector/labels/3"]["boxes"] > 0
-        and found["detector/detect_apart/3"]
-        and found["detector/detect/3"]["training_macs"] > 0
-    )
+    assert found["detector/labels/3"]["boxes"] > 0 and found["detector/detect/3"]["training_macs"] > 0
+    assert found["detector/detect_apart/3"]["training_macs"] > 0
     assert {f"regions/{task}/3" for task in ("vqa", "statement", "retrieval")} < set(found)
     assert found["regions/retrieval/3"]["macs_per_step"] > 1e6
     latency = load_results(tmp_path / "study" / "results.json")["timing"]["once/latency/0"]

@@ -1,15 +1,16 @@
 """What all pretraining losses share: their call, their registry, and the classifier over names."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 import torch.nn.functional as F
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
-from edgevl.errors import InputError
+from edgevl.errors import InputError, unknown_name
 from edgevl.models.core import TextEmbedding, VisionLanguageCore
 from edgevl.registry import Registry
 from edgevl.tokenizer import Tokenizer
@@ -51,10 +52,18 @@ def make_losses(
     built: dict[str, nn.Module] = {}
     for name, given in options.items():
         kind = registry[name]
+        options_of = {key: value for key, value in given.items() if key != "weight"}
+        kinds = {"weight": float} | get_type_hints(kind.__init__)
+        for key, value in given.items():
+            try:
+                TypeAdapter(kinds.get(key, Any)).validate_python(value)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"]
+                raise InputError(f"losses.{name}.{key}: {message} (given: {value!r})") from None
         if given.get("weight") == 0:
             continue
         try:
-            built[name] = kind(*context, **{key: value for key, value in given.items() if key != "weight"})
+            built[name] = kind(*context, **options_of)
         except TypeError as error:
             raise InputError(f"loss {name}: {error}") from None
     if not built:
@@ -65,6 +74,14 @@ def make_losses(
 def loss_weights(recipe_losses: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Weight of each loss, 1 where none is given."""
     return {name: given.get("weight", 1.0) for name, given in recipe_losses.items()}
+
+
+def check_weights(weights: Mapping[str, float], losses: Iterable[str]) -> None:
+    """Raises `InputError` for a weight of a recipe that is of none of `losses`, nor of a part of one (`object.box`)."""
+    known = [*losses]
+    for name in weights:
+        if name not in known and name.split(".")[0] not in known:
+            raise unknown_name("loss in weights", name, known)
 
 
 class NameClassifier(nn.Module):

@@ -59,7 +59,7 @@ class ObjectLoss(PretrainingLoss):
         return losses
 
     def _sides(self, boxes_BV4: Tensor) -> Tensor:
-        """Distances left, top, right, bottom of each cell's center to its box; negative when it lies outside."""
+        """Distances left, top, right, bottom of each cell's center to its box; at least 1e-3."""
         x, y = self.centers_V2.unbind(-1)
         x0, y0, x1, y1 = boxes_BV4.unbind(-1)
         return torch.stack([x - x0, y - y0, x1 - x, y1 - y], -1).clamp(min=1e-3)

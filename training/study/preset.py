@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from edgevl.errors import InputError, unknown_name
 from edgevl.training.recipe import Recipe, Section, parse_recipe
-from edgevl.training.study.arms import ARMS, LANGUAGE, Arm
+from edgevl.training.study.arms import ARMS, LANGUAGE, TASKS, Arm
 from edgevl.training.study.intervals import MOST_SEEDS
 
 PRESETS = Path(__file__).parent
@@ -36,6 +36,17 @@ class Preset(Section):
     timing_steps: int = Field(6, ge=2)
     worst: int = Field(10, ge=0)
 
+    @model_validator(mode="after")
+    def _says_what_is_read(self) -> "Preset":
+        wanted = {"pretrain": {"steps", "batch_size"}, "finetune": {"steps", "batch_size", "eval_every"}}
+        wanted |= {"model": {"backbone", "image_size", "width", "depth"}, "tasks": {*TASKS}}
+        if any(ARMS[arm].detector for arm in self.arms if arm in ARMS):
+            wanted |= {"detect": {"steps", "batch_size"}}
+        for section, keys in wanted.items():
+            if missing := sorted(keys - getattr(self, section).keys()):
+                raise ValueError(f"{section} lacks {missing[0]}")
+        return self
+
     def makes_rows_of(self, saved: dict[str, Any]) -> bool:
         """Are the rows of both presets made alike? More arms, or arms in another order, change no row that is there."""
         chosen = {"arms", "first", "note"}
@@ -58,7 +69,9 @@ def load_preset(name: str | Path) -> Preset:
         raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: {place}: {said}" if place else f"{path}: {said}") from None
     for arm in (*preset.arms, *preset.first):
         _ = ARMS[arm]  # raises for an unknown one
     if missing := [arm for arm in preset.first if arm not in preset.arms]:
