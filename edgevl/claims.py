@@ -92,9 +92,8 @@ def _weight_problems(artifact: str, precision: str, contents: Contents) -> list[
         return [f"{artifact} holds no weights"]
     if precision in FLOATS:
         claimed = FLOATS[precision]
-        foreign = max((dtype for dtype in sizes if dtype != claimed), key=lambda dtype: sizes[dtype], default=claimed)
-        share = sizes[foreign] / total if foreign != claimed else 0
-        return [_foreign(artifact, precision, weights, foreign, share, claimed)] if share > MAX_FOREIGN else []
+        share = 1 - sizes[claimed] / total
+        return [_foreign(artifact, precision, weights, sizes, claimed)] if share > MAX_FOREIGN else []
     problems = []
     quantized = sum(size for dtype, size in sizes.items() if _is_quantized(dtype, precision)) / total
     if quantized < MIN_QUANTIZED:
@@ -118,10 +117,11 @@ def quantizes_activations(contents: Contents) -> bool:
     return values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2
 
 
-def _foreign(artifact: str, precision: str, weights: Sequence[Weight], dtype: str, share: float, claimed: str) -> str:
-    largest = _largest(weights, lambda weight: weight.dtype == dtype)
+def _foreign(artifact: str, precision: str, weights: Sequence[Weight], sizes: Counter[str], claimed: str) -> str:
+    largest, others = _largest(weights, lambda weight: weight.dtype != claimed), sizes.keys() - {claimed}
+    share = sum(sizes[dtype] for dtype in others) / sum(sizes.values())
     return (
-        f"{artifact} claims {precision}, but {share:.1%} of its weight bytes are {dtype}, "
+        f"{artifact} claims {precision}, but {share:.1%} of its weight bytes are {' and '.join(sorted(others))}, "
         f"not {claimed}; the largest such tensor is {largest.name} ({largest.bytes:,} bytes)"
     )
 
@@ -143,7 +143,12 @@ def _arithmetic_problems(artifact: str, target: str, precision: str, contents: C
             return []
         return [f"{artifact} claims {precision}, integer weights alone, but it stores activations as int8 (w8a8)"]
     rule, macs = ARITHMETIC[precision], dict(contents.macs)
-    if target not in _EXPLICIT:
+    if target in _EXPLICIT:
+        hidden = [operation for operation in contents.activations if not operation.counted]
+        if hidden:
+            what = f"the multiply-adds of {hidden[0].type} {hidden[0].name} cannot be counted"
+            return [f"{artifact} claims {precision}, but {what}: a vendor's operator, or one whose shapes are unknown"]
+    else:
         macs.pop("", None)
     total = sum(macs.values())
     if not total:

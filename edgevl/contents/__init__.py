@@ -42,6 +42,7 @@ class Operation:
     compute: str = ""  # what these multiply in: the dtype of both operands as the kernel sees them ("int8", "float16")
     used: bool = True  # does an output of the artifact depend on it?
     constant: bool = False  # computed from weights alone, such as a dequantized weight: no activation
+    counted: bool = True  # False: it multiplies, and the file does not say how much: a side unknown, a vendor's product
     domain: str = ""  # whose operator it is, where that is not the format's own: com.microsoft, an Android vendor
 
 

@@ -72,9 +72,11 @@ class MilProgram:
     def _describe(self, operation: Any) -> Operation:
         name = operation.outputs[0].name if operation.outputs else ""
         dtype, shape = self.types.get(name, ("", ()))
-        macs = self._macs(operation, shape) if operation.type in _OPERANDS else 0
+        product = operation.type in _OPERANDS
+        macs = self._macs(operation, shape) if product else 0
         compute = self._compute(operation) if macs else ""
-        return Operation(operation.type, name, dtype, shape, macs, compute, self.is_live(operation), name in self.fixed)
+        live, constant, counted = self.is_live(operation), name in self.fixed, macs > 0 or not product
+        return Operation(operation.type, name, dtype, shape, macs, compute, live, constant, counted)
 
     def _operands(self, operation: Any) -> list[Any]:
         """The bindings of the two operands that are multiplied."""

@@ -97,7 +97,7 @@ class _Reader:
         else:
             data = delegate.payload
             self.operations.append(Operation(delegate.backend, name))
-            self.weights.append(Weight(name, "uint8", (len(data),), len(data), digest(data)))
+            self.weights.append(Weight(name, "unknown", (len(data),), len(data), digest(data)))
 
     def _xnnpack(self, name: str, graph: XnnpackGraph) -> None:
         self.operations += [_xnnpack_operation(name, index, graph) for index in range(len(graph.nodes))]

@@ -32,11 +32,16 @@ def read_onnx(path: Path) -> Contents:
 
 def _graphs(model: Any) -> Iterator[tuple[Any, Any]]:
     """Yield (nodes, initializers) of the main graph, of every subgraph and of every function."""
-    waiting = [(model.graph.node, model.graph.initializer)] + [(function.node, []) for function in model.functions]
+    waiting = [(model.graph.node, _initializers(model.graph))] + [(function.node, []) for function in model.functions]
     while waiting:
         nodes, initializers = waiting.pop()
         yield nodes, initializers
-        waiting += [(graph.node, graph.initializer) for node in nodes for graph in subgraphs(node)]
+        waiting += [(graph.node, _initializers(graph)) for node in nodes for graph in subgraphs(node)]
+
+
+def _initializers(graph: Any) -> list[Any]:
+    """Of a sparse one, the values that are stored."""
+    return [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]
 
 
 def _tensors(model: Any) -> Iterator[tuple[str, Any]]:
@@ -45,8 +50,27 @@ def _tensors(model: Any) -> Iterator[tuple[str, Any]]:
         yield from ((tensor.name, tensor) for tensor in initializers)
         for node in nodes:
             for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield (node.output[0] if node.output else attribute.t.name), attribute.t
+                tensor = _constant(attribute, node.op_type == "Constant")
+                if tensor is not None:
+                    yield (node.output[0] if node.output else tensor.name), tensor
+
+
+def _constant(attribute: Any, constant: bool) -> Any:
+    """The tensor that an attribute holds; of a `Constant`, numbers that are written out are one too."""
+    from onnx import TensorProto
+
+    if attribute.HasField("t"):
+        return attribute.t
+    if attribute.HasField("sparse_tensor"):
+        return attribute.sparse_tensor.values
+    if not constant:
+        return None
+    floats, integers = [*attribute.floats], [*attribute.ints]
+    floats += [attribute.f] if attribute.HasField("f") else []
+    integers += [attribute.i] if attribute.HasField("i") else []
+    if floats:
+        return TensorProto(data_type=TensorProto.FLOAT, dims=[len(floats)], float_data=floats)
+    return TensorProto(data_type=TensorProto.INT64, dims=[len(integers)], int64_data=integers) if integers else None
 
 
 def _live_names(model: Any) -> set[str]:

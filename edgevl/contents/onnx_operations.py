@@ -35,6 +35,7 @@ _OPERANDS = {
     "Attention": (0, 1), "Conv": (0, 1), "ConvTranspose": (0, 1), "Einsum": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1),
     **_INTEGER,
 }  # fmt: skip
+_VENDOR_PRODUCTS = ("Attention", "Conv", "Gemm", "MatMul")  # in a type's name: com.microsoft has FusedMatMul, QGemm ...
 
 
 def read_operations(model: Any) -> tuple[Operation, ...]:
@@ -44,7 +45,9 @@ def read_operations(model: Any) -> tuple[Operation, ...]:
     nodes = [node for node, _ in walked]
     steps = list(steps_of(nodes))
     live = live_values(steps, [value.name for value in model.graph.output])
-    tensors = [tensor.name for graph in _all_graphs(model.graph) for tensor in graph.initializer]
+    graphs = [*_all_graphs(model.graph)]
+    tensors = [tensor.name for graph in graphs for tensor in graph.initializer]
+    tensors += [sparse.values.name for graph in graphs for sparse in graph.sparse_initializer]
     constants = [name for node in nodes if node.op_type == "Constant" for name in node.output]
     fixed = constant_values(steps, ["", *tensors, *constants])
     producers = {name: (node, types) for node, types in walked for name in node.output}
@@ -107,6 +110,8 @@ def _value_types(graph: Any) -> Iterator[tuple[str, tuple[str, Shape | None]]]:
         yield value.name, (dtype_name(kind.elem_type), shape_of(kind) if kind.HasField("shape") else None)
     for tensor in graph.initializer:
         yield tensor.name, (dtype_name(tensor.data_type), tuple(tensor.dims))
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name, (dtype_name(sparse.values.data_type), tuple(sparse.dims))
 
 
 def _inlined(model: Any) -> Any:
@@ -151,6 +156,9 @@ def _inferred(model: Any) -> Any:
             bare.graph.initializer.append(tensor)
         else:
             bare.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    for sparse in model.graph.sparse_initializer:
+        name, dtype = sparse.values.name, sparse.values.data_type
+        bare.graph.input.append(onnx.helper.make_tensor_value_info(name, dtype, sparse.dims))
     try:
         inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=False, data_prop=True).graph
     except Exception:  # an invalid graph: what it says of itself is all there is, and no runtime will load it
@@ -165,11 +173,11 @@ def _operation(node: Any, types: Types, producers: Mapping[str, Any], live: set[
     dtype, shape = types.get(name, ("", None))
     used, constant = not live.isdisjoint(node.output), name in fixed
     domain = "" if node.domain in _STANDARD else node.domain
-    if domain or node.op_type not in _OPERANDS:
-        return Operation(node.op_type, name, dtype, shape or (), used=used, constant=constant, domain=domain)
-    macs = _macs(node, types)
+    own = not domain and node.op_type in _OPERANDS
+    macs = _macs(node, types) if own else 0
     compute = _compute(node, producers, types) if macs else ""
-    return Operation(node.op_type, name, dtype, shape or (), macs, compute, used, constant)
+    counted = macs > 0 if own else not (domain and any(word in node.op_type for word in _VENDOR_PRODUCTS))
+    return Operation(node.op_type, name, dtype, shape or (), macs, compute, used, constant, counted, domain)
 
 
 def _macs(node: Any, types: Types) -> int:

@@ -95,6 +95,23 @@ def test_who_decides_what_is_computed(judge):
     assert judge("w8", contents(HONEST["w8"][0], {"int8": 100}), "litert") == []
 
 
+@pytest.mark.parametrize("claim", HONEST)
+def test_a_product_that_cannot_be_counted_keeps_no_claim(judge, claim):
+    honest = contents(*HONEST[claim])
+    hidden = Operation("FusedMatMul", "m", "float32", (1, 64), counted=False, domain="com.microsoft")
+    for place in ("used", "constant"):  # what no output needs, or what follows from weights alone, hides nothing
+        harmless = dataclasses.replace(hidden, **{place: place == "constant"})
+        assert judge(claim, dataclasses.replace(honest, operations=(*honest.operations, harmless))) == []
+    (problem,) = judge(claim, dataclasses.replace(honest, operations=(*honest.operations, hidden)))
+    assert "the multiply-adds of FusedMatMul m cannot be counted" in problem
+
+
+def test_many_other_dtypes_are_as_bad_as_one(judge):
+    sizes = {"float32": 86, "float16": 5, "int8": 4.5, "uint8": 4.5}
+    (problem,) = judge("fp32", contents(sizes, {"float32": 100}))  # pyright: ignore[reportArgumentType]
+    assert "14.0% of its weight bytes are float16 and int8 and uint8, not float32" in problem
+
+
 def test_dynamic_range_is_not_static_int8(judge):
     found = contents(HONEST["w8"][0], {"int8": 100}, ("FULLY_CONNECTED",))
     assert "no operator in it quantizes an activation" in judge("w8a8", found, "litert")[0]

@@ -210,6 +210,32 @@ def test_types_inside_subgraphs_and_functions(tmp_path):
     assert all(weight.used for weight in contents.weights)
 
 
+def test_numbers_written_out_and_sparse_ones_are_weights(tmp_path):
+    values = normal(4096)
+    nodes = [node("Constant", "", "c", value_floats=values.tolist()), node("Mul", "x c", "y")]
+    contents = read(tmp_path, nodes, {"x": (FLOAT, (1, 4096))}, {"y": (FLOAT, None)}, {})
+    assert contents.weight_bytes == {"float32": 4 * 4096} and contents.weights[0].digest
+    model = onnx.load(tmp_path / "model.onnx")
+    del model.graph.node[0]
+    stored = onnx.numpy_helper.from_array(values[:1000], "c")
+    places = onnx.numpy_helper.from_array(np.arange(1000), "places")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(stored, places, [4096]))
+    onnx.save(model, tmp_path / "model.onnx")
+    contents = read_onnx(tmp_path / "model.onnx")
+    assert contents.weight_bytes == {"float32": 4000} and contents.weights[0].used
+    assert one(contents, "Mul").shape == (1, 4096)
+
+
+def test_products_that_cannot_be_counted(tmp_path):
+    opsets, x, y = (("", 20), ("com.microsoft", 1)), {"x": (FLOAT, (1, 64))}, {"y": (FLOAT, None)}
+    fused = helper.make_node("FusedMatMul", ["x", "w"], ["y"], domain="com.microsoft")
+    found = one(read(tmp_path, [fused], x, y, {"w": normal(64, 64)}, opsets=opsets), "FusedMatMul")
+    assert (found.counted, found.macs, found.domain) == (False, 0, "com.microsoft")
+    nodes = [helper.make_node("QuickGelu", ["x"], ["g"], domain="com.microsoft"), node("MatMul", "g w", "y")]
+    contents = read(tmp_path, nodes, x, y, {"w": normal(64, 64)}, opsets=opsets)
+    assert one(contents, "QuickGelu").counted and not one(contents, "MatMul").counted
+
+
 def test_a_negative_side_is_refused(tmp_path):
     read(tmp_path, [node("MatMul", "x w", "y")], {"x": (FLOAT, [1, 8])}, {"y": (FLOAT, [1, 8])}, {"w": normal(8, 8)})
     model = onnx.load(tmp_path / "model.onnx")
