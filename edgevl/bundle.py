@@ -133,14 +133,14 @@ class Bundle:
             VerificationFailed: the runtime refuses the file, or it takes and gives other arrays than the manifest says.
             MissingDependency, CannotRunHere: see `edgevl.runtime.session.open_session`.
         """
-        from edgevl.interface import interface_problems
+        from edgevl.interface import manifest_problems, session_problems
         from edgevl.runtime.split_session import SplitSession
 
         if threads is not None and threads < 1:
             raise InputError(f"threads {threads} is not a positive number")
         opened = [self._open(name, threads) for name, _, _ in self.manifest.each_program()]
         session = opened[0] if len(opened) == 1 else SplitSession(*opened)
-        problems = interface_problems(self.manifest, session)
+        problems = manifest_problems(self.manifest) or session_problems(self.manifest, session)
         if problems:
             raise VerificationFailed("; ".join(problems))
         return session

@@ -1,8 +1,10 @@
 """The model card of a bundle: README.md, generated from the manifest and from nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from pydantic import BaseModel, ValidationError
 
 from edgevl.manifest import Manifest
 
@@ -63,6 +65,18 @@ same answer for {{ percent(m.parity.top1_agreement) }}.
 Parity with PyTorch: not measured yet.
 {%- endif %}
 
+{% if times -%}
+Times on {{ times.machine }} (`edgevl bench`, preset {{ times.preset }}):
+
+| | threads | queries | p50, ms | p90, ms |
+|---|---|---|---|---|
+{%- for one in times.results %}
+| {{ one.scope }} | {{ one.threads }} | {{ one.n }} | {{ "%.2f"|format(one.p50_ms) }} | {{ "%.2f"|format(one.p90_ms) }} |
+{%- endfor %}
+{%- else -%}
+Times: not measured yet. `edgevl bench` measures them and writes them here.
+{%- endif %}
+
 ## Using it
 
 ```
@@ -80,12 +94,37 @@ there and for no other.
 """
 
 
+class _Row(BaseModel):
+    scope: str
+    threads: int
+    n: int
+    p50_ms: float
+    p90_ms: float
+
+
+class _Times(BaseModel):
+    """What the card shows of the section `bench`, which a bundle from elsewhere may fill with anything."""
+
+    machine: str
+    preset: str
+    results: list[_Row]
+
+
+def _times(section: dict[str, Any] | None) -> _Times | None:
+    try:
+        return _Times.model_validate(section)
+    except ValidationError:
+        return None
+
+
 def render_card(manifest: Manifest) -> str:
     """Return the text of README.md."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     size = manifest.artifact_bytes
     template = environment.from_string(_TEMPLATE)
-    return template.render(m=manifest, artifact_bytes=size, describe=_describe, percent=_percent)
+    return template.render(
+        m=manifest, artifact_bytes=size, describe=_describe, percent=_percent, times=_times(manifest.bench)
+    )
 
 
 def write_card(folder: Path, manifest: Manifest) -> None:

@@ -44,18 +44,14 @@ def conventional(manifest: Manifest) -> dict[str, tuple[TensorSpec, ...]]:
     return {name: (spec, picture) if name == "image" else (spec,) for name, spec in specs.items()}
 
 
-def interface_problems(manifest: Manifest, session: Any) -> list[str]:
-    """Sentences that say where the manifest breaks the conventions, or else the opened artifact the manifest."""
+def manifest_problems(manifest: Manifest) -> list[str]:
+    """Sentences that say where the manifest breaks the conventions."""
     for name in ("name", "task"):
         said, model = getattr(manifest, name), getattr(manifest.model, name)
         if said != model:
             return [f"{MANIFEST}: {name} is {said}, but model.{name} is {model}"]
     if manifest.task != "vqa":
         return []
-    return _broken(manifest) or _kept(manifest, session)
-
-
-def _broken(manifest: Manifest) -> list[str]:
     problems, known = [], conventional(manifest)
     for where, inputs, outputs, names in _parts(manifest):
         found = tuple(spec.name for spec in inputs), tuple(spec.name for spec in outputs)
@@ -76,8 +72,13 @@ def _parts(manifest: Manifest) -> Iterator[tuple[str, Specs, Specs, tuple[tuple[
         yield program.name, program.inputs, program.outputs, names[program.name]
 
 
-def _kept(manifest: Manifest, session: Any) -> list[str]:
-    """Compare with what the runtime says. A session takes a platform's picture as uint8 [B, S, S, 3] too."""
+def session_problems(manifest: Manifest, session: Any) -> list[str]:
+    """Sentences that say where the opened artifact is not what the manifest says, by its runtime.
+
+    A session takes a platform's picture as uint8 [B, S, S, 3] too.
+    """
+    if manifest.task != "vqa":
+        return []
     opened = {spec.name: (spec.dtype, tuple(spec.shape)) for spec in (*session.inputs, *session.outputs)}
     raw, problems = conventional(manifest)["image"][0], []
     for spec in (*manifest.inputs, *manifest.outputs):

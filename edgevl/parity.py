@@ -27,11 +27,13 @@ class Reference:
 def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference:
     """Find the checkpoint with the digest that the manifest records: `given`, the embedded one, or one lying nearby.
 
-    Raises `InputError` if `given` holds other weights.
+    Raises `InputError` if `given` holds other weights, or the manifest has no digest to know them by.
     """
     from edgevl.checkpoint import EMBEDDED
 
     provenance = bundle.manifest.provenance
+    if provenance.checkpoint_sha256 is None and given is not None:
+        raise InputError(f'"{bundle.path.name}" names no checkpoint that "{given}" could be; drop --checkpoint')
     if provenance.checkpoint_sha256 is None:
         return Reference(False, reason="the manifest names no checkpoint")
     if given is not None:

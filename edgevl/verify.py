@@ -21,6 +21,7 @@ from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed, first_line
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
 from edgevl.golden import replay
+from edgevl.interface import manifest_problems
 from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity
 from edgevl.parity import Reference, find_reference, measure_parity, source_problems
 from edgevl.runtime.session import CannotRunHere
@@ -151,17 +152,24 @@ class _Check:
         self.problems += _shape_problems(self.manifest)
 
     def run(self, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
-        """Golden cases first: if they fail, a thousand samples would only say it again."""
+        """Golden cases first: if they fail, a thousand samples would only say it again.
+
+        Where this machine cannot run the target, what needs no runtime is still looked at: the manifest's own
+        conventions, labels and tokenizer, and the pixels, token ids and answers of the golden cases.
+        """
         session = None
         with self._guarded():
+            self.problems += manifest_problems(self.manifest)
+            if self.problems:
+                return
             session = self._open()
+            replayed = replay(self.bundle, session)
+            self.problems += replayed.problems
+            self.problems += source_problems(self.bundle, reference)
             if session is None:
                 return
             self.runtime = runtime_name(self.manifest.target, session)
-            replayed = replay(self.bundle, session)
             self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
-            self.problems += replayed.problems
-            self.problems += source_problems(self.bundle, reference)
             if self.manifest.target == "tensorrt" and not self.problems:
                 self.build(progress)
         if session is not None and not self.problems:
@@ -297,9 +305,20 @@ def runtime_name(target: str, session: Any = None) -> str:
 
 
 def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:
-    """Put the measurements into the bundle; one that cannot be written to stays as it is, and the report says so."""
+    """Put the measurements into the bundle; one that cannot be written to stays as it is, and the report says so.
+
+    What an earlier verify measured of these files, on a machine that could or beside the checkpoint, is not replaced by
+    less.
+    """
+    old, found = bundle.manifest, {"audit": report.audit, "parity": report.parity, "accuracy": report.accuracy}
+    if report.parity is None and old.parity:
+        found = {"audit": report.audit}
+        note = f"the parity and accuracy of an earlier verify stay in the bundle ({old.parity.runtime})"
+        report = report.model_copy(update={"notes": [*report.notes, note]})
+    elif report.accuracy is None and old.accuracy:
+        del found["accuracy"]
     try:
-        bundle.record(parity=report.parity, accuracy=report.accuracy, audit=report.audit)
+        bundle.record(**found)
     except (EdgeVLError, OSError) as error:
         note = f"the measurements could not be written into the bundle: {first_line(error)}"
         return report.model_copy(update={"notes": [*report.notes, note]})

@@ -139,8 +139,18 @@ class Ratio(_Section):
     candidate: str
     scope: Scope
     ratio: float  # median of the ratios of the interleaved pairs
-    ci95: tuple[float, float]  # percentile bootstrap over the pairs
+    ci95: tuple[float, float]  # percentile bootstrap over the pairs; of fewer than five, Student's interval
     pairs: list[float]
+
+    @property
+    def verdict(self) -> Literal["faster", "slower", ""]:
+        """What the interval lets one say of the candidate; "" if it holds 1."""
+        return "faster" if self.ci95[0] > 1 else "slower" if self.ci95[1] < 1 else ""
+
+    @property
+    def factor(self) -> float:
+        """How many times faster or slower."""
+        return 1 / self.ratio if self.verdict == "slower" else self.ratio
 
 
 class BenchReport(_Section):

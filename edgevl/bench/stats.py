@@ -7,6 +7,9 @@ import numpy as np
 from edgevl.errors import InputError
 
 RESAMPLES = 10_000
+FEWEST = 5  # pairs that a bootstrap of the median is honest for: of three, its interval is (least, most), 75 %
+# Student's t, two-sided 95 %, by number of values (degrees of freedom + 1).
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 def percentile(samples: Sequence[float], q: float) -> float:
@@ -27,6 +30,15 @@ def pair_ratios(baseline: Sequence[Sequence[float]], candidate: Sequence[Sequenc
     if len(baseline) != len(candidate):
         raise InputError(f"{len(baseline)} blocks of the baseline against {len(candidate)} of the candidate: not pairs")
     return [float(np.median(base) / np.median(cand)) for base, cand in zip(baseline, candidate, strict=True)]
+
+
+def ratio_interval(pairs: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of what `pairs` measure: by bootstrap, or of fewer than `FEWEST` Student's of their logarithms."""
+    if len(pairs) >= FEWEST or len(pairs) not in T95:
+        return bootstrap_interval(pairs)
+    logs = np.log(np.asarray(pairs, dtype=np.float64))
+    half = T95[len(logs)] * logs.std(ddof=1) / np.sqrt(len(logs))
+    return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
 
 
 def bootstrap_interval(pairs: Sequence[float], seed: int = 0, level: float = 0.95) -> tuple[float, float]:

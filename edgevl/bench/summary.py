@@ -8,7 +8,7 @@ from edgevl.bench.pipelines import Pipeline
 from edgevl.bench.presets import DRIFT_SAMPLES, NOISE_CV, NOISE_DRIFT, NOISE_LOAD, NOISE_OTHERS, Preset, minimum_flags
 from edgevl.bench.probe import ColdStart
 from edgevl.bench.schema import BenchResult, Flag, Ratio, TaskAccuracy
-from edgevl.bench.stats import bootstrap_interval, pair_ratios, percentile, variation
+from edgevl.bench.stats import pair_ratios, percentile, ratio_interval, variation
 
 
 @dataclasses.dataclass
@@ -118,6 +118,6 @@ def ratio_of(baseline: Trace, candidate: Trace) -> Ratio:
         candidate=candidate.subject.name,
         scope=candidate.subject.scope,
         ratio=percentile(pairs, 50),
-        ci95=bootstrap_interval(pairs),
+        ci95=ratio_interval(pairs),
         pairs=[round(pair, 4) for pair in pairs],
     )

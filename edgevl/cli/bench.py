@@ -1,13 +1,17 @@
 """`edgevl bench` and `edgevl compare`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgevl.cli import console, show_bench
 from edgevl.cli.command import Json, command, model_argument
 from edgevl.errors import BudgetFailed, InputError
+
+if TYPE_CHECKING:
+    from edgevl.bench.schema import Ratio
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,7 +45,10 @@ def bench(
 ) -> None:
     """Time the model against detector pipelines, pixels and words to answer, in one run on one machine."""
     from edgevl.bench import BenchReport, run_bench
+    from edgevl.bench.record import record_bench
     from edgevl.bench.remote import bench_on_device
+    from edgevl.bundle import Bundle
+    from edgevl.manifest import MANIFEST
 
     if schema:
         console.print_json(BenchReport.model_json_schema())
@@ -55,12 +62,14 @@ def bench(
             result = bench_on_device(str(bundle), device, preset=preset, threads=threads, progress=progress)
         else:
             result = run_bench(model_argument(bundle), preset=preset, threads=threads, progress=progress, **options)
+    if bundle and (Path(bundle) / MANIFEST).is_file() and (why_not := record_bench(Bundle.open(bundle), result)):
+        console.note(why_not)
     data = result.to_json()
     if out:
         out.write_text(console.to_json(data), encoding="utf-8")
     console.print_json(data) if json else show_bench.bench(data)
     if min_ratio is not None:
-        _check_ratios(data["ratios"], min_ratio)
+        _check_ratios(result.ratios, min_ratio)
     console.next_commands(f"edgevl report {bundle or ''} --bench {out or 'bench.json'}")
 
 
@@ -115,8 +124,7 @@ def _check_device(bundle: str | None, against: str | None, min_ratio: float | No
         raise InputError(f"{option} compares on this machine; with --device the bundle is timed alone: leave it out")
 
 
-def _check_ratios(ratios: list[dict], wanted: float) -> None:
-    whole = [ratio for ratio in ratios if ratio["scope"] == "pipeline"]
-    low = [show_bench.faster(ratio) for ratio in whole if ratio["ratio"] < wanted]
+def _check_ratios(ratios: "Sequence[Ratio]", wanted: float) -> None:
+    low = [show_bench.faster(ratio) for ratio in ratios if ratio.scope == "pipeline" and ratio.ratio < wanted]
     if low:
         raise BudgetFailed(f"{'; '.join(low)}; wanted {wanted:g}x")

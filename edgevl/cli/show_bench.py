@@ -8,12 +8,15 @@ from edgevl.cli import console
 
 if TYPE_CHECKING:
     from edgevl.bench.compare import Comparison
+    from edgevl.bench.schema import Ratio
 
 Data = dict[str, Any]
 COLORS = {"ok": "green", "regression": "bold red", "inconclusive": "yellow", "not judged": "dim"}
 
 
 def bench(data: Data) -> None:
+    from edgevl.bench.schema import Ratio
+
     machine = data["machine"]
     console.result(f"{machine['cpu']}, {machine['cores']} cores, preset {data['preset']}{_bound(machine)}")
     if peak := machine.get("peak"):
@@ -31,16 +34,17 @@ def bench(data: Data) -> None:
             _roofline(result, roofline)
         if energy := result.get("energy"):
             console.result(f"{result['name']}, {result['scope']}: {energy['mj']:.3g} mJ a query ({energy['source']})")
-    for ratio in data["ratios"]:
-        low, high = ratio["ci95"]
+    for ratio in map(Ratio.model_validate, data["ratios"]):
+        low, high = sorted(1 / side for side in ratio.ci95) if ratio.verdict == "slower" else ratio.ci95
         console.markup(f"[bold]{escape(faster(ratio))}[/bold] (95 %: {low:.1f} to {high:.1f})")
     for text, names in _remarks(data["results"]).items():
         console.result(f"note  {names}: {text}")
 
 
-def faster(ratio: Data) -> str:
+def faster(ratio: "Ratio") -> str:
     """One sentence for one ratio of a benchmark."""
-    return f"{ratio['scope']}: {ratio['candidate']} is {ratio['ratio']:.1f}x faster than {ratio['baseline']}"
+    what = f"{ratio.factor:.1f}x {ratio.verdict} than" if ratio.verdict else "for sure neither faster nor slower than"
+    return f"{ratio.scope}: {ratio.candidate} is {what} {ratio.baseline}"
 
 
 def comparison(found: "Comparison") -> None:

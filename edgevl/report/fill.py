@@ -45,11 +45,13 @@ def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = Non
     """The row of a bundle: from `verified` where given, else from what the manifest says was measured.
 
     Raises:
-        InputError, VerificationFailed: as `edgevl.bundle.Bundle.open`.
+        InputError, VerificationFailed: as `edgevl.bundle.Bundle.open`, or the files are not those of the manifest.
     """
     from edgevl.bundle import Bundle
 
     bundle = Bundle.open(path)
+    if verified is None:
+        bundle.require_intact()
     manifest = bundle.manifest
     parity = verified.parity if verified else manifest.parity
     accuracy = verified.accuracy if verified else manifest.accuracy

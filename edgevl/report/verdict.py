@@ -58,10 +58,8 @@ def _factors(ratios: Sequence[Ratio]) -> str:
 
 
 def _factor(ratio: Ratio) -> str:
-    if ratio.ci95[0] > 1:
-        return f"{format_factor(ratio.ratio)} faster than {ratio.baseline}"
-    if ratio.ci95[1] < 1:
-        return f"{format_factor(1 / ratio.ratio)} slower than {ratio.baseline}"
+    if ratio.verdict:
+        return f"{format_factor(ratio.factor)} {ratio.verdict} than {ratio.baseline}"
     return f"neither faster nor slower than {ratio.baseline} for sure"
 
 

@@ -14,11 +14,16 @@ from edgevl.bench.opponents import OPPONENTS, Opponent
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bench.pipelines import CANDIDATE, EdgePipeline
 from edgevl.bench.probe import ask_fresh_process
+from edgevl.bench.record import record_bench
+from edgevl.bench.run import race_bundles
+from edgevl.bench.schema import read_report
 from edgevl.bundle import Bundle
 from edgevl.checkpoint import save_model
+from edgevl.cli import main
 from edgevl.config import ModelConfig
-from edgevl.errors import EdgeVLError, InputError
+from edgevl.errors import EdgeVLError, InputError, VerificationFailed
 from edgevl.models import build_model
+from edgevl.report import artifact_from_bundle
 from edgevl.tokenizer import Tokenizer
 
 CONFIG = ModelConfig(
@@ -80,6 +85,39 @@ def test_a_comparison_from_bytes_to_json(bundle, small_world):
         "first_ms", "peak_mb", "stages", "samples_ms", "valid", "flags",
     }  # fmt: skip
     assert set(data["ratios"][0]) >= {"baseline", "candidate", "ratio", "ci95"}
+
+
+def test_what_was_measured_goes_into_the_bundle(bundle, small_world, tmp_path, capsys):
+    path = tmp_path / "mini.edgevl"
+    shutil.copytree(bundle, path)
+    assert main(["bench", str(path), "--against", "", "--preset", "tiny", "--out", str(tmp_path / "b.json")]) == 0
+    report, after = read_report(tmp_path / "b.json"), Bundle.open(path)
+    kept = "not written into the bundle" not in capsys.readouterr().err  # a busy machine's times are not kept
+    assert kept == report.valid and bool(after.manifest.bench) == kept and after.check_digests() == []
+    clean = [result.model_copy(update={"flags": [], "valid": True}) for result in report.results]
+    report = report.model_copy(update={"results": clean})
+    assert record_bench(after, report) == ""
+    section = Bundle.open(path).manifest.bench
+    assert section and [one["scope"] for one in section["results"]] == ["model", "pipeline", "end_to_end"]
+    assert section["results"][0]["p50_ms"] == report.results[0].p50_ms and "samples_ms" not in section["results"][0]
+    card = (path / "README.md").read_text()
+    assert f"Times on {report.machine.cpu}" in card and f"| {report.results[1].p50_ms:.2f} |" in card
+    clean[0].artifact_sha256 = "0" * 64
+    assert "another artifact" in record_bench(after, report)
+
+
+def test_a_changed_file_is_not_measured(bundle, tmp_path):
+    path = tmp_path / "mini.edgevl"
+    shutil.copytree(bundle, path)
+    data = bytearray((path / "model.onnx").read_bytes())
+    data[-100] ^= 1
+    (path / "model.onnx").write_bytes(data)
+    with pytest.raises(VerificationFailed, match=r"model\.onnx"):
+        run_bench(path, [], "rapid")
+    with pytest.raises(VerificationFailed, match=r"model\.onnx"):
+        race_bundles(Bundle.open(bundle), Bundle.open(path), "rapid")
+    with pytest.raises(VerificationFailed, match=r"model\.onnx"):
+        artifact_from_bundle(path)
 
 
 def test_the_whole_of_a_process_is_a_scope_of_its_own(bundle, small_world):

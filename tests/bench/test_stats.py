@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from edgevl.bench.stats import bootstrap_interval, pair_ratios, percentile, variation
+from edgevl.bench.schema import Ratio
+from edgevl.bench.stats import bootstrap_interval, pair_ratios, percentile, ratio_interval, variation
+from edgevl.cli.show_bench import faster
 from edgevl.errors import InputError
 
 
@@ -45,3 +47,24 @@ def test_bootstrap_covers_the_true_median_about_as_often_as_it_says():
         low <= 1.0 <= high for low, high in (bootstrap_interval(rng.normal(1, 0.2, 25).tolist()) for _ in range(100))
     ]
     assert 88 <= sum(inside) <= 100
+
+
+def test_few_pairs_get_a_wider_interval_than_their_range():
+    rng = np.random.default_rng(1)
+    draws = [rng.lognormal(0, 0.1, 3).tolist() for _ in range(400)]
+    hits = [low <= 1 <= high for low, high in map(ratio_interval, draws)]
+    assert 0.92 <= np.mean(hits) <= 0.98
+    assert ratio_interval([1.0, 1.1, 1.2, 1.3, 1.4]) == bootstrap_interval([1.0, 1.1, 1.2, 1.3, 1.4])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "ci95", "words"),
+    [
+        (16.2, (15.0, 17.0), "16.2x faster than vilt"),
+        (0.5, (0.4, 0.8), "2.0x slower than vilt"),
+        (1.01, (0.9, 1.2), "for sure neither faster nor slower than vilt"),
+    ],
+)
+def test_a_ratio_in_words(ratio, ci95, words):
+    found = Ratio(baseline="vilt", candidate="ours", scope="model", ratio=ratio, ci95=ci95, pairs=[ratio])
+    assert faster(found) == f"model: ours is {words}"

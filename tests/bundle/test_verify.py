@@ -16,6 +16,7 @@ from edgevl.bundle import Bundle
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.evaluate import Samples, draw_samples, judge, wilson
 from edgevl.parity import MAX_PSNR, measure_parity
+from edgevl.runtime.session import CannotRunHere
 from edgevl.verify import THRESHOLDS, verify_bundle
 
 TARGETS = ("onnx", "coreml")
@@ -30,6 +31,16 @@ def problems(path: Path, **options) -> str:
     assert (path / "manifest.json").read_text() == before, "a failed bundle must stay as it is"
     assert all("\n" not in problem for problem in report.audit.problems)
     return " | ".join(report.audit.problems)
+
+
+@pytest.fixture
+def no_runtime(monkeypatch):
+    """Call it, and this machine can run no target: a bundle for an accelerator that is not here."""
+
+    def opened(self, threads=None):
+        raise CannotRunHere("nothing here runs it")
+
+    return lambda: monkeypatch.setattr(Bundle, "session", opened)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -57,7 +68,7 @@ def test_the_measurements_go_into_the_bundle(fresh, target):
     assert bundle.check_digests() == []
     assert bundle.manifest.parity == report.parity and bundle.manifest.accuracy == report.accuracy
     card = (path / "README.md").read_text()
-    assert f"Accuracy on {N} samples of scenes:test" in card and "not measured" not in card
+    assert f"Accuracy on {N} samples of scenes:test" in card and card.count("not measured") == 1  # the times
     assert verify_bundle(path, samples=N).ok, "verifying again must find the bundle intact"
 
 
@@ -86,6 +97,28 @@ def test_without_the_checkpoint_parity_is_null_with_a_reason(fresh, tiny_model):
     assert verify_bundle(path, samples=N, write=False, checkpoint=tiny_model).parity is not None
     with pytest.raises(InputError, match="does not hold the weights"):
         verify_bundle(path, samples=N, checkpoint=path)
+
+
+def test_less_does_not_replace_what_was_measured(fresh, tiny_model, no_runtime):
+    path = fresh("onnx")
+    first = verify_bundle(path, samples=N)
+    shutil.rmtree(path.parent / tiny_model.name)
+    second = verify_bundle(path, samples=N)
+    assert second.ok and second.parity is None and "of an earlier verify stay in the bundle" in second.notes[-1]
+    no_runtime()
+    third = verify_bundle(path, samples=N)
+    assert third.ok and (third.parity, third.accuracy, third.golden) == (None, None, None)
+    manifest = Bundle.open(path).manifest
+    assert (manifest.parity, manifest.accuracy) == (first.parity, first.accuracy)
+
+
+def test_a_checkpoint_cannot_be_known_without_its_digest(fresh, tools, tiny_model):
+    path = fresh("onnx")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["provenance"]["checkpoint_sha256"] = None
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="names no checkpoint"):
+        verify_bundle(path, samples=N, checkpoint=tiny_model)
 
 
 def test_a_checkpoint_with_other_weights_is_not_compared_with(fresh, tiny_model):
@@ -202,6 +235,30 @@ def test_swapped_labels(fresh, tools, golden_answer):
     (path / "labels.json").write_text(json.dumps(labels))
     tools.forge(path)
     assert "labels.json" in problems(path)
+
+
+@pytest.mark.parametrize("file", ["labels.json", "golden.json", "golden/wide.png", "manifest.json"])
+def test_what_needs_no_runtime_is_checked_without_one(fresh, tools, no_runtime, file):
+    path = fresh("onnx")
+    if file == "labels.json":
+        labels = json.loads((path / file).read_text())
+        (path / file).write_text(json.dumps(labels[1:] + labels[:1]))
+    elif file == "golden.json":
+        golden = json.loads((path / file).read_text())
+        golden["cases"][0]["input_ids"][1] += 1
+        (path / file).write_text(json.dumps(golden))
+    elif file == "golden/wide.png":
+        (path / file).write_bytes((path / "golden" / "tall.png").read_bytes())
+    else:
+        manifest = json.loads((path / file).read_text())
+        manifest["inputs"][0]["layout"] = "NCHW"
+        (path / file).write_text(json.dumps(manifest))
+    tools.forge(path)
+    no_runtime()
+    said = problems(path)
+    assert {"golden.json": "tokenizer.json gives other token ids", "manifest.json": "it must be tensor uint8"}.get(
+        file, file
+    ) in said
 
 
 def test_a_changed_vocabulary(fresh, tools):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-# Student's t, two-sided 95 %, by number of values (degrees of freedom + 1).
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+from edgevl.bench.stats import T95
+
 MOST_SEEDS = max(T95)
 RESAMPLES = 4000
 
