@@ -71,7 +71,8 @@ Times on {{ times.machine }} (`edgevl bench`, preset {{ times.preset }}):
 | | threads | queries | p50, ms | p90, ms |
 |---|---|---|---|---|
 {%- for one in times.results %}
-| {{ one.scope }} | {{ one.threads }} | {{ one.n }} | {{ "%.2f"|format(one.p50_ms) }} | {{ "%.2f"|format(one.p90_ms) }} |
+| {{ one.scope }} | {{ one.threads }} | {{ one.n }} | {{ "%.2f"|format(one.p50_ms) }} \
+| {{ "%.2f"|format(one.p90_ms) }} |
 {%- endfor %}
 {%- else -%}
 Times: not measured yet. `edgevl bench` measures them and writes them here.

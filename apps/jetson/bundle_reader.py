@@ -80,6 +80,7 @@ class Bundle:
         manifest = self.json("manifest.json")
         try:
             version, target, files = manifest["schema_version"], manifest["target"], manifest["files"]
+            read = [manifest["labels"]["file"], manifest["tokenizer"]["file"], manifest["golden"]]
             names = [*files, *(program["artifact"] for program in manifest["programs"] or [manifest])]
         except (KeyError, TypeError) as error:
             raise Problem(REFUSED, f"manifest.json is damaged ({error!r}): copy the bundle again") from None
@@ -90,6 +91,9 @@ class Bundle:
         for name in names:
             if name.startswith(("/", "~")) or "\\" in name or any(part in ("", ".", "..") for part in name.split("/")):
                 raise Problem(REFUSED, f"manifest.json names {name!r}, which is not inside the bundle")
+        for name in read:
+            if name not in files:
+                raise Problem(REFUSED, f"manifest.json names {name!r}, which is not among its files")
         return manifest
 
     def _check_digests(self) -> None:
@@ -124,6 +128,8 @@ class Bundle:
         """
         tolerance, cases = self.golden_cases()
         for case in cases:
+            if case["image"] not in self.manifest["files"]:
+                raise Problem(REFUSED, f"golden case {case['image']!r} is not among the files of manifest.json")
             pixels = to_pixels(decode((self.path / case["image"]).read_bytes()), self.size)
             if hashlib.sha256(pixels.tobytes()).hexdigest() != case["pixels_sha256"]:
                 raise Problem(REFUSED, f"golden case {case['image']}: other pixels than recorded (Pillow's resize)")
@@ -227,8 +233,13 @@ def decode(data: bytes) -> Image.Image:
 def _to_rgb(image: Any) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    if image.mode == "F":
+        raise Problem(BAD_INPUT, "the picture holds floating-point values: save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16-bit grey
-        return Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8)).convert("RGB")
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise Problem(BAD_INPUT, "the picture has integers outside 0..65535: save it with 8 or 16 bits")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if "transparency" not in image.info and image.mode not in ("LA", "La", "PA", "RGBA", "RGBa"):
         return image.convert("RGB")
     rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)

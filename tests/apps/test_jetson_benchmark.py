@@ -20,6 +20,7 @@ from edgevl.bench import PRESETS, BenchReport
 from edgevl.bench.presets import minimum_flags
 from edgevl.bench.summary import drift_flags, noise_flags, steadiness_flags
 from edgevl.bundle import Bundle
+from edgevl.errors import InputError
 from edgevl.preprocess import load_image, to_pixels
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
@@ -169,6 +170,22 @@ def test_a_path_that_leaves_the_bundle(jetson, copy, name):
         jetson.bundle_reader.Bundle(copy)
 
 
+@pytest.mark.parametrize("key", ["labels", "tokenizer", "golden", "image"])
+def test_what_is_read_is_among_the_files_with_a_digest(jetson, copy, tmp_path, key):
+    source = copy / ("golden.json" if key == "golden" else "labels.json")
+    (tmp_path / "outside.json").write_bytes(source.read_bytes())
+    manifest = json.loads((copy / "manifest.json").read_text())
+    if key == "image":
+        damage(copy, "golden.json", edit_golden(image="../outside.json"))
+    else:
+        manifest[key] = "../outside.json" if key == "golden" else {**manifest[key], "file": "../outside.json"}
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(jetson.bundle_reader.Problem, match=r"outside\.json'.* not among"):
+        reader = jetson.bundle_reader.Bundle(copy)
+        given = iter(reader.golden_cases()[1])
+        reader.replay(lambda pixels, ids: np.array(next(given)["logits"]))
+
+
 def test_a_link_is_not_followed(jetson, copy, tmp_path):
     shutil.move(str(copy / "labels.json"), tmp_path / "labels.json")
     (copy / "labels.json").symlink_to(tmp_path / "labels.json")
@@ -298,6 +315,13 @@ def test_pixels_are_those_of_edgevl(jetson, tmp_path):
         np.testing.assert_array_equal(found, to_pixels(load_image(path), 32), mode)
     with pytest.raises(jetson.bundle_reader.Problem, match="cannot be decoded"):
         jetson.bundle_reader.decode(b"no picture")
+    floats, large = np.ones((9, 9), np.float32), np.full((9, 9), 70_000, np.int32)
+    for values, words in ((floats, "floating-point"), (large, "65535")):
+        Image.fromarray(values).save(tmp_path / "odd.tiff")
+        with pytest.raises(jetson.bundle_reader.Problem, match=words):
+            jetson.bundle_reader.decode((tmp_path / "odd.tiff").read_bytes())
+        with pytest.raises(InputError, match=words):
+            load_image(tmp_path / "odd.tiff")
 
 
 # What the files may use

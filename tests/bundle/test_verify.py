@@ -255,10 +255,8 @@ def test_what_needs_no_runtime_is_checked_without_one(fresh, tools, no_runtime, 
         (path / file).write_text(json.dumps(manifest))
     tools.forge(path)
     no_runtime()
-    said = problems(path)
-    assert {"golden.json": "tokenizer.json gives other token ids", "manifest.json": "it must be tensor uint8"}.get(
-        file, file
-    ) in said
+    words = {"golden.json": "tokenizer.json gives other token ids", "manifest.json": "it must be tensor uint8"}
+    assert words.get(file, file) in problems(path)
 
 
 def test_a_changed_vocabulary(fresh, tools):
