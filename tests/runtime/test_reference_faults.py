@@ -51,6 +51,11 @@ def test_an_overflow_is_named_with_place_and_numbers(tmp_path: Path) -> None:
     assert "scale the operands down" in fault.advice and fault.advice in str(fault)
 
 
+def test_infinities_that_float32_has_too_are_no_fault() -> None:
+    nothing = torch.full((2, 3), -torch.inf)
+    assert judge(nothing, nothing, 20.0) is None
+
+
 def test_the_location_is_that_of_the_specification(tmp_path: Path) -> None:
     fault = fault_of(tmp_path, lambda mb, x: mb.relu(x=mb.mul(x=x, y=1e5, name="large")))
     assert fault is not None

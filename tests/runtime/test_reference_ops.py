@@ -292,6 +292,26 @@ SHAPE = [
         build=lambda mb, x, y: mb.concat(values=[x, y], axis=1, interleave=True),
     ),
     Case(
+        "concat",
+        {"x": X, "y": Y},
+        lambda x, y: torch.stack([x, y], 2).flatten(1, 2),
+        build=lambda mb, x, y: mb.concat(values=[x, y], axis=1 - X.ndim, interleave=True),
+    ),
+    Case(
+        "concat",
+        {"x": X, "y": Y},
+        lambda x, y: torch.stack([x, y], -1).flatten(-2),
+        build=lambda mb, x, y: mb.concat(values=[x, y], axis=-1, interleave=True),
+    ),
+    unary(  # the norm of one value is 0, so the shift remains; torch refuses it
+        "instance_norm",
+        lambda x: torch.zeros_like(x) + torch.tensor(BETA).reshape(1, -1, 1, 1),
+        IMAGE[:, :, :1, :1],
+        gamma=GAMMA,
+        beta=BETA,
+        epsilon=1e-3,
+    ),
+    Case(
         "stack",
         {"x": X, "y": Y},
         lambda x, y: torch.stack([x, y], 2),

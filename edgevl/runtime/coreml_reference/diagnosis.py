@@ -110,6 +110,8 @@ def judge(found: Tensor, expected: Tensor, min_snr_db: float) -> tuple[str, floa
     if not found[finite].isfinite().all():
         return "overflow", None
     found, expected = found[finite].double(), expected[finite].double()
+    if not len(expected):
+        return None
     ratio = snr_db(found, expected)
     if not found.any() and 0 < expected.abs().max() <= _TINIEST:
         return "underflow", ratio

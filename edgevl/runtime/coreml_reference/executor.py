@@ -109,7 +109,7 @@ class Executor:
     def _execute(self, step: Step, values: list[Tensor | None]) -> list[Tensor]:
         try:
             results = _apply(step, [values[slot] for slot in step.reads])
-        except (RuntimeError, IndexError) as error:
+        except (RuntimeError, IndexError, ValueError) as error:
             raise EdgeVLError(
                 f'{self._path}: operator "{step.type}" with output "{step.name}" ({step.location}) failed ({error})'
             ) from error

@@ -75,6 +75,9 @@ def _batch_norm(node: Node) -> Kernel:
 @mil_op("instance_norm")
 def _instance_norm(node: Node) -> Kernel:
     gamma, beta, epsilon = node.tensor("gamma"), node.tensor("beta"), node.param("epsilon", 1e-5)
+    if all(side == 1 for side in node.shape()[2:]):  # torch refuses what has no variance; the norm of one value is 0
+        shift = torch.zeros(1) if beta is None else beta
+        return lambda x: torch.zeros_like(x) + shift.reshape(1, -1, *[1] * (x.dim() - 2)).to(x.dtype)
     return lambda x: F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon)
 
 

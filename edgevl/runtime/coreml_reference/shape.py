@@ -26,7 +26,8 @@ def _transpose(node: Node) -> Kernel:
 def _concat(node: Node) -> Kernel:
     axis = node.param("axis")
     if node.param("interleave", False):
-        return lambda *values: torch.stack(values, axis % values[0].dim() + 1).flatten(axis, axis + 1)
+        place = axis % len(node.output_shape())
+        return lambda *values: torch.stack(values, place + 1).flatten(place, place + 1)
     return lambda *values: torch.cat([value.reshape(1) if value.dim() == 0 else value for value in values], axis)
 
 
