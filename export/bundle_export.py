@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
-LICENSE = "Apache-2.0"
+LICENSE = "Apache-2.0"  # of the embedded weights
+NOT_STATED = "not stated"
 # Packages that have a part in every bundle, and in those of a target.
 _VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")
 _ONNX_VERSIONS = ("onnx", "onnxscript", "onnxruntime")
@@ -56,6 +57,7 @@ class Request:
     layout: str
     batch: int
     options: dict[str, str]
+    license: str | None = None
 
     def bundle_name(self, model: str) -> str:
         """NAME-TARGET-PRECISION.edgevl, with options, layout and batch where they are not the usual ones."""
@@ -77,6 +79,7 @@ def export_bundle(
     layout: str = "single",
     batch: int = 1,
     options: Mapping[str, str | None] | None = None,
+    license: str | None = None,
 ) -> Path:
     """Write NAME-TARGET-PRECISION.edgevl and return its path.
 
@@ -91,6 +94,7 @@ def export_bundle(
             and asks many questions.
         batch: samples of one run, fixed in the artifact.
         options: what only some targets have, such as `{"deployment_target": "iOS18"}`; None is a default.
+        license: of the weights, in words, for the manifest; None is that of the embedded weights for these.
 
     Raises:
         InputError: no such model, target, precision, layout or option; the destination exists or cannot be written; the
@@ -105,9 +109,8 @@ def export_bundle(
     exporter = get_exporter(target)
     precision = exporter.check_precision(precision)
     exporter.files(layout)
-    request = Request(
-        exporter, precision, layout, exporter.check_batch(batch), exporter.check_options(options, precision)
-    )
+    checked = exporter.check_options(options, precision)
+    request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license)
     tell(0, 4, "loading the model")
     loaded = load_model(model)
     destination = Path(out) if out is not None else Path(request.bundle_name(loaded.config.name))
@@ -170,10 +173,16 @@ def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntr
         labels=LabelsSpec(file="labels.json", count=len(loaded.labels)),
         golden=GOLDEN,
         versions=_versions(exporter.name),
-        license=LICENSE,
+        license=request.license or _license(loaded),
         provenance=_provenance(loaded, plan),
         files=files,
     )
+
+
+def _license(loaded: "LoadedModel") -> str:
+    from edgevl.checkpoint import EMBEDDED, file_sha256
+
+    return LICENSE if loaded.sha256 == file_sha256(EMBEDDED / "model.safetensors") else NOT_STATED
 
 
 def _programs(files: dict[str, str], specs: dict[str, TensorSpec]) -> Iterator[ProgramSpec]:

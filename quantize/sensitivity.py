@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
 
 Progress = Callable[[int, int, str], None]
-SEED = 1  # of the samples that judge: others than those of the calibration
 COST_SAMPLES, DROP_SAMPLES = 128, 1000
 
 
@@ -58,7 +57,8 @@ class Judge:
 
     def __init__(self, loaded: "LoadedModel", plan: Plan, data: str, samples: int):
         self.loaded, self.plan = loaded, plan
-        self.samples: Samples = draw_samples(data, samples, loaded.config.image_size, SEED)
+        seed = plan.calibration.seed + 1  # with the calibration's own these would be the very pictures of it
+        self.samples: Samples = draw_samples(data, samples, loaded.config.image_size, seed)
         self._batches = list(batches_of(loaded, self.samples))
         observation = Observation(export_program(loaded.model, "raw", BATCH), plan.calibration.observer)
         ranges = {node: plan.values[name] for name, node in observation.nodes.items() if name in plan.values}

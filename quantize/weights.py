@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from edgevl.models import VqaModel
 
 ROUNDED = "quantization.safetensors"  # beside the plan
-ROWS = 1 << 17  # of inputs that a layer's statistics are made of, at most
+ROWS = 1 << 17  # inputs of a batch that a layer's statistics are made of, about: of more, every n-th
 _DAMPING = 0.01  # of the mean diagonal, as the paper has it
 _LOW, _HIGH = -8, 7
 

@@ -42,6 +42,9 @@ def export(
         str | None, typer.Option(help="onnx w8a8: the processor that the file is for, x86 or arm. Default: x86.")
     ] = None,
     delegate: Annotated[str | None, typer.Option(help="executorch: xnnpack or coreml. Default: xnnpack.")] = None,
+    license: Annotated[
+        str | None, typer.Option(help='Of the weights, for the manifest, such as MIT. Default: "not stated" if yours.')
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: NAME-TARGET-PRECISION.edgevl.")] = None,
     force: Force = False,
 ) -> None:
@@ -51,8 +54,9 @@ def export(
     options = {"deployment_target": deployment_target, "scheme": scheme, "dialect": dialect, "delegate": delegate}
     with console.progress_bar("export") as progress:
         bundle = export_bundle(
-            model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options
-        )
+            model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options,
+            license=license,
+        )  # fmt: skip
     console.result(str(bundle))
     console.next_commands(f"edgevl verify {bundle}", f"edgevl inspect {bundle}")
 

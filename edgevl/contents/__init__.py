@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -111,6 +112,6 @@ def read_artifact(path: Path, target: str) -> Contents:
 
 
 def bits_of(dtype: str) -> int:
-    """Bits of one element, from the digits at the end of its name ("float32", "int4", "bool")."""
-    digits = "".join(character for character in dtype.removesuffix("fn") if character.isdigit())
-    return 8 if dtype in ("bool", "string") or dtype.startswith("float8") or not digits else int(digits)
+    """Bits of one element: the first number in its name ("float32", "int4", "float8e4m3fn"), 8 where it has none."""
+    digits = re.search(r"\d+", dtype)
+    return int(digits[0]) if digits else 8

@@ -1,15 +1,13 @@
 """Reader of LiteRT files: constants and operators of a `.tflite`, with nothing but ai-edge-litert installed."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edgevl.contents import Contents, Operation, Weight, bits_of, readers
+from edgevl.contents.graph import digest
 from edgevl.runtime.litert_file import CUSTOM, LiteModel, numbers, read_model, tensor_name, tensor_shape
-
-DIGEST_FROM = 1024  # bytes: small constants are equal by chance, and nobody gains from sharing them
 
 
 @readers.register("litert")
@@ -47,9 +45,8 @@ def _weights(model: LiteModel, live: set[int]) -> Iterator[Weight]:
         if stored is None or tensor.buffer in seen:
             continue
         seen.add(tensor.buffer)
-        digest = hashlib.sha256(stored.tobytes()).hexdigest() if len(stored) >= DIGEST_FROM else ""
         name, dtype, shape = tensor_name(tensor), model.dtype(tensor), tensor_shape(tensor)
-        yield Weight(name, dtype, shape, len(stored), digest, index in live)
+        yield Weight(name, dtype, shape, len(stored), digest(stored.tobytes()), index in live)
 
 
 def _operation(model: LiteModel, operator: Any, live: set[int], constant: set[int]) -> Operation:

@@ -8,7 +8,7 @@ import pytest
 
 from edgevl.audit import claim_problems, inspect_bundle, read_contents
 from edgevl.bundle import Bundle
-from edgevl.contents import Contents, Weight
+from edgevl.contents import Contents, Weight, bits_of
 from edgevl.contents.onnx_contents import read_onnx
 from edgevl.errors import VerificationFailed
 from edgevl.export.bundle_export import export_bundle
@@ -190,3 +190,11 @@ def test_a_package_that_points_to_another_model(fresh):
     manifest.write_text(manifest.read_text().replace("model.mlmodel", "other.mlmodel"))
     with pytest.raises(VerificationFailed, match=r"other\.mlmodel"):
         inspect_bundle(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"),
+    [("float32", 32), ("int4", 4), ("uint8", 8), ("float8e4m3fn", 8), ("float4e2m1", 4), ("bool", 8), ("unknown", 8)],
+)
+def test_bits_of_a_dtype(dtype, bits):
+    assert bits_of(dtype) == bits

@@ -101,3 +101,10 @@ def test_golden_json_is_readable_by_other_languages(exported):
         for case in values["cases"]:
             assert set(case) == {"image", "question", "pixels_sha256", "input_ids", "logits", "answer", "margin"}
             assert all(abs(logit) < 1e4 for logit in case["logits"])
+
+
+def test_the_license_is_that_of_the_weights(tiny_model, tmp_path):
+    assert Bundle.open(export_bundle(tiny_model, out=tmp_path / "own.edgevl")).manifest.license == "not stated"
+    stated = export_bundle(tiny_model, out=tmp_path / "mit.edgevl", license="MIT")
+    assert Bundle.open(stated).manifest.license == "MIT" and "license MIT" in (stated / "README.md").read_text()
+    assert Bundle.open(export_bundle(out=tmp_path / "nano.edgevl")).manifest.license == "Apache-2.0"

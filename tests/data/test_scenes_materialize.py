@@ -43,25 +43,28 @@ def test_shards_hold_image_and_annotation_side_by_side(tmp_path):
 
 def test_an_existing_folder_is_refused_and_kept(tmp_path):
     out = materialize("test", 1, tmp_path / "data")
-    with pytest.raises(InputError, match=r"exists and is not empty.*--force"):
+    with pytest.raises(InputError, match="exists: add --force"):
         materialize("test", 2, out)
     assert len((out / "annotations.jsonl").read_text().splitlines()) == 1
     materialize("test", 2, out, force=True)
     assert len((out / "annotations.jsonl").read_text().splitlines()) == 2
+    (tmp_path / "empty").mkdir()
+    assert (materialize("test", 1, tmp_path / "empty") / "images" / "000000.png").is_file()
+    assert not [*tmp_path.glob(".*")]
 
 
 def test_force_does_not_delete_what_is_no_data_set(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(InputError, match="not an earlier data set"):
+    with pytest.raises(InputError, match="a folder that is not a data set"):
         materialize("test", 1, tmp_path, force=True)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
 def test_bad_targets_are_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="is not a data set"):
         materialize("test", 1, tmp_path / "file")
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot be used"):
         materialize("test", 1, tmp_path / "file" / "below")
     with pytest.raises(InputError, match="0 scenes: at least 1"):
         materialize("test", 0, tmp_path / "none")
@@ -71,11 +74,11 @@ def test_killed_in_the_middle_no_half_data_set_exists(tmp_path):
     code = f"from edgevl.data.scenes import materialize; materialize('test', 100000, {str(tmp_path / 'out')!r})"
     child = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.partial-*/images/000003.png")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob(".out.tmp-*/images/000003.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert list(tmp_path.glob(".out.partial-*")) and not (tmp_path / "out").exists()
+    assert list(tmp_path.glob(".out.tmp-*")) and not (tmp_path / "out").exists()
     assert materialize("test", 2, tmp_path / "out").is_dir()
 
 

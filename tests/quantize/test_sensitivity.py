@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
 
 from edgevl.errors import BudgetFailed
+from edgevl.evaluate import draw_samples
 from edgevl.quantize.calibrate import calibrate
 from edgevl.quantize.sensitivity import Judge, Point, costs, mixtures, with_float, within_budget
 
@@ -20,6 +21,13 @@ def test_nothing_in_int8_is_the_float_model(judge: Judge):
     point = judge.point(())
     assert point.kl_nats == pytest.approx(0, abs=1e-6) and point.top1_agreement == 1 and point.drop == 0
     assert point.int8_weights == 0 and len(point.kept_float) == len(judge.plan.modules)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_pictures_that_judge_are_not_those_of_the_calibration(toy, seed):
+    judge = Judge(toy, calibrate(toy, samples=64, seed=seed), "scenes:val", 200)
+    own = {picture.tobytes() for picture in draw_samples("scenes:val", 64, toy.config.image_size, seed).pixels_NSS3}
+    assert sum(picture.tobytes() in own for picture in judge.samples.pixels_NSS3) <= 4
 
 
 def test_every_module_costs_something_and_all_cost_more(judge: Judge):

@@ -107,7 +107,8 @@ def test_scales_of_half_precision(tmp_path: Path, dtype: str) -> None:
     codes = np.round(x.astype(np.float32) / np.float32(scale)).clip(*RANGES[dtype])
     expected = (codes * np.float32(scale)).astype(np.float16)
     np.testing.assert_array_equal(program.predict({"x": x.astype(np.float32)})["y"].astype(np.float16), expected)
-    assert program.find_fault({"x": x.astype(np.float32)}, min_snr_db=10.0) is None or dtype == "uint8"
+    if dtype == "int8":  # uint8 cuts half of the values off at zero, which is no fault of half precision
+        assert program.find_fault({"x": x.astype(np.float32)}, min_snr_db=10.0) is None
 
 
 def test_the_ends_of_the_range_saturate(run_mil) -> None:

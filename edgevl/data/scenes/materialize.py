@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from edgevl.atomic import Kind, atomic_folder
 from edgevl.data.scenes.contact_sheet import contact_sheet
 from edgevl.data.scenes.scene import Scene, SceneObject, Scenes
 from edgevl.errors import InputError
@@ -18,7 +17,8 @@ from edgevl.errors import InputError
 Progress = Callable[[int, int, str], None]
 SHEET_SCENES = 12
 SHARD_SCENES = 1000
-MARKER = "annotations.jsonl"  # a folder that `force` may replace holds this file
+MARKER = "annotations.jsonl"
+DATA_SET = Kind("data set", MARKER, "FOLDER/NAME")
 
 
 def materialize(
@@ -43,38 +43,10 @@ def materialize(
     data, out = Scenes(split, seed, size), Path(out)
     if count < 1:
         raise InputError(f"{count} scenes: at least 1 is needed")
-    _check_target(out, force)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
-        partial.mkdir(parents=True)
-        _write(data, count, partial, shards, progress or (lambda done, total, text: None))
-        _replace(out, partial)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    empty = out.is_dir() and not any(out.iterdir())
+    with atomic_folder(out, force or empty, DATA_SET) as folder:
+        _write(data, count, folder, shards, progress or (lambda done, total, text: None))
     return out
-
-
-def _check_target(out: Path, force: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder that does not exist yet")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not force:
-        raise InputError(f"{out} exists and is not empty; choose another folder, or replace it with --force")
-    if not (out / MARKER).exists():
-        raise InputError(f"{out} holds no {MARKER}, so it is not an earlier data set and --force does not delete it")
-
-
-def _replace(out: Path, partial: Path) -> None:
-    if out.exists():
-        old = out.with_name(f".{out.name}.old-{os.getpid()}")
-        out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old)
-    else:
-        partial.rename(out)
 
 
 def _write(data: Scenes, count: int, folder: Path, shards: bool, progress: Progress) -> None:
