@@ -13,9 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from edgevl.config import ModelConfig
 from edgevl.data.annotations import MAX_OBJECTS, Annotations
 from edgevl.data.scenes import Question, Scene, Scenes
+from edgevl.errors import InputError
 from edgevl.tokenizer import Tokenizer
 
 Sample = dict[str, np.ndarray]
+Batch = dict[str, torch.Tensor]
 
 
 class PretrainSamples(Dataset[Sample]):
@@ -140,6 +142,14 @@ def batches(samples: Dataset[Sample], positions: Iterable[list[int]], workers: i
         prefetch_factor=4 if workers else None,
         worker_init_fn=_single_thread if workers else None,
     )
+
+
+def errors_in_one_line(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of a loader. What a worker process could not use is one line here, too: torch adds its traceback."""
+    try:
+        yield from loader
+    except InputError as error:
+        raise InputError(str(error).strip().splitlines()[-1].removeprefix("edgevl.errors.InputError: ")) from None
 
 
 def channels_first(scene: Scene) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from edgevl.training import checkpoints
-from edgevl.training.data import Positions, Sample, batches
+from edgevl.training.data import Positions, Sample, batches, errors_in_one_line
 from edgevl.training.losses.criterion import Criterion
 from edgevl.training.recipe import OptimizerSection, Recipe
 
@@ -66,7 +66,7 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     task, optimizer, loader = accelerator.prepare(run.task, optimizer, loader)
     logger = MetricLog(run.folder, first, accelerator.is_main_process)
     started = time.perf_counter()
-    for step, batch in enumerate(loader, start=first):
+    for step, batch in enumerate(errors_in_one_line(loader), start=first):
         values = train_step(accelerator, task, optimizer, run.criterion, batch, recipe, step)
         done = step + 1
         if done % recipe.log_every == 0 or done == last:

@@ -15,7 +15,7 @@ from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
 from edgevl.tokenizer import Tokenizer
 from edgevl.training import checkpoints, finetune, pretrain
-from edgevl.training.data import Positions, VqaSamples, in_order
+from edgevl.training.data import Positions, VqaSamples, batches, errors_in_one_line, in_order
 from edgevl.training.loop import learning_rate, parameter_groups
 from edgevl.training.recipe import OptimizerSection, parse_recipe
 
@@ -77,6 +77,19 @@ def test_workers_do_not_change_the_samples(tmp_path, finetune_values):
         }
         runs.append(rows(finetune.run(parse_recipe(values, "test"), out=tmp_path / str(workers)), "vqa"))
     assert runs[0] == runs[1]
+
+
+class Spoiled(VqaSamples):
+    def __getitem__(self, index):
+        raise InputError(f"sample {index} cannot be read; make it again")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_cannot_be_read_is_one_line(workers):
+    samples = Spoiled(Scenes("train", size=64), Tokenizer.from_words(VOCABULARY), CONFIGS["nano"], ANSWERS)
+    with pytest.raises(InputError) as error:
+        next(errors_in_one_line(batches(samples, Positions(2, 3, 4), workers)))
+    assert str(error.value) == "sample 6 cannot be read; make it again"
 
 
 def test_a_folder_in_use_is_refused_and_a_changed_recipe_does_not_resume(tmp_path, pretrained, pretrain_values):
