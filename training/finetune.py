@@ -127,9 +127,11 @@ def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
         load_pretrained(model, folder, tokenizer, recipe.task)
         return model, tokenizer
     config = ModelConfig.from_file(folder / "config.json")
-    own = json.loads(json.dumps(config.to_dict()))
-    for key, value in recipe.model.items():
-        if key != "config" and own.get(key) != json.loads(json.dumps(value)):
+    own, asked = (json.loads(json.dumps(values)) for values in (config.to_dict(), recipe.model))
+    if (name := asked.pop("config", "nano")) != "nano":  # which is what a recipe says that says nothing
+        raise InputError(f"model.config is {name}, but init={recipe.init} says which model: remove one of them")
+    for key, value in asked.items():
+        if own.get(key) != value:
             raise InputError(f"model.{key} is {value}, but {folder} has {own.get(key)}: remove it, or remove init")
     model = build_model(config)
     load_pretrained(model, folder, tokenizer, recipe.task)

@@ -106,6 +106,7 @@ def test_what_the_recipe_cannot_mean_is_one_line_and_writes_nothing(
     start = finetune_values | {"init": str(pretrained / "model")}
     wrong = {
         "model.width is 48": (finetune, start | {"model": {"width": 48}}),
+        "model.config is tiny": (finetune, start | {"model": {"config": "tiny"}}),
         'kind of question in data.focus "coutn"; did you mean "count"': (
             finetune, start | {"data": {"focus": ["coutn"], "focus_texts": 1}}),
         'loss in weights "vqaa"; did you mean "vqa"': (finetune, start | {"weights": {"vqaa": 2.0}}),
