@@ -62,7 +62,10 @@ class Bundle:
         if not file.exists():
             error = VerificationFailed if folder.name.endswith(SUFFIX) else InputError
             raise error(f'"{folder}" holds no {MANIFEST}: it is not a whole bundle; make one with edgevl export')
-        return cls(folder, parse_manifest(read_text(file)))
+        try:
+            return cls(folder, parse_manifest(read_text(file)))
+        except VerificationFailed as error:
+            raise VerificationFailed(f'"{folder}": {error}') from None
 
     def file(self, relative: str) -> Path:
         """The path of a file or folder of the bundle.

@@ -37,6 +37,8 @@ def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference
     if provenance.checkpoint_sha256 is None:
         return Reference(False, reason="the manifest names no checkpoint")
     if given is not None:
+        if not (Path(given) / "model.safetensors").is_file():
+            raise InputError(f'"{given}" is not a model folder: model.safetensors is missing')
         if not _holds(Path(given), provenance.checkpoint_sha256):
             raise InputError(f'"{given}" does not hold the weights that "{bundle.path.name}" was made from')
         return Reference(True, Path(given))

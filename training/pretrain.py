@@ -161,6 +161,8 @@ def open_run(recipe: Recipe, out: Path | None, resume: bool) -> Path:
     if saved.is_file() and not resume:
         raise InputError(f"{folder} holds a run already; go on with --resume, or choose another --out")
     resolved: dict[str, Any] = json.loads(recipe.model_dump_json())
+    if resume and not saved.is_file():
+        raise InputError(f"{folder} holds no run to go on with: check --out, or drop --resume to begin one")
     if saved.is_file() and load_recipe(saved) != recipe:
         raise InputError(f"{saved} differs from this recipe; a run resumes with the recipe it began with")
     try:

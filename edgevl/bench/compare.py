@@ -103,6 +103,9 @@ def compare(
     Raises:
         InputError: not a pair, different machines or threads, or an accuracy that was asked for and is not there.
     """
+    for path in (old, new):
+        if not Path(path).exists():
+            raise InputError(f'there is no "{path}": give a bundle, or a file of edgevl bench --out')
     bundles = [(Path(path) / MANIFEST).exists() for path in (old, new)]
     if bundles[0] != bundles[1]:
         raise InputError(f'"{old}" and "{new}" are not a pair: give two bundles, or two files of edgevl bench --out')

@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flush() -> None:
+    if sys.stdout is None:  # closed by whoever started us
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:

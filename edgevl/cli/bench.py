@@ -1,5 +1,6 @@
 """`edgevl bench` and `edgevl compare`."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevl.cli import console, show_bench
-from edgevl.cli.command import Json, command, model_argument
+from edgevl.cli.command import Json, command, is_bundle, model_argument
 from edgevl.errors import BudgetFailed, InputError
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def bench(
     json: Json = False,
 ) -> None:
     """Time the model against detector pipelines, pixels and words to answer, in one run on one machine."""
+    from edgevl.atomic import write_atomically
     from edgevl.bench import BenchReport, run_bench
     from edgevl.bench.record import record_bench
     from edgevl.bench.remote import bench_on_device
     from edgevl.bundle import Bundle
-    from edgevl.manifest import MANIFEST
 
     if schema:
         console.print_json(BenchReport.model_json_schema())
@@ -56,21 +57,27 @@ def bench(
     _check_out(out)
     if device:
         _check_device(bundle, against, min_ratio)
+    if min_ratio is not None and not (min_ratio > 0 and (against is None or against.strip(" ,"))):
+        raise InputError("--min-ratio needs a number above 0, and an opponent to compare with: name one with --against")
     options = {} if against is None else {"against": [name.strip() for name in against.split(",") if name.strip()]}
     with console.progress_bar("bench") as progress:
         if device:
             result = bench_on_device(str(bundle), device, preset=preset, threads=threads, progress=progress)
         else:
             result = run_bench(model_argument(bundle), preset=preset, threads=threads, progress=progress, **options)
-    if bundle and (Path(bundle) / MANIFEST).is_file() and (why_not := record_bench(Bundle.open(bundle), result)):
+    if bundle and is_bundle(bundle) and (why_not := record_bench(Bundle.open(bundle), result)):
         console.note(why_not)
     data = result.to_json()
     if out:
-        out.write_text(console.to_json(data), encoding="utf-8")
+        write_atomically(out, console.to_json(data))
     console.print_json(data) if json else show_bench.bench(data)
     if min_ratio is not None:
         _check_ratios(result.ratios, min_ratio)
-    console.next_commands(f"edgevl report {bundle or ''} --bench {out or 'bench.json'}")
+    measured = [bundle] if bundle and is_bundle(bundle) else []
+    if out:
+        console.next_commands(console.line("edgevl report", *measured, "--bench", out))
+    else:
+        console.next_commands(console.line("edgevl bench", *([bundle] if bundle else []), "--out", "bench.json"))
 
 
 def compare(
@@ -95,7 +102,7 @@ def compare(
     console.print_json(data) if json else show_bench.comparison(found)
     if not found.ok:
         raise BudgetFailed("; ".join(found.failures))
-    console.next_commands(f"edgevl inspect {new}" if new.is_dir() else f"edgevl report --bench {new}")
+    console.next_commands(console.line("edgevl inspect" if new.is_dir() else "edgevl report --bench", new))
 
 
 def _percent(text: str) -> float:
@@ -111,8 +118,16 @@ def _percent(text: str) -> float:
 
 def _check_out(out: Path | None) -> None:
     """Before the work, not after minutes of it."""
-    if out and (out.is_dir() or not out.parent.is_dir()):
+    if out and (out.is_dir() or not out.parent.is_dir() or not _can_write(out.parent)):
         raise InputError(f'"{out}" cannot be written: give a file in a folder that exists with --out')
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _check_device(bundle: str | None, against: str | None, min_ratio: float | None) -> None:
@@ -125,6 +140,6 @@ def _check_device(bundle: str | None, against: str | None, min_ratio: float | No
 
 
 def _check_ratios(ratios: "Sequence[Ratio]", wanted: float) -> None:
-    low = [show_bench.faster(ratio) for ratio in ratios if ratio.scope == "pipeline" and ratio.ratio < wanted]
+    low = [show_bench.faster(ratio) for ratio in ratios if ratio.scope == "pipeline" and not ratio.ratio >= wanted]
     if low:
         raise BudgetFailed(f"{'; '.join(low)}; wanted {wanted:g}x")

@@ -1,8 +1,10 @@
 """What the commands print: results on stdout, everything else (progress, notes, errors) on stderr."""
 
 import contextlib
+import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
@@ -40,7 +42,8 @@ _live: list[Console] = []
 
 
 def result_stream() -> IO[str]:
-    return _real_stdout[-1] if _real_stdout else sys.stdout
+    stream: IO[str] | None = _real_stdout[-1] if _real_stdout else sys.stdout
+    return io.StringIO() if stream is None else stream  # a service may start us without a standard output
 
 
 @contextlib.contextmanager
@@ -93,6 +96,11 @@ def finite(value: Any) -> Any:
 def note(text: str) -> None:
     """Print one line on stderr."""
     err().print(text, markup=False)
+
+
+def line(command: str, *arguments: object) -> str:
+    """A command line that can be pasted: arguments with blanks in them are quoted."""
+    return " ".join([command, *(shlex.quote(str(argument)) for argument in arguments)])
 
 
 def next_commands(*commands: str) -> None:

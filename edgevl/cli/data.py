@@ -28,7 +28,7 @@ def scenes(
     count: Annotated[int, typer.Option(min=1, help="Scenes to write.")] = 100,
     out: Annotated[Path | None, typer.Option(help="Folder to write. Default: scenes-SPLIT.")] = None,
     seed: Annotated[int, typer.Option(help="The same (split, seed, index) gives the same bytes everywhere.")] = 0,
-    size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the pictures in pixels.")] = 128,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 128,
     shards: Annotated[bool, typer.Option("--shards", help="Write WebDataset shards (.tar), not single files.")] = False,
     force: Force = False,
 ) -> None:
@@ -39,7 +39,7 @@ def scenes(
     with console.progress_bar("scenes") as progress:
         folder = materialize(split, count, target, seed, size, force, progress, shards)
     console.result(str(folder))
-    console.next_commands(f"open {folder / 'contact_sheet.png'}", "edgevl pretrain --help")
+    console.next_commands(console.line("open", folder / "contact_sheet.png"), "edgevl pretrain --help")
 
 
 def detector(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgevl.cli import console, show
-from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.cli.command import Force, Json, command, is_bundle, model_argument
 from edgevl.errors import VerificationFailed
 
 Bundle = Annotated[Path, typer.Argument(help="A bundle: a folder NAME-TARGET-PRECISION.edgevl.", metavar="BUNDLE")]
@@ -32,11 +32,12 @@ def export(
     ] = "single",
     batch: Annotated[int, typer.Option(min=1, help="Samples of one run, fixed in the artifact.")] = 1,
     deployment_target: Annotated[
-        str | None, typer.Option(help="coreml: the oldest system that must run it, iOS15 to iOS18. Default: iOS16.")
+        str | None,
+        typer.Option(help="coreml: the oldest system that must run it, iOS15 to iOS18. Default: 16; w8a8: 17; w4: 18."),
     ] = None,
     scheme: Annotated[
         str | None,
-        typer.Option(help="coreml w4: blocks (int4, a scale for 32 weights) or palette (16 values; iOS16 can run it)."),
+        typer.Option(help="coreml w4: blocks (int4, a scale for 32 weights) or palette (16 values; also for iOS16)."),
     ] = None,
     dialect: Annotated[
         str | None, typer.Option(help="onnx w8a8: the processor that the file is for, x86 or arm. Default: x86.")
@@ -58,7 +59,7 @@ def export(
             license=license,
         )  # fmt: skip
     console.result(str(bundle))
-    console.next_commands(f"edgevl verify {bundle}", f"edgevl inspect {bundle}")
+    console.next_commands(console.line("edgevl verify", bundle), console.line("edgevl inspect", bundle))
 
 
 def verify(
@@ -73,16 +74,18 @@ def verify(
 ) -> None:
     """Run the artifact and prove it: parity, accuracy, what is inside, digests, golden cases. Exit code 4 if not."""
     from edgevl.bench.run import why_not_timed
+    from edgevl.checkpoint import EMBEDDED
     from edgevl.verify import verify_bundle
 
     with console.progress_bar("verify") as progress:
-        report = verify_bundle(bundle, samples, data, progress, checkpoint=checkpoint)
+        reference = EMBEDDED if checkpoint and model_argument(str(checkpoint)) is None else checkpoint
+        report = verify_bundle(bundle, samples, data, progress, checkpoint=reference)
     data_out = report.model_dump(mode="json")
     console.print_json(data_out) if json else show.verify(data_out)
     if not report.ok:
         raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(report.audit.problems)}")
-    ask = f'edgevl predict {bundle} photo.png "what color is the car?"'
-    console.next_commands(f"edgevl {'inspect' if why_not_timed(report.target) else 'bench'} {bundle}", ask)
+    ask = console.line("edgevl predict", bundle, "photo.png") + ' "what color is the car?"'
+    console.next_commands(console.line(f"edgevl {'inspect' if why_not_timed(report.target) else 'bench'}", bundle), ask)
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:
@@ -92,7 +95,7 @@ def inspect(bundle: Bundle, json: Json = False) -> None:
     report = inspect_bundle(bundle)
     data = report.model_dump(mode="json")
     console.print_json(data) if json else show.inspect(data)
-    console.next_commands(f"edgevl verify {bundle}")
+    console.next_commands(console.line("edgevl verify", bundle))
 
 
 def predict(
@@ -115,4 +118,4 @@ def predict(
     else:
         for prediction in predictions:
             show.prediction(prediction.answer, prediction.scores)
-    console.next_commands(f"edgevl verify {bundle}" if str(bundle).endswith(".edgevl") else f"edgevl export {bundle}")
+    console.next_commands(console.line("edgevl verify" if is_bundle(bundle) else "edgevl export", bundle))

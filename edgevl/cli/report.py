@@ -27,6 +27,8 @@ def report(
 
     if not bundles and not bench:
         raise InputError("nothing to report: give at least one bundle, or --bench FILE")
+    if out.is_file() and not out.read_bytes()[:64].lower().startswith(b"<!doctype html"):
+        raise InputError(f'"{out}" exists and is no report: choose another file with --out')
     page = write_report(out, title=title, **sections_from(bundles or [], bench or []))
     console.result(str(page))
     console.next_commands(f"open {page} in a browser")

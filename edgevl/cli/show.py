@@ -40,7 +40,8 @@ def verify(data: Data) -> None:
 
 
 def inspect(data: Data) -> None:
-    console.markup(f"[bold]{escape(data['bundle'])}[/bold]  {data['name']}, {data['task']}, {data['license']}")
+    named = escape(f"{data['name']}, {data['task']}, {data['license']}")
+    console.markup(f"[bold]{escape(data['bundle'])}[/bold]  {named}")
     lines = {
         "target": f"{data['target']} {data['precision']}",
         "size": f"{size(data['bytes'])} in {len(data['files'])} files",

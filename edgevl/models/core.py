@@ -3,12 +3,15 @@
 Shapes: B batch, S image side, G grid side, V = G * G visual tokens, T text tokens, L = T + V, D width, C channels.
 """
 
+import difflib
+
 import timm
 import torch
 from timm.layers.format import Format
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
+from edgevl.errors import unknown_name
 from edgevl.models.fusion import Fusion
 
 PAD_ID = 0
@@ -25,6 +28,9 @@ class VisionEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        if not timm.is_model(config.backbone):
+            near = difflib.get_close_matches(config.backbone, timm.list_models(), 5)
+            raise unknown_name("backbone of timm", config.backbone, near or ["resnet10t", "mobilenetv4_conv_small"])
         self.backbone = timm.create_model(
             config.backbone,
             pretrained=False,

@@ -51,15 +51,15 @@ def find_models(path: Path) -> list[tuple[Path, str, str]]:
     file = path / "manifest.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
+        target = manifest["target"]
+        if target != "tensorrt":
+            raise Problem(BAD_INPUT, f"{path.name} is a bundle for {target}: export it with --target tensorrt")
         names = [program["artifact"] for program in manifest["programs"]] or [manifest["artifact"]]
         models = [(path / name, name, manifest["files"][name]["sha256"]) for name in names]
-        target = manifest["target"]
     except OSError as error:
         raise Problem(BAD_INPUT, f"{file} cannot be read ({error.strerror}): name a bundle or an ONNX file") from None
     except (ValueError, KeyError, TypeError) as error:
         raise Problem(REFUSED, f"{file} is damaged ({type(error).__name__}: {error}): export it again") from None
-    if target != "tensorrt":
-        raise Problem(BAD_INPUT, f"{path.name} is a bundle for {target}: export it with --target tensorrt")
     for model, name, _ in models:
         if path not in model.resolve().parents:  # not by a link either
             raise Problem(REFUSED, f"manifest.json names {name!r}, which is not inside the bundle")

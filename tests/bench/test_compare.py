@@ -160,7 +160,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, edit, message):
 def test_bad_arguments_are_one_clear_line(tmp_path, capsys):
     old = written(tmp_path, "old.json", 0.010)
     for arguments, message in (
-        ([str(old), str(tmp_path / "none.json")], "there is no file"),
+        ([str(old), str(tmp_path / "none.json")], "there is no"),
         ([str(old), str(old), "--max-slowdown", "much"], '--max-slowdown is "much": give a percentage'),
         ([str(old), str(old), "--max-slowdown=-5%"], "give a percentage"),
     ):

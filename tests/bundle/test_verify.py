@@ -95,7 +95,7 @@ def test_without_the_checkpoint_parity_is_null_with_a_reason(fresh, tiny_model):
     assert report.ok and report.parity is None and report.accuracy and report.accuracy.reference is None
     assert "tiny-test" in report.notes[0] and "golden logits" in report.notes[0]
     assert verify_bundle(path, samples=N, write=False, checkpoint=tiny_model).parity is not None
-    with pytest.raises(InputError, match="does not hold the weights"):
+    with pytest.raises(InputError, match="is not a model folder"):
         verify_bundle(path, samples=N, checkpoint=path)
 
 

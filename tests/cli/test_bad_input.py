@@ -86,9 +86,14 @@ BAD = {
     "unknown split": Bad(("verify", "{onnx}", "--data", "scenes:tset"), 'did you mean "test"?'),
     "unknown split to write": Bad(("data", "scenes", "--split", "tets", "--out", "{new}"), 'did you mean "test"?'),
     "no scenes": Bad(("data", "scenes", "--count", "0", "--out", "{new}"), "--count"),
-    "scenes into an existing folder": Bad(("data", "scenes", "--count", "1", "--out", "{folder}"), "--force"),
+    "scenes into an existing folder": Bad(("data", "scenes", "--count", "1", "--out", "{folder}"), "not a data set"),
     "unknown opponent": Bad(("bench", "--against", "regoin-r50"), 'did you mean "region-'),
     "unknown preset": Bad(("bench", "--preset", "quik"), 'did you mean "quick"?'),
+    "a ratio with nobody": Bad(("bench", "{onnx}", "--against", "", "--min-ratio", "2"), "--against"),
+    "benchmark of a bundle that is not there": Bad(("bench", "{dir}/none.edgevl"), "there is no bundle"),
+    "benchmark of half a bundle": Bad(("bench", "{brokenbundle}"), "broken.edgevl", 4),
+    "comparison with nothing": Bad(("compare", "{onnx}", "{dir}/none.edgevl"), "there is no"),
+    "checkpoint that is no model": Bad(("verify", "{onnx}", "--checkpoint", "{folder}"), "is not a model folder"),
     "no threads": Bad(("bench", "--threads", "0"), "--threads"),
     # recipes
     "missing recipe": Bad(("pretrain", "{dir}/none.yaml"), "none.yaml"),
@@ -97,9 +102,19 @@ BAD = {
     "override without a value": Bad(("pretrain", "pretrain_scenes_nano", "steps"), "key=value"),
     "override of the wrong type": Bad(("pretrain", "pretrain_scenes_nano", "steps=often"), "steps"),
     "recipe that is not YAML": Bad(("pretrain", "{badyaml}"), "bad.yaml"),
+    "nothing to resume": Bad(
+        ("pretrain", "pretrain_scenes_nano", "--resume", "--out", "{new}"), "no run to go on with"
+    ),
+    "unknown backbone": Bad(
+        ("pretrain", "pretrain_scenes_nano", "model.backbone=resnet10tt", "--out", "{new}"), 'did you mean "resnet10t"?'
+    ),
+    "unknown option of a loss": Bad(
+        ("pretrain", "pretrain_scenes_nano", "losses.itm.hardd=1", "--out", "{new}"), 'did you mean "hard"?'
+    ),
     "recipe that is a folder": Bad(("finetune", "{folder}"), "folder"),
     # reports
     "bench file that is not JSON": Bad(("report", "{onnx}", "--bench", "{text}", "--out", "{new}"), "text.png"),
+    "a report over something else": Bad(("report", "{onnx}", "--out", "{text}"), "is no report"),
     # the command line itself
     "unknown command": Bad(("verfy", "{onnx}"), "Did you mean 'verify'?"),
     "unknown option": Bad(("verify", "{onnx}", "--sample", "3"), "--samples"),

@@ -168,6 +168,15 @@ def test_a_closed_pipe_is_quiet_and_keeps_the_exit_code():
     assert "Broken" not in answer.stderr and "Traceback" not in answer.stderr and "error" not in answer.stderr
 
 
+def test_a_closed_standard_output_is_no_error():
+    answer = subprocess.run(["bash", "-c", f"{sys.executable} -m edgevl --version >&-"], capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_what_to_run_next_can_be_pasted():
+    assert console.line("edgevl verify", "my model.edgevl") == "edgevl verify 'my model.edgevl'"
+
+
 def test_progress_is_silent_without_a_terminal(capsys):
     with console.progress_bar("work") as progress:
         progress(1, 2, "half")

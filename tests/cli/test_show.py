@@ -44,7 +44,14 @@ RESULT = {
     "p99_ms": 7.0, "load_ms": None, "first_ms": 9.0, "stages": {"decode": 1.0, "model": 4.0},
     "flags": [{"code": "few", "text": "few queries", "invalidates": True}], "notes": ["untrained weights"],
 }  # fmt: skip
-RATIO = {"baseline": "region-r50", "candidate": "edgevl", "scope": "pipeline", "ratio": 97.31, "ci95": [95.0, 99.9]}
+RATIO = {
+    "baseline": "region-r50",
+    "candidate": "edgevl",
+    "scope": "pipeline",
+    "ratio": 97.31,
+    "ci95": [95.0, 99.9],
+    "pairs": [97.3],
+}
 
 
 def test_a_verified_bundle_shows_every_section(capsys):
@@ -112,6 +119,12 @@ def test_long_lines_go_on_below_themselves_on_a_terminal(monkeypatch, capsys):
     start = next(index for index, line in enumerate(lines) if line.startswith("versions"))
     assert lines[start + 1].startswith("            package-") and not lines[start].endswith("package-2")
     assert not [line for line in lines if len(line) > 60]
+
+
+def test_words_of_a_manifest_are_no_markup(capsys):
+    shown = INSPECT | {"license": "MIT [/b] or [x]"}
+    show.inspect(shown)
+    assert "MIT [/b] or [x]" in capsys.readouterr().out
 
 
 def test_a_benchmark_shows_times_stages_ratios_and_remarks(capsys):

@@ -1,6 +1,7 @@
 """What all pretraining losses share: their call, their registry, and the classifier over names."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
@@ -54,7 +55,10 @@ def make_losses(
         kind = registry[name]
         options_of = {key: value for key, value in given.items() if key != "weight"}
         kinds = {"weight": float} | get_type_hints(kind.__init__)
+        known = {"weight", *list(inspect.signature(kind).parameters)[len(context) :]}
         for key, value in given.items():
+            if key not in known:
+                raise unknown_name(f"option of losses.{name}", key, known)
             try:
                 TypeAdapter(kinds.get(key, Any)).validate_python(value)
             except ValidationError as error:
