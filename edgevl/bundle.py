@@ -13,8 +13,8 @@ from edgevl.errors import InputError, MissingDependency, VerificationFailed, fir
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
 
 __all__ = [
-    "IGNORED", "MEASURED", "SUFFIX", "Bundle", "FileProblem", "atomic_folder", "check_destination", "list_files",
-    "sha256_file", "write_atomically",
+    "IGNORED", "MEASURED", "SUFFIX", "Bundle", "FileProblem", "atomic_folder", "check_destination", "is_bundle",
+    "list_files", "sha256_file", "write_atomically",
 ]  # fmt: skip
 
 SUFFIX = ".edgevl"
@@ -23,6 +23,11 @@ README = "README.md"  # the card
 IGNORED = {".DS_Store"}  # macOS puts it into every folder that is looked at
 _LEFTOVER = re.compile(r"\.(manifest\.json|README\.md)\.tmp-[0-9]+-[0-9a-f]+")  # of `record`, when it was killed
 _LONGEST_PATH = 255  # of a file in a manifest: whatever lies deeper cannot be listed, so nobody looks there
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Does a folder look like a bundle: by its manifest, or by its name if that is missing?"""
+    return (Path(path) / MANIFEST).exists() or Path(path).name.endswith(SUFFIX)
 
 
 @dataclasses.dataclass(frozen=True)

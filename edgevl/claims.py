@@ -93,7 +93,7 @@ def _weight_problems(artifact: str, precision: str, contents: Contents) -> list[
     if precision in FLOATS:
         claimed = FLOATS[precision]
         share = 1 - sizes[claimed] / total
-        return [_foreign(artifact, precision, weights, sizes, claimed)] if share > MAX_FOREIGN else []
+        return [_foreign(artifact, precision, weights, share, claimed)] if share > MAX_FOREIGN else []
     problems = []
     quantized = sum(size for dtype, size in sizes.items() if _is_quantized(dtype, precision)) / total
     if quantized < MIN_QUANTIZED:
@@ -117,9 +117,8 @@ def quantizes_activations(contents: Contents) -> bool:
     return values.get("int8", 0) + values.get("uint8", 0) > sum(values.values()) / 2
 
 
-def _foreign(artifact: str, precision: str, weights: Sequence[Weight], sizes: Counter[str], claimed: str) -> str:
-    largest, others = _largest(weights, lambda weight: weight.dtype != claimed), sizes.keys() - {claimed}
-    share = sum(sizes[dtype] for dtype in others) / sum(sizes.values())
+def _foreign(artifact: str, precision: str, weights: Sequence[Weight], share: float, claimed: str) -> str:
+    largest, others = _largest(weights, lambda weight: weight.dtype != claimed), {w.dtype for w in weights} - {claimed}
     return (
         f"{artifact} claims {precision}, but {share:.1%} of its weight bytes are {' and '.join(sorted(others))}, "
         f"not {claimed}; the largest such tensor is {largest.name} ({largest.bytes:,} bytes)"

@@ -32,9 +32,9 @@ def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference
     from edgevl.checkpoint import EMBEDDED
 
     provenance = bundle.manifest.provenance
-    if provenance.checkpoint_sha256 is None and given is not None:
-        raise InputError(f'"{bundle.path.name}" names no checkpoint that "{given}" could be; drop --checkpoint')
     if provenance.checkpoint_sha256 is None:
+        if given is not None:
+            raise InputError(f'"{bundle.path.name}" names no checkpoint that "{given}" could be; drop --checkpoint')
         return Reference(False, reason="the manifest names no checkpoint")
     if given is not None:
         if not (Path(given) / "model.safetensors").is_file():

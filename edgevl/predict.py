@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.bundle import Bundle
+from edgevl.bundle import Bundle, is_bundle
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.manifest import MANIFEST
 from edgevl.preprocess import ImageSource, load_image, to_pixels
 from edgevl.runtime.session import run_one
 from edgevl.runtime.split_session import SplitSession
@@ -44,7 +43,7 @@ class Answerer:
             InputError: nothing of that kind is at `source`.
             VerificationFailed: it is a bundle with a file that is missing or changed.
         """
-        if source is not None and _is_bundle(Path(source)):
+        if source is not None and is_bundle(source):
             return cls._from_bundle(Bundle.open(source), threads)
         from edgevl.checkpoint import load_model
         from edgevl.runtime.torch_session import TorchSession
@@ -125,7 +124,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities float64 [A] of logits [A]."""
     shifted = np.exp(logits.astype(np.float64) - logits.max())
     return shifted / shifted.sum()
-
-
-def _is_bundle(path: Path) -> bool:
-    return (path / MANIFEST).exists() or path.name.endswith(".edgevl")

@@ -11,13 +11,13 @@ distillation does in a few hundred steps, not what it does to a fully trained mo
 
 import argparse
 import json
-import math
 import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from edgevl.bench.stats import t_interval
 from edgevl.checkpoint import load_model, save_model, write_json
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.models.fusion import Fusion
@@ -25,7 +25,6 @@ from edgevl.training import distill, finetune
 from edgevl.training.recipe import Recipe, parse_recipe
 
 NEW_BLOCKS = 3  # of the start: what there is to learn
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, two-sided 95 %, by number of seeds
 TEACHER = {
     "logits": {"weight": 1.0, "temperature": 2.0},
     "features": {"weight": 1.0, "at": ["fusion"]},
@@ -119,16 +118,9 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     for arm in found.keys() - {"alone"}:
         leads = [score - scores["alone"][seed] for seed, score in scores[arm].items() if seed in scores["alone"]]
         if leads:
-            found[arm]["lead"] = {"points": leads, "mean": statistics.mean(leads), "ci95": t_interval(leads)}
+            interval = t_interval(leads)
+            found[arm]["lead"] = {"points": leads, "mean": interval["mean"], "ci95": interval["ci95"]}
     return found
-
-
-def t_interval(values: list[float]) -> tuple[float, float] | None:
-    """Student's 95 % interval of a mean; None for numbers of seeds that are not in the table."""
-    if len(values) not in T95:
-        return None
-    mean, half = statistics.mean(values), T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
-    return mean - half, mean + half
 
 
 def table(results: list[dict[str, Any]]) -> str:

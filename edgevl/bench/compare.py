@@ -17,9 +17,8 @@ from edgevl.bench.run import race_bundles
 from edgevl.bench.schema import BenchReport, BenchResult, Flag, Scope, read_report
 from edgevl.bench.stats import block_medians, unpaired_interval
 from edgevl.bench.summary import apart
-from edgevl.bundle import Bundle
+from edgevl.bundle import Bundle, is_bundle
 from edgevl.errors import InputError
-from edgevl.manifest import MANIFEST
 
 SCHEMA = "edgevl.compare/1.0"
 MAX_SLOWDOWN, MAX_DROP = 0.05, 0.5  # share of the old time; points of accuracy
@@ -106,7 +105,7 @@ def compare(
     for path in (old, new):
         if not Path(path).exists():
             raise InputError(f'there is no "{path}": give a bundle, or a file of edgevl bench --out')
-    bundles = [(Path(path) / MANIFEST).exists() for path in (old, new)]
+    bundles = [is_bundle(path) for path in (old, new)]
     if bundles[0] != bundles[1]:
         raise InputError(f'"{old}" and "{new}" are not a pair: give two bundles, or two files of edgevl bench --out')
     if all(bundles):

@@ -15,9 +15,8 @@ from edgevl.bench.pipelines import CANDIDATE, Arrays, Query
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.race import Contestant, Steps, Track, race
 from edgevl.bench.schema import BenchReport
-from edgevl.bundle import SUFFIX, Bundle
+from edgevl.bundle import Bundle, is_bundle
 from edgevl.errors import InputError
-from edgevl.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from edgevl.runtime.session import Session
@@ -99,7 +98,7 @@ def check_threads(threads: int | None) -> int:
 
 def _as_bundle(source: str | Path | None, scratch: Path, steps: Steps) -> Bundle:
     """The bundle to measure; a model folder is exported to ONNX in `scratch`."""
-    if source is not None and ((Path(source) / MANIFEST).exists() or Path(source).suffix == SUFFIX):
+    if source is not None and is_bundle(source):
         bundle = Bundle.open(source)
         _check_target(bundle)
         bundle.require_intact()

@@ -1,6 +1,9 @@
 """Percentiles, and a ratio with its interval. Everything takes plain sequences of numbers."""
 
+import math
+import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +13,7 @@ RESAMPLES = 10_000
 FEWEST = 5  # pairs that a bootstrap of the median is honest for: of three, its interval is (least, most), 75 %
 # Student's t, two-sided 95 %, by number of values (degrees of freedom + 1).
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+MOST_VALUES = max(T95)
 
 
 def percentile(samples: Sequence[float], q: float) -> float:
@@ -36,9 +40,24 @@ def ratio_interval(pairs: Sequence[float]) -> tuple[float, float]:
     """95 % interval of what `pairs` measure: by bootstrap, or of fewer than `FEWEST` Student's of their logarithms."""
     if len(pairs) >= FEWEST or len(pairs) not in T95:
         return bootstrap_interval(pairs)
-    logs = np.log(np.asarray(pairs, dtype=np.float64))
-    half = T95[len(logs)] * logs.std(ddof=1) / np.sqrt(len(logs))
-    return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
+    low, high = geometric_interval(pairs)["ci95"]
+    return low, high
+
+
+def t_interval(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and Student's 95 % interval of it: `{"mean", "ci95", "n"}`; `ci95` is null for one value."""
+    mean = statistics.fmean(values)
+    if len(values) not in T95:
+        return {"mean": mean, "ci95": None, "n": len(values)}
+    half = T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return {"mean": mean, "ci95": [mean - half, mean + half], "n": len(values)}
+
+
+def geometric_interval(values: Sequence[float]) -> dict[str, Any]:
+    """`t_interval` of factors, taken on their logarithms."""
+    found = t_interval([math.log(value) for value in values])
+    interval = found["ci95"]
+    return found | {"mean": math.exp(found["mean"]), "ci95": interval and [math.exp(side) for side in interval]}
 
 
 def bootstrap_interval(pairs: Sequence[float], seed: int = 0, level: float = 0.95) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevl.cli import console, show_bench
-from edgevl.cli.command import Json, command, is_bundle, model_argument
+from edgevl.cli.command import Json, command, model_argument
 from edgevl.errors import BudgetFailed, InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def bench(
     from edgevl.bench import BenchReport, run_bench
     from edgevl.bench.record import record_bench
     from edgevl.bench.remote import bench_on_device
-    from edgevl.bundle import Bundle
+    from edgevl.bundle import Bundle, is_bundle
 
     if schema:
         console.print_json(BenchReport.model_json_schema())
@@ -65,7 +65,8 @@ def bench(
             result = bench_on_device(str(bundle), device, preset=preset, threads=threads, progress=progress)
         else:
             result = run_bench(model_argument(bundle), preset=preset, threads=threads, progress=progress, **options)
-    if bundle and is_bundle(bundle) and (why_not := record_bench(Bundle.open(bundle), result)):
+    measured = [bundle] if bundle and is_bundle(bundle) else []
+    if measured and (why_not := record_bench(Bundle.open(measured[0]), result)):
         console.note(why_not)
     data = result.to_json()
     if out:
@@ -73,7 +74,6 @@ def bench(
     console.print_json(data) if json else show_bench.bench(data)
     if min_ratio is not None:
         _check_ratios(result.ratios, min_ratio)
-    measured = [bundle] if bundle and is_bundle(bundle) else []
     if out:
         console.next_commands(console.line("edgevl report", *measured, "--bench", out))
     else:

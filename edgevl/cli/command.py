@@ -9,7 +9,6 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.failures import Interrupted
-from edgevl.manifest import MANIFEST
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,10 +32,6 @@ def command(app: typer.Typer, name: str, example: str) -> Callable[[F], F]:
         return function
 
     return register
-
-
-def is_bundle(value: str | Path) -> bool:
-    return (Path(value) / MANIFEST).is_file()
 
 
 def model_argument(value: str | None) -> Path | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgevl.cli import console, show
-from edgevl.cli.command import Force, Json, command, is_bundle, model_argument
+from edgevl.cli.command import Force, Json, command, model_argument
 from edgevl.errors import VerificationFailed
 
 Bundle = Annotated[Path, typer.Argument(help="A bundle: a folder NAME-TARGET-PRECISION.edgevl.", metavar="BUNDLE")]
@@ -106,6 +106,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Answer a question, or several, about a picture."""
+    from edgevl.bundle import is_bundle
     from edgevl.predict import Answerer
 
     predictions = Answerer.load(model_argument(bundle)).answer_all(image, question, top)

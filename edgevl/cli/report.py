@@ -27,8 +27,13 @@ def report(
 
     if not bundles and not bench:
         raise InputError("nothing to report: give at least one bundle, or --bench FILE")
-    if out.is_file() and not out.read_bytes()[:64].lower().startswith(b"<!doctype html"):
+    if out.is_file() and not _is_page(out):
         raise InputError(f'"{out}" exists and is no report: choose another file with --out')
     page = write_report(out, title=title, **sections_from(bundles or [], bench or []))
     console.result(str(page))
     console.next_commands(f"open {page} in a browser")
+
+
+def _is_page(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(64).lower().startswith(b"<!doctype html")

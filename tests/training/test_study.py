@@ -101,7 +101,7 @@ def test_a_row_that_another_process_trains_is_not_thrown_away(tmp_path, preset):
     run_study(preset, tmp_path, only=job.name)
     with grid._mine(tmp_path, job), pytest.raises(InputError, match="another process is running once/blind/0"):
         run_study(preset, tmp_path, only=job.name, again=True)
-    assert grid.is_done(tmp_path, job)
+    assert grid.is_done(tmp_path, job.name)
 
 
 def test_nothing_runs_beside_what_measures_time(tmp_path):
@@ -181,7 +181,7 @@ def test_every_preset_makes_valid_recipes_and_treats_arms_alike(path, tmp_path):
         tuned = [finetune_recipe(preset, arm, "vqa", 1, tmp_path) for arm in ("language", name)]
         assert tuned[1].model_copy(update={"name": tuned[0].name, "init": tuned[0].init}) == tuned[0]
     assert base.data.seed != tuned[0].data.seed, "fine-tuning sees other pictures than pretraining"
-    apart = detect_recipe(preset, 1, apart=True).data.seed
+    apart = detect_recipe(preset, 1, ARMS["pseudo_labels"].detector_stage).data.seed
     assert apart not in (base.data.seed, tuned[0].data.seed), "its labels are not those that it learned from"
     teacher = pretrain_recipe(preset, "detector_teacher", 1, tmp_path).losses["region_distillation"]["teacher"]
     assert teacher == str(tmp_path / "detector" / "detect_apart" / "1" / "model")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevl.bench.stats import geometric_interval, t_interval
 from edgevl.training.study import claims
 from edgevl.training.study.arms import ARMS
 from edgevl.training.study.grid import SCHEMA, load_results
@@ -14,8 +15,6 @@ from edgevl.training.study.intervals import (
     bootstrap_difference,
     calibration_error,
     crossing,
-    geometric_interval,
-    t_interval,
 )
 from edgevl.training.study.page import publish, render
 from edgevl.training.study.preset import load_preset

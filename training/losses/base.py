@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -53,21 +53,20 @@ def make_losses(
     built: dict[str, nn.Module] = {}
     for name, given in options.items():
         kind = registry[name]
-        options_of = {key: value for key, value in given.items() if key != "weight"}
-        kinds = {"weight": float} | get_type_hints(kind.__init__)
-        known = {"weight", *list(inspect.signature(kind).parameters)[len(context) :]}
+        parameters = [*inspect.signature(kind, eval_str=True).parameters.values()][len(context) :]
+        known = {"weight": float} | {parameter.name: parameter.annotation for parameter in parameters}
         for key, value in given.items():
             if key not in known:
                 raise unknown_name(f"option of losses.{name}", key, known)
             try:
-                TypeAdapter(kinds.get(key, Any)).validate_python(value)
+                TypeAdapter(known[key]).validate_python(value)
             except ValidationError as error:
                 message = error.errors()[0]["msg"]
                 raise InputError(f"losses.{name}.{key}: {message} (given: {value!r})") from None
         if given.get("weight") == 0:
             continue
         try:
-            built[name] = kind(*context, **options_of)
+            built[name] = kind(*context, **{key: value for key, value in given.items() if key != "weight"})
         except TypeError as error:
             raise InputError(f"loss {name}: {error}") from None
     if not built:

@@ -59,21 +59,17 @@ def run_study(
     if again:
         _remove(folder, [job for job in chosen if only is None or in_row(job.name, only)])
     _reopen(folder, jobs, chosen)
-    while todo := [job for job in chosen if not is_done(folder, job)]:
+    while todo := [job for job in chosen if not is_done(folder, job.name)]:
         noisy = any(not job.quiet for job in todo)
-        ready = [job for job in todo if _has_needs(folder, job) and not (job.quiet and noisy)]
+        ready = [job for job in todo if all(is_done(folder, need) for need in job.needs) and not (job.quiet and noisy)]
         if not any(_execute(job, folder, note, progress, preset, jobs) for job in ready):
             time.sleep(WAIT_S)  # another process has the rest
     _gather_into(folder, preset, jobs)
     return folder / "results.json"
 
 
-def _has_needs(folder: Path, job: Job) -> bool:
-    return all((folder / need / "result.json").is_file() for need in job.needs)
-
-
-def is_done(folder: Path, job: Job) -> bool:
-    return (folder / job.name / "result.json").is_file()
+def is_done(folder: Path, row: str) -> bool:
+    return (folder / row / "result.json").is_file()
 
 
 def _results_of(path: Path, preset: Preset) -> dict[str, Any]:
@@ -95,7 +91,7 @@ def _take_over(folder: Path, jobs: list[Job], results: dict[str, Any]) -> None:
 def _reopen(folder: Path, jobs: list[Job], chosen: list[Job]) -> None:
     """Open the rows that were taken over from other results, where one of `chosen` needs the model that they lack."""
     by_name = {job.name: job for job in jobs}
-    todo = [job for job in chosen if not is_done(folder, job)]
+    todo = [job for job in chosen if not is_done(folder, job.name)]
     while todo:
         for need in todo.pop().needs:
             if (folder / need).is_dir() and [path.name for path in (folder / need).iterdir()] == ["result.json"]:
@@ -126,9 +122,9 @@ def _claim(folder: Path, preset: Preset) -> None:
 def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, preset: Preset, jobs: list[Job]) -> bool:
     """Run a job and keep its result, if no other process has it. Says whether it did."""
     with _mine(folder, job) as mine:
-        if not mine or is_done(folder, job):
+        if not mine or is_done(folder, job.name):
             return False
-        note(f"{sum(is_done(folder, other) for other in jobs) + 1}/{len(jobs)} {job.name}")
+        note(f"{sum(is_done(folder, other.name) for other in jobs) + 1}/{len(jobs)} {job.name}")
         place, neighbors = folder / job.name, Neighbors()
         found = job.execute(place, progress)
         share = neighbors.share()
@@ -165,7 +161,9 @@ def _gather_into(folder: Path, preset: Preset, jobs: list[Job]) -> None:
 def gather(preset: Preset, jobs: list[Job], folder: Path) -> dict[str, Any]:
     """One object: `runs` is the same each time, `timing` and `machine` are not."""
     found = {
-        job.name: json.loads((folder / job.name / "result.json").read_text()) for job in jobs if is_done(folder, job)
+        job.name: json.loads((folder / job.name / "result.json").read_text())
+        for job in jobs
+        if is_done(folder, job.name)
     }
     return {
         "schema": SCHEMA,
@@ -192,7 +190,7 @@ def row_scores(preset: Preset, folder: Path) -> list[tuple[str, float | None, st
     """(row, its score where it has one, `done` or `open`), of every row."""
     rows = []
     for job in make_jobs(preset, folder):
-        path = folder / job.name / "result.json"
-        result = json.loads(path.read_text())["result"] if path.is_file() else {}
-        rows.append((job.name, result.get("score"), "done" if path.is_file() else "open"))
+        done = is_done(folder, job.name)
+        result = json.loads((folder / job.name / "result.json").read_text())["result"] if done else {}
+        rows.append((job.name, result.get("score"), "done" if done else "open"))
     return rows

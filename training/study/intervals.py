@@ -3,35 +3,13 @@
 Shapes: S seeds, N test samples.
 """
 
-import math
-import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from edgevl.bench.stats import T95
-
-MOST_SEEDS = max(T95)
 RESAMPLES = 4000
 
 Curve = Sequence[tuple[float, float]]  # (step, accuracy), steps rising
-
-
-def t_interval(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and Student's 95 % interval of it: `{"mean", "ci95", "n"}`; `ci95` is null for one value."""
-    mean = statistics.fmean(values)
-    if len(values) not in T95:
-        return {"mean": mean, "ci95": None, "n": len(values)}
-    half = T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
-    return {"mean": mean, "ci95": [mean - half, mean + half], "n": len(values)}
-
-
-def geometric_interval(values: Sequence[float]) -> dict[str, Any]:
-    """`t_interval` of factors, taken on their logarithms."""
-    found = t_interval([math.log(value) for value in values])
-    interval = found["ci95"]
-    return found | {"mean": math.exp(found["mean"]), "ci95": interval and [math.exp(side) for side in interval]}
 
 
 def bootstrap_difference(ours_SN: np.ndarray, theirs_SN: np.ndarray, seed: int = 0) -> list[float]:

@@ -63,7 +63,7 @@ def _detector_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterat
     arm = ARMS[name]
     if not arm.detector:
         return
-    recipe, row = detect_recipe(preset, seed, arm.detector != "eyes"), f"detector/{arm.detector_stage}/{seed}"
+    recipe, row = detect_recipe(preset, seed, arm.detector_stage), f"detector/{arm.detector_stage}/{seed}"
     yield Job(row, partial(_train, recipe, evaluate.detector, False))
     if arm.detector == "labels":
         write = partial(evaluate.annotate, preset, folder / row / "model", seed)

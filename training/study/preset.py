@@ -6,10 +6,10 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from edgevl.bench.stats import MOST_VALUES
 from edgevl.errors import InputError, unknown_name
 from edgevl.training.recipe import Recipe, Section, parse_recipe
 from edgevl.training.study.arms import ARMS, LANGUAGE, TASKS, Arm
-from edgevl.training.study.intervals import MOST_SEEDS
 
 PRESETS = Path(__file__).parent
 
@@ -17,7 +17,7 @@ PRESETS = Path(__file__).parent
 class Preset(Section):
     name: str
     note: str
-    seeds: tuple[int, ...] = Field(min_length=1, max_length=MOST_SEEDS)
+    seeds: tuple[int, ...] = Field(min_length=1, max_length=MOST_VALUES)
     first: tuple[str, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
     arms: tuple[str, ...] = Field(min_length=1)
     data: str = Field("scenes", description="data set; training reads its split train, judging the others")
@@ -69,7 +69,7 @@ def load_preset(name: str | Path) -> Preset:
         raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        place = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {place}: {said}" if place else f"{path}: {said}") from None
     for arm in (*preset.arms, *preset.first):
@@ -111,10 +111,10 @@ def finetune_recipe(preset: Preset, name: str, task: str, seed: int, folder: Pat
     return parse_recipe(values, f"preset {preset.name}, task {task}")
 
 
-def detect_recipe(preset: Preset, seed: int, apart: bool = False) -> Recipe:
-    """A detector that learns from the pictures of pretraining, or (`apart`) from others than those of every stage."""
+def detect_recipe(preset: Preset, seed: int, stage: str) -> Recipe:
+    """A detector that learns from the pictures of pretraining; `detect_apart` from others than those of any stage."""
     values = _deep(preset.detect) | {"stage": "detect", "name": "study_detector", "seed": seed}
-    values["data"] = _data(preset, values) | {"seed": 2000 + seed if apart else seed}
+    values["data"] = _data(preset, values) | {"seed": 2000 + seed if stage == "detect_apart" else seed}
     return parse_recipe(values, f"preset {preset.name}, detect")
 
 

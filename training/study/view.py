@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from edgevl.bench.stats import geometric_interval, t_interval
 from edgevl.training.study.arms import ARMS, BASELINE, CONTRAST, TASKS
-from edgevl.training.study.intervals import bootstrap_difference, crossing, geometric_interval, t_interval
+from edgevl.training.study.intervals import bootstrap_difference, crossing
 
 Runs = dict[str, Any]
 
@@ -80,9 +81,8 @@ class View:
         if not before or not after or each[0] is None or each[1] is None:
             return None
         tuned = after["steps"] if steps is None else steps
-        row = ("detector", ARMS[arm].detector_stage, self.seeds[0])
-        detector = self.run(*row) if ARMS[arm].detector else None
-        return before["steps"] * each[0] + tuned * each[1] + (detector["training_macs"] if detector else 0)
+        detector = self.runs.get(self._detector_row(arm), {}).get("training_macs", 0)
+        return before["steps"] * each[0] + tuned * each[1] + detector
 
     def clock(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
         """Seconds of the same by the clock, validation included; None if the study's rows are of several processors."""
@@ -90,10 +90,13 @@ class View:
         parts = [self.results["timing"].get(f"{arm}/{stage}/{seed}", {}) for stage in ("pretrain", task)]
         if not after or any("seconds" not in part for part in parts) or len(self.processors) > 1:
             return None
-        row = f"detector/{ARMS[arm].detector_stage}/{self.seeds[0]}"
-        detector = self.results["timing"].get(row, {}) if ARMS[arm].detector else {}
+        detector = self.results["timing"].get(self._detector_row(arm), {}).get("seconds", 0)
         tuned = parts[1]["seconds"] * (1 if steps is None else steps / after["steps"])
-        return parts[0]["seconds"] + tuned + detector.get("seconds", 0)
+        return parts[0]["seconds"] + tuned + detector
+
+    def _detector_row(self, arm: str) -> str:
+        """The first seed's, which stands for all; "" for an arm without a detector."""
+        return f"detector/{ARMS[arm].detector_stage}/{self.seeds[0]}" if ARMS[arm].detector else ""
 
     def convergence(self, arm: str, task: str = "vqa", base: str = BASELINE) -> dict[str, Any] | None:
         """When `arm` reaches what `base` has at its end, on the validation curve of the same seed.
