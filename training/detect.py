@@ -22,7 +22,7 @@ from edgevl.training.data import MAX_OBJECTS, Positions, Sample, batches, channe
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import check_weights
-from edgevl.training.pretrain import open_run, recipe_of
+from edgevl.training.pretrain import open_run, recipe_of, run_folder
 from edgevl.training.recipe import Recipe
 
 EVAL_BATCH = 32
@@ -106,6 +106,7 @@ def run(
     Raises `InputError` for a wrong recipe or a folder in use, `MissingDependency` when its mAP cannot be computed.
     """
     recipe = recipe_of("detect", recipe, overrides)
+    folder = run_folder(recipe, out, resume)
     check_weights(recipe.weights, DETECTION)
     if recipe.eval_samples:
         _metric()  # now, and not after hours
@@ -117,7 +118,7 @@ def run(
         for spec in (recipe.data.train, recipe.data.val)
     )
     task = DetectTask(detector, val, recipe.eval_samples).train()
-    folder = open_run(recipe, out, resume)
+    open_run(recipe, folder)
     rows = fit(Run(recipe, task, train, Criterion(recipe.weights), folder, progress), resume)
     save_detector(folder / "model", detector)  # before the record, whose forward pass moves running statistics
     write_json(folder / "model" / "training.json", training_record(recipe, rows, task, train))

@@ -21,7 +21,7 @@ from edgevl.training.grow import grow
 from edgevl.training.loop import Progress, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import check_weights, loss_weights
-from edgevl.training.pretrain import build_config, open_run, recipe_of
+from edgevl.training.pretrain import build_config, open_run, recipe_of, run_folder
 from edgevl.training.recipe import Recipe
 from edgevl.training.regions import model_regions, region_start
 from edgevl.training.retrieval import RetrievalTask, retrieval_heads
@@ -74,6 +74,7 @@ def train_answers(
     Training pictures have the side `image_size` where that is larger than the model's: the task makes them smaller.
     Nothing is written before everything that the recipe names has been found.
     """
+    folder = run_folder(recipe, out, resume)
     torch.manual_seed(recipe.seed)
     model, tokenizer = starting_model(recipe)
     config, data = model.config, recipe.data
@@ -85,7 +86,7 @@ def train_answers(
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)
         validation = model_regions(validation, model, recipe, data.val, recipe.eval_samples, progress)
     task = make_task(recipe, model, validation)
-    folder = open_run(recipe, out, resume)
+    open_run(recipe, folder)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
     rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
     task.save(folder / "model", tokenizer)

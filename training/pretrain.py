@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -77,6 +76,7 @@ def run(
     Raises `InputError` when the folder holds another run and `resume` is not set, or the recipe is wrong.
     """
     recipe = recipe_of("pretrain", recipe, overrides)
+    folder = run_folder(recipe, out, resume)
     check_weights(recipe.weights, LOSSES)
     tokenizer = Tokenizer.from_words(VOCABULARY)
     config = build_config(recipe, tokenizer, len(ANSWERS))
@@ -92,7 +92,7 @@ def run(
     if detector:
         samples = with_regions(samples, detector, recipe, data.train, count, recipe.regions, not as_regions, progress)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
-    folder = open_run(recipe, out, resume)
+    open_run(recipe, folder)
     fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
     if "mlm" in task.losses:
         start_head_from_mlm(model, task.losses["mlm"], tokenizer, ANSWERS)
@@ -154,23 +154,27 @@ def recipe_of(stage: str, recipe: str | Path | Recipe, overrides: list[str] | No
     return recipe
 
 
-def open_run(recipe: Recipe, out: Path | None, resume: bool) -> Path:
-    """Make the run folder and save the resolved recipe in it; a folder in use is refused unless `resume` is set."""
+def run_folder(recipe: Recipe, out: Path | None, resume: bool) -> Path:
+    """The folder of a run, before anything is made: `InputError` for one in use, or one with nothing to resume."""
     folder = Path(out) if out else Path("runs") / recipe.name
     saved = folder / "recipe.yaml"
     if saved.is_file() and not resume:
         raise InputError(f"{folder} holds a run already; go on with --resume, or choose another --out")
-    resolved: dict[str, Any] = json.loads(recipe.model_dump_json())
     if resume and not saved.is_file():
         raise InputError(f"{folder} holds no run to go on with: check --out, or drop --resume to begin one")
     if saved.is_file() and load_recipe(saved) != recipe:
         raise InputError(f"{saved} differs from this recipe; a run resumes with the recipe it began with")
+    return folder
+
+
+def open_run(recipe: Recipe, folder: Path) -> None:
+    """Make the run folder and save the resolved recipe in it, unless it is there to be resumed."""
+    saved = folder / "recipe.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not saved.is_file():
-            write_atomically(saved, yaml.safe_dump(resolved, sort_keys=False))
+            write_atomically(saved, yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
     except OSError as error:
         raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from None
     for half in folder.glob(".checkpoint-*.tmp"):
         shutil.rmtree(half)
-    return folder

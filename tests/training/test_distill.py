@@ -160,7 +160,7 @@ def test_a_killed_distillation_goes_on_as_one_never_killed(tmp_path, distill_val
         ({"losses": {"logit": {}}}, 'did you mean "logits"'),
         ({"losses": {"features": {"at": ["visoin"]}}}, 'did you mean "vision"'),
         ({"losses": {"logits": {"temperature": 0}}}, "temperature 0 must be above 0"),
-        ({"losses": {"logits": {"heat": 2}}}, "loss logits"),
+        ({"losses": {"logits": {"heat": 2}}}, 'option of losses.logits "heat"'),
     ],
 )
 def test_a_wrong_recipe_is_one_line_and_writes_nothing(tmp_path, distill_values, change, message):
