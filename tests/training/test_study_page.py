@@ -230,3 +230,14 @@ def test_rates_are_compared_on_the_seed_that_has_them_all():
     results = with_scores(made_up(), language=0.2, language_slow=0.3)
     text = render(results)
     assert "| language losses only | 20.0 |" in text and "| language only, half the rate | 30.0 |" in text
+
+
+def test_one_lucky_seed_does_not_win():
+    results = with_scores(made_up(), object_map=0.55, object=0.9)
+    assert "is that of “+ object”, 91.0 ± 2.5 %; minus all three: +40.0 [+40.0, +40.0] points." in render(results)
+    for seed in (1, 2):
+        del results["runs"][f"object/vqa/{seed}"]
+    assert "is that of “+ object, semantic map”, 56.0 ± 2.5 %; minus all three: +5.0 [+5.0, +5.0] points." in render(
+        results
+    )
+    assert "is that of “+ all three”, 51.0 ± 2.5 %." in render(with_scores(made_up(gain=0.09), all=0.5))

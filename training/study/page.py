@@ -260,7 +260,12 @@ def _worst_pictures(view: View) -> dict[str, bytes]:
 
 def _winner(view: View) -> str | None:
     found = claims.winner(view)
-    return found and f"“{ARMS[found[0]].title}”, {percent(found[1])} %"
+    if found is None:
+        return None
+    text = f"“{ARMS[found[0]].title}”, {percent(found[1])} %"
+    if found[0] == OURS:
+        return text
+    return f"{text}; minus all three: {claims.points(view.difference(found[0], OURS, 'vqa'))} points"
 
 
 def _categories(view: View) -> tuple[str, ...] | None:
