@@ -137,8 +137,8 @@ def _scores(view: View, arm: str) -> list[str]:
 
 
 def _samples(view: View) -> str:
-    found = view.difference(OURS, BASELINE, "vqa")
-    return "[{:+.1f}, {:+.1f}]".format(*(100 * side for side in found["samples_ci95"])) if found else "not measured"
+    found = view.samples_interval(OURS, BASELINE, "vqa")
+    return "[{:+.1f}, {:+.1f}]".format(*(100 * side for side in found)) if found else "not measured"
 
 
 def _costs(view: View) -> list[list[str]]:

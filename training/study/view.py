@@ -52,16 +52,18 @@ class View:
         return t_interval(found) if found else None
 
     def difference(self, arm: str, base: str, task: str) -> dict[str, Any] | None:
-        """Score of `arm` minus that of `base`, paired over seeds; `samples_ci95` is over test samples instead."""
+        """Score of `arm` minus that of `base`, paired over the seeds that both have."""
         ours, theirs = self.scores(arm, task), self.scores(base, task)
-        seeds = [seed for seed in ours if seed in theirs]
+        gains = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        return t_interval(gains) if gains else None
+
+    def samples_interval(self, arm: str, base: str, task: str) -> list[float] | None:
+        """The 95 % interval of such a difference in accuracy over test samples, with the seeds as they are."""
+        seeds = [seed for seed in self.scores(arm, task) if seed in self.scores(base, task)]
         if not seeds:
             return None
-        found = t_interval([ours[seed] - theirs[seed] for seed in seeds])
-        if task not in ("retrieval", CONTRAST):
-            both = (np.stack([self._correct(name, task, seed) for seed in seeds]) for name in (arm, base))
-            found["samples_ci95"] = bootstrap_difference(next(both), next(both))
-        return found
+        ours, theirs = (np.stack([self._correct(name, task, seed) for seed in seeds]) for name in (arm, base))
+        return bootstrap_difference(ours, theirs)
 
     def _correct(self, arm: str, task: str, seed: int) -> np.ndarray:
         run = self.run(arm, task, seed)
