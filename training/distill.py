@@ -23,7 +23,7 @@ from edgevl.training.finetune import model_folder, train_answers
 from edgevl.training.loop import Progress
 from edgevl.training.losses.base import check_weights, make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace
-from edgevl.training.pretrain import recipe_of, trim
+from edgevl.training.pretrain import recipe_of, run_folder, trim
 from edgevl.training.recipe import Recipe
 from edgevl.training.tasks import VqaTask
 
@@ -90,6 +90,7 @@ def run(
     when the recipe is wrong.
     """
     recipe = recipe_of("distill", recipe, overrides)
+    folder = run_folder(recipe, out, resume)
     check_weights(recipe.weights, ("vqa", *DISTILLATION))
     if recipe.teacher is None:
         raise InputError(f'the recipe "{recipe.name}" has no teacher; set teacher= to a model folder, or to nano')
@@ -101,7 +102,7 @@ def run(
         return DistillTask(model, validation, recipe.eval_samples, teacher.model, losses)
 
     # Pictures are drawn for whoever sees the larger ones; the other gets them smaller, as an app would hand them over.
-    return train_answers(recipe, make_task, out, resume, progress, teacher.config.image_size)
+    return train_answers(recipe, make_task, folder, resume, progress, teacher.config.image_size)
 
 
 def check_teacher(teacher: LoadedModel, tokenizer: Tokenizer, student: ModelConfig) -> None:

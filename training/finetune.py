@@ -51,6 +51,7 @@ def run(
     Raises `InputError` when `init` is not a pretrained model, or the recipe is wrong.
     """
     recipe = recipe_of("finetune", recipe, overrides)
+    folder = run_folder(recipe, out, resume)
     check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else ("vqa",))
     make_task: MakeTask = retrieval_task if recipe.task == "retrieval" else answer_task
     if recipe.quantize:
@@ -58,13 +59,13 @@ def run(
         from edgevl.training.qat import quantized_task
 
         make_task = quantized_task
-    return train_answers(recipe, make_task, out, resume, progress)
+    return train_answers(recipe, make_task, folder, resume, progress)
 
 
 def train_answers(
     recipe: Recipe,
     make_task: MakeTask,
-    out: Path | None,
+    folder: Path,
     resume: bool,
     progress: Progress | None,
     image_size: int = 0,
@@ -74,7 +75,6 @@ def train_answers(
     Training pictures have the side `image_size` where that is larger than the model's: the task makes them smaller.
     Nothing is written before everything that the recipe names has been found.
     """
-    folder = run_folder(recipe, out, resume)
     torch.manual_seed(recipe.seed)
     model, tokenizer = starting_model(recipe)
     config, data = model.config, recipe.data

@@ -28,9 +28,10 @@ class SafeConsole(Console):
 
 def out() -> Console:
     """The console for results. Made on each call so that a redirected `sys.__stdout__` or a test's capture is used."""
-    stream = result_stream()
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return SafeConsole(file=stream, soft_wrap=True, highlight=False, width=width)
+    console = SafeConsole(file=result_stream(), soft_wrap=True, highlight=False)
+    if not (console.is_terminal or "COLUMNS" in os.environ):
+        console.width = PIPE_WIDTH
+    return console
 
 
 def err() -> Console:

@@ -169,6 +169,11 @@ def test_a_wrong_recipe_is_one_line_and_writes_nothing(tmp_path, distill_values,
     assert "\n" not in str(error.value) and not (tmp_path / "x").exists()
 
 
+def test_nothing_to_resume_is_named_before_a_teacher_is_loaded(tmp_path, distill_values):
+    with pytest.raises(InputError, match="no run to go on with"):
+        distill.run(parse_recipe(distill_values | {"teacher": "nowhere"}, "test"), out=tmp_path / "x", resume=True)
+
+
 def test_a_teacher_with_other_labels_is_refused(tmp_path, distill_values, model, tokenizer):
     folder = save_model(tmp_path / "other", model(0), tokenizer, list(reversed(ANSWERS)))
     with pytest.raises(InputError, match="has other labels than the student") as error:

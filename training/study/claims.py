@@ -121,9 +121,8 @@ def all_claims(view: View) -> list[Claim]:
 def winner(view: View) -> tuple[str, dict[str, Any]] | None:
     """The arm of the ablation with the best mean VQA accuracy, of those that have the seeds of all three losses."""
     seeds = set(view.scores(OURS, "vqa"))
-    complete = [arm for arm in ABLATION if arm in view.arms and seeds <= set(view.scores(arm, "vqa"))]
-    means = {arm: view.mean(arm, "vqa") for arm in complete}
-    found = {arm: mean for arm, mean in means.items() if mean}
+    complete = [arm for arm in ABLATION if seeds <= set(view.scores(arm, "vqa"))]
+    found = {arm: mean for arm in complete if (mean := view.mean(arm, "vqa"))}
     if not found:
         return None
     best = max(found, key=lambda arm: found[arm]["mean"])
