@@ -53,6 +53,7 @@ class Exporter:
     max_batch: int | None = None  # None: any
     batch_advice: str = ""  # what to do instead of a larger batch
     finish: Callable[[Path], None] | None = None  # adds further files to the folder of the artifacts
+    check: Callable[..., object] | None = None  # check(precision, **options): `InputError` if they do not go together
     dialect: str = ""  # of `w8a8`: a name of `edgevl.quantize.spec.DIALECTS`; an option of this name may say otherwise
 
     @property
@@ -78,7 +79,8 @@ class Exporter:
     def check_options(self, options: Mapping[str, str | None] | None, precision: str) -> dict[str, str]:
         """Return a value for every option of this target; `None` means the default.
 
-        Raises `InputError` for an option of another target or a value that is not among the choices.
+        Raises `InputError` for an option of another target, a value that is not among the choices, or one that does not
+        go with the precision or with another option.
         """
         given = {name: value for name, value in (options or {}).items() if value is not None}
         for name in given.keys() - self.options.keys():
@@ -90,6 +92,8 @@ class Exporter:
             if value not in option.choices:
                 raise unknown_name(name.replace("_", " "), value, option.choices)
             resolved[name] = value
+        if self.check:
+            self.check(precision, **resolved)
         return resolved
 
     def files(self, layout: str) -> dict[str, str]:
@@ -173,14 +177,16 @@ def register_exporter(
     max_batch: int | None = None,
     batch_advice: str = "",
     finish: Callable[[Path], None] | None = None,
+    check: Callable[..., object] | None = None,
     dialect: str = "",
 ) -> Callable[[W], W]:
     """Decorate a function `(program, path, precision, **options)` that writes an artifact. See `Exporter`."""
 
     def add(write: W) -> W:
         exporter = Exporter(
-            name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish, dialect
-        )
+            name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish, check,
+            dialect,
+        )  # fmt: skip
         exporters.register(name)(exporter)
         return write
 

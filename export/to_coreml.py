@@ -32,6 +32,35 @@ _OPTIONS = {
 }
 
 
+def check_compression(precision: str, deployment_target: str, scheme: str = "none") -> Compression | None:
+    """Return how the weights are to be compressed, None for not at all.
+
+    Raises `InputError` for an unknown name, a scheme without `w4`, and a system too old for the operators needed.
+    """
+    if precision not in _COMPUTE_PRECISION:
+        raise unknown_name("Core ML precision", precision, _COMPUTE_PRECISION)
+    if deployment_target not in DEPLOYMENT_TARGETS:
+        raise unknown_name("deployment target", deployment_target, DEPLOYMENT_TARGETS)
+    if scheme not in (*SCHEMES, "none"):
+        raise unknown_name("scheme", scheme, SCHEMES)
+    if precision != "w4" and scheme != "none":
+        raise InputError(f'scheme "{scheme}" is for the precision w4; {precision} has none: leave it out')
+    if precision not in ("w8", "w4", "w8a8"):
+        return None
+    if precision == "w4" and scheme == "none":
+        raise InputError("the precision w4 needs a scheme: blocks or palette")
+    if scheme == "blocks" and deployment_target != "iOS18":
+        raise InputError(
+            f"int4 in blocks needs the deployment target iOS18, not {deployment_target}; a palette runs from iOS16"
+        )
+    if precision == "w8a8" and deployment_target in ("iOS15", "iOS16"):
+        raise InputError(f"int8 activations (w8a8) need the deployment target iOS17 or later, not {deployment_target}")
+    if deployment_target == "iOS15":
+        raise InputError(f"compressed weights ({precision}) need the deployment target iOS16 or later, not iOS15")
+    ios18 = deployment_target == "iOS18"
+    return Compression(int(precision[1]), palette=scheme == "palette", ios18=ios18, tables=precision == "w8a8")
+
+
 @register_exporter(
     "coreml",
     artifact="model.mlpackage",
@@ -39,6 +68,7 @@ _OPTIONS = {
     precisions=("fp16", "fp32", "w8", "w4", "w8a8"),
     aliases=("core-ml", "mlpackage", "mlprogram"),
     options=_OPTIONS,
+    check=check_compression,
     max_batch=1,
     batch_advice="a Core ML image is one picture; an app passes several to MLModel.predictions(from:)",
     dialect="coreml",
@@ -84,35 +114,6 @@ def write_coreml(
 
 def _default(option: str, precision: str) -> str:
     return _OPTIONS[option].for_precision.get(precision, _OPTIONS[option].default)
-
-
-def check_compression(precision: str, deployment_target: str, scheme: str = "none") -> Compression | None:
-    """Return how the weights are to be compressed, None for not at all.
-
-    Raises `InputError` for an unknown name, a scheme without `w4`, and a system too old for the operators needed.
-    """
-    if precision not in _COMPUTE_PRECISION:
-        raise unknown_name("Core ML precision", precision, _COMPUTE_PRECISION)
-    if deployment_target not in DEPLOYMENT_TARGETS:
-        raise unknown_name("deployment target", deployment_target, DEPLOYMENT_TARGETS)
-    if scheme not in (*SCHEMES, "none"):
-        raise unknown_name("scheme", scheme, SCHEMES)
-    if precision != "w4" and scheme != "none":
-        raise InputError(f'scheme "{scheme}" is for the precision w4; {precision} has none: leave it out')
-    if precision not in ("w8", "w4", "w8a8"):
-        return None
-    if precision == "w4" and scheme == "none":
-        raise InputError("the precision w4 needs a scheme: blocks or palette")
-    if scheme == "blocks" and deployment_target != "iOS18":
-        raise InputError(
-            f"int4 in blocks needs the deployment target iOS18, not {deployment_target}; a palette runs from iOS16"
-        )
-    if precision == "w8a8" and deployment_target in ("iOS15", "iOS16"):
-        raise InputError(f"int8 activations (w8a8) need the deployment target iOS17 or later, not {deployment_target}")
-    if deployment_target == "iOS15":
-        raise InputError(f"compressed weights ({precision}) need the deployment target iOS16 or later, not iOS15")
-    ios18 = deployment_target == "iOS18"
-    return Compression(int(precision[1]), palette=scheme == "palette", ios18=ios18, tables=precision == "w8a8")
 
 
 def to_mlprogram(

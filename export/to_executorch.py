@@ -20,6 +20,18 @@ _PURPOSE = "export to ExecuTorch"
 _QUANTIZE, _DEQUANTIZE = (f"quantized_decomposed.{way}_per_tensor" for way in ("quantize", "dequantize"))
 
 
+def check_delegate(precision: str, delegate: str) -> None:
+    """Raises `InputError` for an unknown precision or delegate, and for `w8a8` with another delegate than `xnnpack`."""
+    if precision not in PRECISIONS:
+        raise unknown_name("ExecuTorch precision", precision, PRECISIONS)
+    if delegate not in DELEGATES:
+        raise unknown_name("delegate", delegate, DELEGATES)
+    if precision == "w8a8" and delegate != "xnnpack":
+        raise InputError(
+            f'the delegate "{delegate}" takes fp32; w8a8 is for xnnpack, or for the target {delegate} itself'
+        )
+
+
 @register_exporter(
     "executorch",
     artifact="model.pte",
@@ -27,6 +39,7 @@ _QUANTIZE, _DEQUANTIZE = (f"quantized_decomposed.{way}_per_tensor" for way in ("
     precisions=PRECISIONS,
     aliases=("pte", "et"),
     options={"delegate": Option(DELEGATES, "xnnpack")},
+    check=check_delegate,
     dialect="xnnpack",
 )
 def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp32", delegate: str = "xnnpack") -> None:
@@ -43,14 +56,7 @@ def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp3
         MissingDependency: executorch, or for the delegate `coreml` coremltools, is not installed.
         EdgeVLError: ExecuTorch or the delegate cannot take the program, or the file cannot be written.
     """
-    if precision not in PRECISIONS:
-        raise unknown_name("ExecuTorch precision", precision, PRECISIONS)
-    if delegate not in DELEGATES:
-        raise unknown_name("delegate", delegate, DELEGATES)
-    if precision == "w8a8" and delegate != "xnnpack":
-        raise InputError(
-            f'the delegate "{delegate}" takes fp32; w8a8 is for xnnpack, or for the target {delegate} itself'
-        )
+    check_delegate(precision, delegate)
     content = to_pte(quantize_tables(program) if precision == "w8a8" else program, delegate)
     try:
         path.write_bytes(content)

@@ -23,6 +23,16 @@ PRECISIONS = tuple(_CONVERT)
 DIALECTS = ("x86", "arm")
 
 
+def check_dialect(precision: str, dialect: str) -> None:
+    """Raises `InputError` for an unknown precision, `w8a8` without a dialect, and a dialect without `w8a8`."""
+    if precision not in PRECISIONS:
+        raise unknown_name("ONNX precision", precision, PRECISIONS)
+    if precision == "w8a8" and dialect not in DIALECTS:
+        raise InputError("the precision w8a8 needs a dialect: x86 or arm")
+    if precision != "w8a8" and dialect != "none":
+        raise InputError(f'dialect "{dialect}" is for the precision w8a8; {precision} has none: leave it out')
+
+
 @register_exporter(
     "onnx",
     artifact="model.onnx",
@@ -30,6 +40,7 @@ DIALECTS = ("x86", "arm")
     precisions=PRECISIONS,
     aliases=("ort", "onnxruntime"),
     options={"dialect": Option((*DIALECTS, "none"), "none", {"w8a8": "x86"})},
+    check=check_dialect,
 )
 def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", dialect: str = "none") -> None:
     """Write `program` to `path`, optimized and checked. The same weights give the same bytes.
@@ -39,14 +50,11 @@ def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", di
             arithmetic, see `edgevl.export.onnx_weights`); or `w8a8` (static int8), for a program with Q/DQ.
         dialect: of `w8a8`, which the program was quantized in: `x86` or `arm`.
     Raises:
-        InputError: an unknown precision, or a weight that float16 cannot hold.
+        InputError: a precision and a dialect that do not go together, or a weight that float16 cannot hold.
         MissingDependency: onnx or onnxscript is not installed.
         EdgeVLError: the file cannot be written.
     """
-    if precision not in PRECISIONS:
-        raise unknown_name("ONNX precision", precision, PRECISIONS)
-    if precision != "w8a8" and dialect != "none":
-        raise InputError(f'dialect "{dialect}" is for the precision w8a8; {precision} has none: leave it out')
+    check_dialect(precision, dialect)
     save_onnx(_CONVERT[precision](to_onnx(program)), path)
 
 

@@ -53,6 +53,8 @@ def quantize(
 
     if precision == "w4" and (pareto or verdict):
         raise InputError("--pareto and --verdict are for the precision w8a8; judge w4 with `edgevl verify`")
+    if targets and not verdict:
+        raise InputError("--targets says where --verdict judges: add --verdict, or leave it out")
     judged = _targets(targets) if verdict else []
     with console.progress_bar("quantize") as progress:
         made = quantize_model(

@@ -26,7 +26,7 @@ def study(
     taken: Annotated[
         Path | None, Option("--from", help="A results.json of this preset: its rows are not run again.")
     ] = None,
-    show: Annotated[bool, Option("--show", help="List the rows and their scores, run nothing.")] = False,
+    show: Annotated[bool, Option("--show", help="List the rows (of --only) and their scores; run nothing.")] = False,
     publish: Annotated[Path | None, Option(help="Folder of documents that gets study.md, study.json, images.")] = None,
     results: Annotated[Path | None, Option(help="With --publish: a results.json; nothing is run.")] = None,
 ) -> None:
@@ -35,7 +35,7 @@ def study(
     from edgevl.training.study.page import publish as write_page
 
     if show:
-        _show(preset, out)
+        _show(preset, out, only)
         return
     if results is None:
         with console.progress_bar("study") as progress:
@@ -49,13 +49,13 @@ def study(
     console.next_commands(f"read {(publish or out) / 'study.md'}")
 
 
-def _show(preset: str, out: Path) -> None:
+def _show(preset: str, out: Path, only: str | None) -> None:
     from edgevl.training.study.grid import row_scores
     from edgevl.training.study.preset import load_preset
 
     rows = [
         [name, "-" if score is None else f"{score:.3f}", state]
-        for name, score, state in row_scores(load_preset(preset), out)
+        for name, score, state in row_scores(load_preset(preset), out, only)
     ]
     console.result(console.table(f"study in {out}", ["row", "score", "state"], rows))
     console.next_commands(f"edgevl study --preset {preset} --out {out}")

@@ -7,6 +7,7 @@ import torch
 
 from edgevl.config import ModelConfig
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter, target_names
 from edgevl.models import build_model
 
@@ -41,6 +42,25 @@ def test_options_of_another_target_are_refused() -> None:
     assert get_exporter("onnx").check_options({"deployment_target": None}, "fp32") == {"dialect": "none"}
     assert get_exporter("onnx").check_options(None, "w8a8") == {"dialect": "x86"}
     assert get_exporter("litert").check_options(None, "fp32") == {}
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "options", "message"),
+    [
+        ("coreml", "w8a8", {"deployment_target": "iOS16"}, r"\(w8a8\) need the deployment target iOS17 or later"),
+        ("coreml", "fp16", {"scheme": "palette"}, 'scheme "palette" is for the precision w4; fp16 has none'),
+        ("onnx", "fp32", {"dialect": "arm"}, 'dialect "arm" is for the precision w8a8; fp32 has none: leave it out'),
+        ("onnx", "w8a8", {"dialect": "none"}, "the precision w8a8 needs a dialect: x86 or arm"),
+        ("executorch", "w8a8", {"delegate": "coreml"}, 'delegate "coreml" takes fp32; w8a8 is for xnnpack'),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_a_model_is_loaded(
+    target: str, precision: str, options: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevl.checkpoint.load_model", lambda model: pytest.fail("a model was loaded"))
+    with pytest.raises(InputError, match=message):
+        export_bundle(None, target, precision, tmp_path / "x.edgevl", options=options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_that_a_target_cannot_take() -> None:

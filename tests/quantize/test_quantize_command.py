@@ -233,3 +233,8 @@ def test_front_budget_and_verdict(edgevl, toy_folder, tmp_path):
 def test_targets_of_a_verdict(edgevl, toy_folder, tmp_path, targets, says):
     code, _, err = edgevl("quantize", toy_folder, "--verdict", "--targets", targets, "--out", tmp_path / "q")
     assert code == 2 and says in err[-1] and not (tmp_path / "q").exists()
+
+
+def test_targets_without_a_verdict_are_not_dropped_in_silence(edgevl, toy_folder, tmp_path):
+    code, _, err = edgevl("quantize", toy_folder, "--targets", "onnx", "--out", tmp_path / "q")
+    assert code == 2 and "add --verdict" in err[-1] and not (tmp_path / "q").exists()

@@ -199,6 +199,10 @@ def test_rows_are_chosen_by_whole_names(tmp_path):
 def test_show_lists_every_row_and_runs_nothing(tmp_path, preset, capsys):
     assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study"), "--show"]) == 0
     assert capsys.readouterr().out.count(" open ") == 6
+    assert main(["study", "--preset", str(preset), "--show", "--only", "once"]) == 0
+    assert "once/blind/0" in (shown := capsys.readouterr().out) and shown.count(" open ") < 6
+    assert main(["study", "--preset", str(preset), "--show", "--only", "onec"]) == 2
+    assert 'unknown row of the study "onec"; did you mean "once' in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 
 

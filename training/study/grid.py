@@ -186,10 +186,10 @@ def load_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def row_scores(preset: Preset, folder: Path) -> list[tuple[str, float | None, str]]:
-    """(row, its score where it has one, `done` or `open`), of every row."""
+def row_scores(preset: Preset, folder: Path, only: str | None = None) -> list[tuple[str, float | None, str]]:
+    """(row, its score where it has one, `done` or `open`), of every row; or of `only` and what it needs."""
     rows = []
-    for job in make_jobs(preset, folder):
+    for job in wanted_jobs(make_jobs(preset, folder), only):
         done = is_done(folder, job.name)
         result = json.loads((folder / job.name / "result.json").read_text())["result"] if done else {}
         rows.append((job.name, result.get("score"), "done" if done else "open"))
