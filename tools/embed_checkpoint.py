@@ -2,19 +2,23 @@
 
     python tools/embed_checkpoint.py runs/pretrain_scenes_nano runs/finetune_scenes_nano runs/finetune_scenes_nano_focus
 
-The card holds only what is measured here: accuracy per kind of question on every split, with Wilson intervals, beside
-a baseline that never sees the picture.
+Runs that begin at the embedded nano (`init=nano`) go on from its stages and its curves. The card holds only what is
+measured here: accuracy per kind of question on every split, with Wilson intervals, beside a baseline that never sees
+the picture.
 """
 
 import argparse
+import io
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+from PIL import Image
 
+from edgevl.bench.machine import cpu_name
 from edgevl.checkpoint import EMBEDDED, FILES, LoadedModel, load_model, write_json
 from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
@@ -29,19 +33,22 @@ BLIND_SCENES = 20000  # training scenes that the blind baseline learns from
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", help="the pretraining, then each fine-tuning, in order")
+    parser.add_argument("runs", type=Path, nargs="+", help="each stage, in order")
     parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--machine", default=cpu_name(), help="what trained, for the card")
     parser.add_argument("--out", type=Path, default=EMBEDDED)
     args = parser.parse_args(argv)
     loaded = load_model(args.runs[-1] / "model")
+    earlier = earlier_stages(args.runs[0])
+    stages = [*earlier, *(stage(run) | {"machine": args.machine} for run in args.runs)]
     args.out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(loaded.path / name, args.out / name)
     scores = measure(loaded, args.samples)
-    write_json(args.out / "training.json", loaded.training | {"scores": scores})
-    draw_curves(args.runs, args.out / "curves.png")
-    card = render_card(loaded, scores, [stage(run) for run in args.runs], args)
-    (args.out / "README.md").write_text(card)
+    write_json(args.out / "training.json", loaded.training | {"scores": scores, "stages": stages})
+    curves = [EMBEDDED / "curves.png"] if earlier else []
+    stack([*curves, draw_curves(args.runs, len(earlier))]).save(args.out / "curves.png")
+    (args.out / "README.md").write_text(render_card(loaded, scores, stages, args))
     print(json.dumps({split: row["accuracy"] for split, row in scores.items()}, indent=1))
 
 
@@ -62,31 +69,48 @@ def measure(loaded: LoadedModel, samples: int) -> dict[str, Any]:
     return scores
 
 
+def earlier_stages(run: Path) -> list[dict[str, Any]]:
+    """The stages of the embedded nano, if the run went on from there."""
+    if load_recipe(run / "recipe.yaml").init != "nano":
+        return []
+    return json.loads((EMBEDDED / "training.json").read_text())["stages"]
+
+
 def stage(run: Path) -> dict[str, Any]:
-    """The recipe of a run and its hours, from the rates in its log."""
+    """What the card says of a run; its hours are from the rates in its log."""
     recipe = load_recipe(run / "recipe.yaml")
     rate = [row["samples_per_second"] for row in rows(run) if "samples_per_second" in row][-1]
-    hours = recipe.last_step * recipe.batch_size / rate / 3600
-    return recipe.model_dump() | {"trained": recipe.last_step, "hours": hours}
+    return {
+        "name": recipe.name,
+        "trained": recipe.last_step,
+        "steps": recipe.steps,
+        "batch_size": recipe.batch_size,
+        "texts": recipe.data.texts,
+        "losses": list(recipe.losses),
+        "precision": recipe.precision,
+        "hours": round(recipe.last_step * recipe.batch_size / rate / 3600, 2),
+    }
 
 
 def rows(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def draw_curves(runs: list[Path], path: Path) -> None:
+def draw_curves(runs: list[Path], earlier: int) -> io.BytesIO:
+    """A PNG of the losses and validation accuracies of runs that come after `earlier` stages."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    panels = [
+    panels = [] if earlier else [
         (runs[0], "pretraining: language losses", ["mlm", "itm", "itc"]),
         (runs[0], "pretraining: visual losses", VISUAL),
-        *((run, f"fine-tuning {number}", ["vqa", "val_accuracy"]) for number, run in enumerate(runs[1:], 1)),
-    ]
+    ]  # fmt: skip
+    tuned = runs if earlier else runs[1:]
+    panels += [(run, f"fine-tuning {n}", ["vqa", "val_accuracy"]) for n, run in enumerate(tuned, max(1, earlier))]
     figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.6), constrained_layout=True)
-    for axis, (run, title, names) in zip(axes, panels, strict=True):
+    for axis, (run, title, names) in zip(np.atleast_1d(axes), panels, strict=True):
         for name in names:
             points = [(row["step"], row[name]) for row in rows(run) if name in row]
             marker = "o" if len(points) < 10 else None
@@ -94,7 +118,19 @@ def draw_curves(runs: list[Path], path: Path) -> None:
         axis.set(title=title, xlabel="step", ylim=(0, None))
         axis.legend(frameon=False, fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=80, metadata={"Software": None})
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=80, metadata={"Software": None})
+    return buffer
+
+
+def stack(pictures: list[Path | io.BytesIO]) -> Image.Image:
+    """Pictures below each other, on white."""
+    opened = [Image.open(picture).convert("RGB") for picture in pictures]
+    whole = Image.new("RGB", (max(each.width for each in opened), sum(each.height for each in opened)), "white")
+    top = 0
+    for each in opened:
+        whole.paste(each, (0, top))
+        top += each.height
+    return whole
 
 
 def render_card(
@@ -110,7 +146,6 @@ def render_card(
         scores=scores,
         kinds=QUESTION_KINDS,
         stages=stages,
-        cores=os.cpu_count(),
         losses=", ".join(stages[0]["losses"]),
         runs=" ".join(map(str, args.runs)),
         percent=lambda share: f"{100 * share:.1f}",

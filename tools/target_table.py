@@ -139,24 +139,38 @@ def collect(cases: list[Case], samples: int, again: bool) -> None:
             if case.key in have:
                 continue
             row = measure(case, FEWER_SAMPLES.get(case.key, samples), Path(scratch))
+            row["machine"] = machine()
             with ROWS.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             outcome = row.get("verify_exit", row["export_exit"])
             print(f"{number}/{len(cases)} {case.key}: exit {outcome} {row.get('why', '')[:150]}", flush=True)
 
 
+def machine() -> dict[str, Any]:
+    found = describe_machine().model_dump(mode="json", include={"cpu", "cores", "os", "versions"})
+    return found | {"versions": {name: found["versions"].get(name) for name in ("torch", "onnxruntime", "coremltools")}}
+
+
+def machines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that the rows were measured on, each once."""
+    return [json.loads(text) for text in sorted({json.dumps(row["machine"]) for row in rows})]
+
+
 def write_page() -> None:
     rows = load_rows()
+    embedded, family = (
+        [rows[case.key] for case in cases() if case.key in rows] for cases in (embedded_cases, family_cases)
+    )
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"kilobytes": lambda count: f"{count / 1000:,.0f}", "percent": lambda p: f"{100 * p:.1f}"}
     text = environment.from_string(TEMPLATE.read_text()).render(
-        embedded=[rows[case.key] for case in embedded_cases() if case.key in rows],
+        embedded=embedded,
+        machines={"embedded": machines(embedded), "family": machines(family)},
         family={
             model: {target: rows.get(Case(model, target, precision).key) for target, precision in SHIPPED.items()}
             for model in (*FAMILY, *CONFIGS)
         },
         shipped=SHIPPED,
-        machine=describe_machine(None, None),
     )
     PAGE.write_text(text + "\n")
     print(PAGE)
