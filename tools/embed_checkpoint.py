@@ -113,6 +113,8 @@ def draw_curves(runs: list[Path], earlier: int) -> io.BytesIO:
     for axis, (run, title, names) in zip(np.atleast_1d(axes), panels, strict=True):
         for name in names:
             points = [(row["step"], row[name]) for row in rows(run) if name in row]
+            if not points:
+                continue
             marker = "o" if len(points) < 10 else None
             axis.plot([step for step, _ in points], [y for _, y in points], label=name, linewidth=1.2, marker=marker)
         axis.set(title=title, xlabel="step", ylim=(0, None))
