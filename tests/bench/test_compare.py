@@ -234,7 +234,7 @@ def test_two_bundles_are_timed_side_by_side(bundles, tiny):
     assert found.how == "interleaved in one run"
     assert (found.old.name, found.new.name) == ("mini-onnx-fp32 (old)", "mini-onnx-fp32 (new)")
     model = next(part for part in found.speed if part.scope == "model")
-    assert model.verdict == "regression" and model.ci95[0] > 0.2
+    assert model.verdict == "regression"
     assert found.accuracy and found.accuracy.verdict == "regression"
     assert found.accuracy.points == pytest.approx(5)
     back = compare(new, old, preset="tiny", threads=1)
