@@ -144,6 +144,7 @@ def render_card(
         sha256=loaded.sha256,
         classes=len(CATEGORIES),
         samples=args.samples,
+        machine=args.machine,
         blind_scenes=BLIND_SCENES,
         scores=scores,
         kinds=QUESTION_KINDS,
