@@ -111,6 +111,7 @@ def export_bundle(
     exporter.files(layout)
     checked = exporter.check_options(options, precision)
     request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license)
+    exporter.check_packages()
     tell(0, 4, "loading the model")
     loaded = load_model(model)
     destination = Path(out) if out is not None else Path(request.bundle_name(loaded.config.name))

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch.export import ExportedProgram
 
-from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, first_line, unknown_name
 from edgevl.export.program import LAYOUTS, export_program
 from edgevl.registry import Registry
 
@@ -54,11 +55,18 @@ class Exporter:
     batch_advice: str = ""  # what to do instead of a larger batch
     finish: Callable[[Path], None] | None = None  # adds further files to the folder of the artifacts
     check: Callable[..., object] | None = None  # check(precision, **options): `InputError` if they do not go together
+    packages: tuple[str, ...] = ()  # what it imports, as pip calls it; all are in the extra of its name
     dialect: str = ""  # of `w8a8`: a name of `edgevl.quantize.spec.DIALECTS`; an option of this name may say otherwise
 
     @property
     def default_precision(self) -> str:
         return self.precisions[0]
+
+    def check_packages(self) -> None:
+        """Raises `MissingDependency` for a package that is not there, at once: nothing is imported."""
+        for package in self.packages:
+            if importlib.util.find_spec(package.replace("-", "_")) is None:
+                raise MissingDependency(package, self.name, f"export to {self.name}")
 
     def check_precision(self, precision: str | None) -> str:
         """Return the precision to use; `None` means the default. Raises `InputError` for one it cannot write."""
@@ -178,6 +186,7 @@ def register_exporter(
     batch_advice: str = "",
     finish: Callable[[Path], None] | None = None,
     check: Callable[..., object] | None = None,
+    packages: tuple[str, ...] = (),
     dialect: str = "",
 ) -> Callable[[W], W]:
     """Decorate a function `(program, path, precision, **options)` that writes an artifact. See `Exporter`."""
@@ -185,7 +194,7 @@ def register_exporter(
     def add(write: W) -> W:
         exporter = Exporter(
             name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish, check,
-            dialect,
+            packages, dialect,
         )  # fmt: skip
         exporters.register(name)(exporter)
         return write

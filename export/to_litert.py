@@ -44,6 +44,7 @@ PRECISIONS = tuple(_CONVERT)
     adapter="raw",
     precisions=PRECISIONS,
     aliases=("tflite", "lite-rt"),
+    packages=("litert-torch",),
     dialect="litert",
 )
 def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:

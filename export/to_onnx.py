@@ -41,6 +41,7 @@ def check_dialect(precision: str, dialect: str) -> None:
     aliases=("ort", "onnxruntime"),
     options={"dialect": Option((*DIALECTS, "none"), "none", {"w8a8": "x86"})},
     check=check_dialect,
+    packages=("onnx", "onnxscript"),
 )
 def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", dialect: str = "none") -> None:
     """Write `program` to `path`, optimized and checked. The same weights give the same bytes.

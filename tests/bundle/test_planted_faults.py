@@ -21,6 +21,7 @@ from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.cli import main
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter
+from edgevl.quantize.plan import save_plan
 
 if TYPE_CHECKING:
     from edgevl.quantize.plan import Plan
@@ -141,8 +142,13 @@ def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
 def nano_kind(kind, tmp_path_factory) -> tuple:
     """The same with the embedded model, which sees colors; the tiny one is random and all but blind."""
     target, precision, options, _ = kind
-    out = tmp_path_factory.mktemp("nano") / "good.edgevl"
-    return target, precision, options, export_bundle(None, target, precision, out=out, options=options)
+    folder = tmp_path_factory.mktemp("nano")
+    embedded = load_model(None).path
+    model = Path(shutil.copytree(embedded, folder / "nano"))
+    if precision == "w8a8":
+        save_plan(plan_of(embedded), model)  # the forger's, so that the nano is calibrated once
+    good = export_bundle(model, target, precision, out=folder / "good.edgevl", options=options)
+    return target, precision, options, good
 
 
 @functools.cache
