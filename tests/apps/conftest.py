@@ -27,25 +27,11 @@ def jetson() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory) -> dict[str, Path]:
-    """One model of 32 pixels for onnx, in one file (`onnx`) and in two (`split`), and for tensorrt, in two."""
-    import torch
-
-    from edgevl.checkpoint import save_model
-    from edgevl.config import ModelConfig
-    from edgevl.data.scenes import ANSWERS
-    from edgevl.data.scenes.vocabulary import VOCABULARY
+def bundles(tiny_model, tmp_path_factory) -> dict[str, Path]:
+    """The tiny model for onnx, in one file (`onnx`) and in two (`split`), and for tensorrt, in two."""
     from edgevl.export.bundle_export import export_bundle
-    from edgevl.models import build_model
-    from edgevl.tokenizer import Tokenizer
 
-    torch.manual_seed(1)
-    words, folder = Tokenizer.from_words(VOCABULARY), tmp_path_factory.mktemp("mini")
-    config = ModelConfig(
-        name="mini", backbone="test_resnet", image_size=32, width=32, depth=1, heads=2,
-        vocab_size=words.vocab_size, num_answers=len(ANSWERS),
-    )  # fmt: skip
-    model = save_model(folder / "model", build_model(config), words, list(ANSWERS))
+    model, folder = tiny_model, tmp_path_factory.mktemp("tiny")
     onnx = export_bundle(model, "onnx", out=folder / "onnx.edgevl")
     tensorrt = export_bundle(model, "tensorrt", out=folder / "tensorrt.edgevl", precision="fp32", layout="split")
     split = Path(shutil.copytree(tensorrt, folder / "split.edgevl"))

@@ -69,7 +69,7 @@ def test_a_report_without_torch_and_edgevl(bundles, samples, orin, tmp_path, kin
     assert done.returncode == 0, done.stderr
     report = BenchReport.model_validate_json((tmp_path / "report.json").read_bytes())
     model, pipeline = report.results
-    assert (model.name, model.scope, pipeline.scope) == ("mini-onnx-fp32", "model", "pipeline")
+    assert (model.name, model.scope, pipeline.scope) == ("tiny-test-onnx-fp32", "model", "pipeline")
     assert model.artifact_sha256 == Bundle.open(bundles[kind]).artifact_sha256
     for result in report.results:
         assert result.n == len(result.samples_ms) >= 32 and sum(result.samples_ms) >= 2000 and result.threads == 1
@@ -86,7 +86,7 @@ def test_a_report_without_torch_and_edgevl(bundles, samples, orin, tmp_path, kin
     ]  # fmt: skip
     assert board.rails[0].idle_mw == board.rails[0].mean_mw == 794 and board.temperature_c["tj"] == (52.875, 52.875)
     assert pipeline.energy is None, "a board that draws no more than at idle used no energy that could be told"
-    assert done.stdout.splitlines()[-1] == "report.json" and "mini-onnx-fp32, pipeline: p50" in done.stdout
+    assert done.stdout.splitlines()[-1] == "report.json" and "tiny-test-onnx-fp32, pipeline: p50" in done.stdout
     assert before == {path: path.read_bytes() for path in bundles[kind].rglob("*") if path.is_file()}
 
 
@@ -97,7 +97,7 @@ def test_power_above_idle_becomes_energy(bundles, command, tmp_path):
     words = ["--preset", "rapid", "--threads", 1, "--question", "is it red?", "--out", "-"]
     done = benchmark(tmp_path, bundles["onnx"], *words)
     assert done.returncode == 0 and not list(tmp_path.glob("*.json")), done.stderr
-    result = BenchReport.model_validate_json(done.stdout).result("mini-onnx-fp32", "pipeline")
+    result = BenchReport.model_validate_json(done.stdout).result("tiny-test-onnx-fp32", "pipeline")
     assert result.energy and result.energy.source == "VDD_IN"
     assert result.energy.mj == pytest.approx(2000 * np.mean(result.samples_ms) / 1e3, rel=0.25)  # 2 W above idle
 

@@ -112,7 +112,7 @@ def test_a_report_from_a_device(bundles, server, capsys, tmp_path):
     assert report.results[0].artifact_sha256 == Bundle.open(bundles["onnx"]).artifact_sha256
     assert "timed on picture.jpg, 1000 x 600" in report.results[0].notes
     said = capsys.readouterr()
-    assert "mini-onnx-fp32" in said.out and "edgevl report" in said.err
+    assert "tiny-test-onnx-fp32" in said.out and "edgevl report" in said.err
     assert not server.leftovers()
 
 

@@ -1,4 +1,4 @@
-"""A tiny random model and its two bundles, exported once; tests tamper with copies."""
+"""The two bundles of the tiny random model, exported once; tests tamper with copies."""
 
 import json
 import shutil
@@ -9,32 +9,8 @@ import pytest
 from forked import Forked
 
 from edgevl.bundle import Bundle, list_files
-from edgevl.config import ModelConfig
-from edgevl.data.scenes import ANSWERS
-from edgevl.data.scenes.vocabulary import VOCABULARY
 
 TARGETS = ("onnx", "coreml")
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory) -> Path:
-    """A model folder: 32 pixels, one block, random weights with a spread of logits, the labels of Scenes."""
-    import torch  # here, because half of the tests in this folder need no torch and take no time without it
-
-    from edgevl.checkpoint import save_model
-    from edgevl.models import build_model
-    from edgevl.tokenizer import Tokenizer
-
-    torch.manual_seed(1)
-    tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)
-    config = ModelConfig(
-        name="tiny-test", backbone="test_resnet", image_size=32, width=32, depth=1, heads=2,
-        vocab_size=tokenizer.vocab_size, num_answers=len(labels),
-    )  # fmt: skip
-    model = build_model(config)
-    with torch.no_grad():
-        torch.nn.init.normal_(model.head[-1].weight, std=0.6)  # pyright: ignore[reportArgumentType]
-    return save_model(tmp_path_factory.mktemp("models") / "tiny-test", model, tokenizer, labels)
 
 
 @pytest.fixture(scope="session")

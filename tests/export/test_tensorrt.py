@@ -13,13 +13,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-import torch
 
 from edgevl.bundle import Bundle
-from edgevl.checkpoint import save_model
 from edgevl.config import ModelConfig
-from edgevl.data.scenes import ANSWERS
-from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import InputError
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.program import export_program
@@ -27,7 +23,6 @@ from edgevl.export.registry import get_exporter
 from edgevl.export.to_tensorrt import NoTorchTensorRT, build_with_torch_tensorrt, write_tensorrt
 from edgevl.models import build_model
 from edgevl.runtime import build_engine
-from edgevl.tokenizer import Tokenizer
 
 SCRIPT = Path(build_engine.__file__)
 # As on a board: nothing of these is there. `python -I` ignores the folder and the environment of this process.
@@ -36,20 +31,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def model_folder(tmp_path_factory) -> Path:
-    torch.manual_seed(1)
-    tokenizer = Tokenizer.from_words(VOCABULARY)
-    config = ModelConfig(
-        name="tiny-test", backbone="test_resnet", image_size=32, width=32, depth=1, heads=2,
-        vocab_size=tokenizer.vocab_size, num_answers=len(ANSWERS),
-    )  # fmt: skip
-    return save_model(tmp_path_factory.mktemp("models") / "tiny-test", build_model(config), tokenizer, list(ANSWERS))
-
-
-@pytest.fixture(scope="module")
-def exported(model_folder) -> dict[str, Path]:
+def exported(tiny_model, tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tensorrt")
     return {
-        layout: export_bundle(model_folder, "tensorrt", out=model_folder.parent / f"{layout}.edgevl", layout=layout)
+        layout: export_bundle(tiny_model, "tensorrt", out=folder / f"{layout}.edgevl", layout=layout)
         for layout in ("single", "split")
     }
 
@@ -114,7 +99,7 @@ def test_a_bundle_holds_typed_onnx_and_the_script(exported, layout, files):
         assert sizes[onnx.TensorProto.FLOAT16] > 20 * sizes[onnx.TensorProto.FLOAT], "fp16 is the default"
 
 
-def test_unknown_precision_is_refused(model_folder, tmp_path):
+def test_unknown_precision_is_refused(tiny_model, tmp_path):
     with pytest.raises(InputError, match='unknown TensorRT precision "int8"'):
         write_tensorrt(None, tmp_path / "model.onnx", "int8")  # pyright: ignore[reportArgumentType]
     assert not list(tmp_path.iterdir())

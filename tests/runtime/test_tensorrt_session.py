@@ -9,37 +9,22 @@ import pytest
 import torch
 
 from edgevl.bundle import Bundle, list_files
-from edgevl.checkpoint import save_model
-from edgevl.config import ModelConfig
-from edgevl.data.scenes import ANSWERS
-from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.export.bundle_export import export_bundle
-from edgevl.models import build_model
 from edgevl.runtime import build_engine, open_session
 from edgevl.runtime.onnx_session import OnnxSession
 from edgevl.runtime.tensorrt_build import build_section
 from edgevl.runtime.tensorrt_session import as_error, cache_folder, why_not_here
-from edgevl.tokenizer import Tokenizer
 from edgevl.verify import verify_bundle
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> Path:
+def exported(tiny_model, tmp_path_factory) -> Path:
     """A folder with a model and its bundles."""
-    torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("tensorrt")
-    tokenizer = Tokenizer.from_words(VOCABULARY)
-    config = ModelConfig(
-        name="tiny-test", backbone="test_resnet", image_size=32, width=32, depth=1, heads=2,
-        vocab_size=tokenizer.vocab_size, num_answers=len(ANSWERS),
-    )  # fmt: skip
-    model = build_model(config)
-    with torch.no_grad():
-        torch.nn.init.normal_(model.head[-1].weight, std=0.6)  # pyright: ignore[reportArgumentType]
-    save_model(folder / "tiny-test", model, tokenizer, list(ANSWERS))
+    shutil.copytree(tiny_model, folder / "tiny-test")
     for layout in ("single", "split"):
-        export_bundle(folder / "tiny-test", "tensorrt", out=folder / f"{layout}.edgevl", layout=layout)
+        export_bundle(tiny_model, "tensorrt", out=folder / f"{layout}.edgevl", layout=layout)
     return folder
 
 
