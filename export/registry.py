@@ -55,7 +55,7 @@ class Exporter:
     batch_advice: str = ""  # what to do instead of a larger batch
     finish: Callable[[Path], None] | None = None  # adds further files to the folder of the artifacts
     check: Callable[..., object] | None = None  # check(precision, **options): `InputError` if they do not go together
-    packages: tuple[str, ...] = ()  # what it imports, as pip calls it; all are in the extra of its name
+    packages: Mapping[str, str] = field(default_factory=dict)  # what it imports, by pip's name -> the extra with it
     dialect: str = ""  # of `w8a8`: a name of `edgevl.quantize.spec.DIALECTS`; an option of this name may say otherwise
 
     @property
@@ -64,9 +64,9 @@ class Exporter:
 
     def check_packages(self) -> None:
         """Raises `MissingDependency` for a package that is not there, at once: nothing is imported."""
-        for package in self.packages:
+        for package, extra in self.packages.items():
             if importlib.util.find_spec(package.replace("-", "_")) is None:
-                raise MissingDependency(package, self.name, f"export to {self.name}")
+                raise MissingDependency(package, extra, f"export to {self.name}")
 
     def check_precision(self, precision: str | None) -> str:
         """Return the precision to use; `None` means the default. Raises `InputError` for one it cannot write."""
@@ -186,7 +186,7 @@ def register_exporter(
     batch_advice: str = "",
     finish: Callable[[Path], None] | None = None,
     check: Callable[..., object] | None = None,
-    packages: tuple[str, ...] = (),
+    packages: Mapping[str, str] | None = None,
     dialect: str = "",
 ) -> Callable[[W], W]:
     """Decorate a function `(program, path, precision, **options)` that writes an artifact. See `Exporter`."""
@@ -194,7 +194,7 @@ def register_exporter(
     def add(write: W) -> W:
         exporter = Exporter(
             name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish, check,
-            packages, dialect,
+            packages or {}, dialect,
         )  # fmt: skip
         exporters.register(name)(exporter)
         return write

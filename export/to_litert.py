@@ -44,7 +44,7 @@ PRECISIONS = tuple(_CONVERT)
     adapter="raw",
     precisions=PRECISIONS,
     aliases=("tflite", "lite-rt"),
-    packages=("litert-torch",),
+    packages={"litert-torch": "litert"},
     dialect="litert",
 )
 def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:

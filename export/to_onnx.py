@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OPSET = 20  # the highest that ONNX Runtime's static int8 kernels take (docs/export.md)
 _CONVERT = {"fp32": lambda model: model, "fp16": to_half, "w8": quantize_weights, "w8a8": to_static_int8}
 PRECISIONS = tuple(_CONVERT)
+PACKAGES = {"onnx": "onnx", "onnxscript": "onnx"}  # both are in the extra `onnx`
 DIALECTS = ("x86", "arm")
 
 
@@ -41,7 +42,7 @@ def check_dialect(precision: str, dialect: str) -> None:
     aliases=("ort", "onnxruntime"),
     options={"dialect": Option((*DIALECTS, "none"), "none", {"w8a8": "x86"})},
     check=check_dialect,
-    packages=("onnx", "onnxscript"),
+    packages=PACKAGES,
 )
 def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", dialect: str = "none") -> None:
     """Write `program` to `path`, optimized and checked. The same weights give the same bytes.

@@ -9,7 +9,7 @@ from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_na
 from edgevl.export.onnx_qdq import to_symmetric_int8
 from edgevl.export.program import program_inputs
 from edgevl.export.registry import register_exporter
-from edgevl.export.to_onnx import save_onnx, to_onnx, write_onnx
+from edgevl.export.to_onnx import PACKAGES, save_onnx, to_onnx, write_onnx
 from edgevl.runtime import build_engine
 
 PRECISIONS = ("fp16", "fp32", "w8a8")
@@ -39,6 +39,7 @@ def copy_script(folder: Path) -> None:
     adapter="raw",
     precisions=PRECISIONS,
     aliases=("trt", "engine", "rtx"),
+    packages=PACKAGES,
     finish=copy_script,
     dialect="tensorrt",
 )

@@ -31,9 +31,9 @@ def bundles(tiny_model, tmp_path_factory) -> dict[str, Path]:
     """The tiny model for onnx, in one file (`onnx`) and in two (`split`), and for tensorrt, in two."""
     from edgevl.export.bundle_export import export_bundle
 
-    model, folder = tiny_model, tmp_path_factory.mktemp("tiny")
-    onnx = export_bundle(model, "onnx", out=folder / "onnx.edgevl")
-    tensorrt = export_bundle(model, "tensorrt", out=folder / "tensorrt.edgevl", precision="fp32", layout="split")
+    folder = tmp_path_factory.mktemp("tiny")
+    onnx = export_bundle(tiny_model, "onnx", out=folder / "onnx.edgevl")
+    tensorrt = export_bundle(tiny_model, "tensorrt", out=folder / "tensorrt.edgevl", precision="fp32", layout="split")
     split = Path(shutil.copytree(tensorrt, folder / "split.edgevl"))
     manifest = json.loads((split / "manifest.json").read_text())
     (split / "manifest.json").write_text(json.dumps({**manifest, "target": "onnx"}))  # the same files, for ONNX Runtime

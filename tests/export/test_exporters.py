@@ -1,12 +1,14 @@
 """The registry of exporters: names, precisions, and what a user reads when a name is wrong."""
 
+import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from edgevl.config import ModelConfig
-from edgevl.errors import EdgeVLError, InputError
+from edgevl.errors import EdgeVLError, InputError, MissingDependency
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter, target_names
 from edgevl.models import build_model
@@ -61,6 +63,28 @@ def test_options_that_do_not_go_together_are_refused_before_a_model_is_loaded(
     with pytest.raises(InputError, match=message):
         export_bundle(None, target, precision, tmp_path / "x.edgevl", options=options)
     assert not list(tmp_path.iterdir())
+
+
+NEEDED = [
+    (target, package, extra) for target in target_names() for package, extra in get_exporter(target).packages.items()
+]
+
+
+@pytest.mark.parametrize(("target", "package", "extra"), NEEDED)
+def test_a_missing_package_is_named_before_a_model_is_loaded(
+    target: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    monkeypatch.setattr("edgevl.checkpoint.load_model", lambda model: pytest.fail("a model was loaded"))
+    with pytest.raises(MissingDependency, match=rf'"{package}": pip install "edgevl\[{extra}\]"'):
+        export_bundle(None, target, None, tmp_path / "x.edgevl")
+    assert not list(tmp_path.iterdir())
+    required = [line for line in importlib.metadata.requires("edgevl") or [] if f'extra == "{extra}"' in line]
+    assert any(line.startswith(package) for line in required), "the command that is named installs it"
+
+
+def test_every_target_says_what_it_needs() -> None:
+    assert {target for target, *_ in NEEDED} == set(target_names())
 
 
 def test_a_batch_that_a_target_cannot_take() -> None:
