@@ -79,7 +79,7 @@ def optimum(float_file: Path, feeds: list[Arrays], folder: Path) -> Path | None:
             AutoQuantizationConfig,
             CalibrationConfig,
         )
-        from transformers import PretrainedConfig  # pyright: ignore[reportMissingImports]
+        from transformers.configuration_utils import PretrainedConfig  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         print(f"ORTQuantizer is not measured: {error}", file=sys.stderr)
         return None
