@@ -271,7 +271,11 @@ def one_error(answer: subprocess.CompletedProcess, code: int, fragment: str) -> 
     ("package", "line"),
     [
         ("coremltools", ["export", "--target", "coreml", "--out", "{new}"]),
+        ("onnxscript", ["export", "--target", "onnx", "--out", "{new}"]),
         ("onnxruntime", ["predict", "{onnx}", "{photo}", QUESTION]),
+        ("executorch", ["export", "--target", "executorch", "--out", "{new}"]),
+        ("litert_torch", ["export", "--target", "litert", "--out", "{new}"]),
+        ("coreai_torch", ["export", "--target", "coreai", "--out", "{new}"]),
     ],
 )
 def test_a_missing_package_names_the_command_that_installs_it(package, line, place, tmp_path):
