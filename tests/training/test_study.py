@@ -86,6 +86,12 @@ def test_rows_of_another_machine_are_not_run_again(tmp_path, preset):
     assert [path.name for path in (without / "pretrain" / "3").iterdir()] == ["result.json"]
     run_study(preset, tmp_path / "here", only="language_slow/vqa/3", again=True, note=said.append)
     assert said[2:] == ["1/6 language_slow/pretrain/3", "2/6 language_slow/vqa/3"]  # the model that it starts from, too
+    published = results["runs"]["language_slow/pretrain/3"] | {"score": "as published"}
+    (tmp_path / "cut.json").write_text(json.dumps(results | {"runs": {"language_slow/pretrain/3": published}}))
+    kept = run_study(preset, tmp_path / "kept", only="language_slow", taken=tmp_path / "cut.json")
+    assert result(kept)["language_slow/pretrain/3"] == published  # it was trained again for its model alone
+    again = run_study(preset, tmp_path / "kept", only="language_slow/pretrain/3", again=True)
+    assert "score" not in result(again)["language_slow/pretrain/3"]  # which --again is not
     results["preset"] |= {"arms": ["language_slow"], "note": "fewer arms"}  # a study may be widened later
     (tmp_path / "cut.json").write_text(json.dumps(results))
     run_study(preset, tmp_path / "wider", only="once/blind", taken=tmp_path / "cut.json")

@@ -172,6 +172,13 @@ def test_convergence_counts_steps_and_compute_and_censors():
     results["timing"]["all/vqa/2"]["cpu"] = "another"  # seconds of two processors do not add up
     found = View(results).convergence("all")
     assert found and found["clock"] is None and found["compute"]
+    results["timing"]["all/pretrain/2"]["cpu"] = "another"  # nor are they compared
+    found = View(results).convergence("all")
+    assert found and found["clock"] is None
+    for stage in ("pretrain", "vqa"):
+        results["timing"][f"language/{stage}/2"]["cpu"] = "another"
+    found = View(results).convergence("all")
+    assert found and found["clock"]["mean"] == pytest.approx(280 / 132, rel=0.01)  # within each processor they are
     results["runs"]["all/vqa/1"]["curve"] = [[20, 0.1], [40, 0.2]]
     found = View(results).convergence("all")
     assert found and (found["reached"], found["steps"], found["compute"]) == (2, None, None)
@@ -188,13 +195,14 @@ def test_the_page_says_what_is_missing_and_what_is_a_toy():
 def test_the_page_says_which_data_and_which_processors():
     results = made_up()
     text = render(results)
-    assert "cat, elephant" in text and "cores of a processor" in text
+    assert "cat, elephant" in text and "cores of a processor" in text and "two processors" not in text
     assert "12.0× [11.0, 13.0] as fast from pixels to answer (2.0× [1.9, 2.1] with decoding)" in text
     results["preset"]["data"] = "scenes"
     for name, cpu in (("all/vqa/0", "one"), ("all/vqa/1", "another")):
         results["timing"].setdefault(name, {"seconds": 1})["cpu"] = cpu
     text = render(results)
     assert "cat, elephant" not in text and "cores of another and one" in text
+    assert text.count("two processors are not compared") == 1
 
 
 def test_the_same_json_gives_the_same_bytes(tmp_path):

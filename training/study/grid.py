@@ -44,7 +44,8 @@ def run_study(
     Several processes may work on one folder: two of one thread each train small models faster than one of two.
 
     only: a row, `ARM/STAGE/SEED` or the beginning of one; what it needs runs too. again: its rows are run anew.
-    taken: a `results.json` of another machine or of an earlier day; its rows are not run again.
+    taken: a `results.json` of another machine or of an earlier day; its rows keep their results. Where another row
+        needs the model of one, which is not in that file, it is trained again for that alone.
     Arms may be added to a study later, in its folder or to those results; anything else makes another preset.
 
     Raises `InputError` for an unknown preset, arm or row, or results or a folder of another preset.
@@ -89,14 +90,23 @@ def _take_over(folder: Path, jobs: list[Job], results: dict[str, Any]) -> None:
 
 
 def _reopen(folder: Path, jobs: list[Job], chosen: list[Job]) -> None:
-    """Open the rows that were taken over from other results, where one of `chosen` needs the model that they lack."""
+    """Open the rows that were taken over from other results, where one of `chosen` needs the model that they lack.
+
+    Their results are put aside and stay: what was published once does not change because a model was lost.
+    """
     by_name = {job.name: job for job in jobs}
     todo = [job for job in chosen if not is_done(folder, job.name)]
     while todo:
         for need in todo.pop().needs:
             if (folder / need).is_dir() and [path.name for path in (folder / need).iterdir()] == ["result.json"]:
-                (folder / need / "result.json").unlink()
+                _kept(folder, need).parent.mkdir(exist_ok=True)
+                (folder / need / "result.json").replace(_kept(folder, need))
                 todo.append(by_name[need])
+
+
+def _kept(folder: Path, row: str) -> Path:
+    """Where the result lies of a row that is trained again for its model alone."""
+    return folder / ".kept" / f"{row.replace('/', '-')}.json"
 
 
 def _remove(folder: Path, jobs: list[Job]) -> None:
@@ -105,6 +115,7 @@ def _remove(folder: Path, jobs: list[Job]) -> None:
         with _mine(folder, job) as mine:
             if not mine:
                 raise InputError(f"another process is running {job.name} in {folder}; wait for it, or stop it")
+            _kept(folder, job.name).unlink(missing_ok=True)
             shutil.rmtree(folder / job.name, ignore_errors=True)
 
 
@@ -130,6 +141,8 @@ def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, pres
         share = neighbors.share()
         found["timing"].setdefault("others_cpu", None if share is None else round(share, 3))
         found["timing"]["cpu"] = cpu_name()
+        if (kept := _kept(folder, job.name)).is_file():
+            found = json.loads(kept.read_text())
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / "result.json", found)
         for checkpoint in list_checkpoints(place):  # last: until then, a kill loses minutes and not the run

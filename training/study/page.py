@@ -60,6 +60,7 @@ def render(results: dict[str, Any]) -> str:
         preset=view.preset,
         machine=results["machine"],
         cpus=" and ".join(view.processors),
+        mixed=len(view.processors) > 1,
         categories=_categories(view),
         latency=results["timing"].get("once/latency/0"),
         done=len(view.runs),

@@ -87,14 +87,23 @@ class View:
         return before["steps"] * each[0] + tuned * each[1] + detector
 
     def clock(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
-        """Seconds of the same by the clock, validation included; None if the study's rows are of several processors."""
+        """Seconds of the same by the clock, validation included; None if they are of several processors."""
         after = self.run(arm, task, seed)
-        parts = [self.results["timing"].get(f"{arm}/{stage}/{seed}", {}) for stage in ("pretrain", task)]
-        if not after or any("seconds" not in part for part in parts) or len(self.processors) > 1:
+        before, tuning, detector = self._timings(arm, task, seed)
+        if not after or not before or not tuning or self.processor(arm, task, seed) is None:
             return None
-        detector = self.results["timing"].get(self._detector_row(arm), {}).get("seconds", 0)
-        tuned = parts[1]["seconds"] * (1 if steps is None else steps / after["steps"])
-        return parts[0]["seconds"] + tuned + detector
+        tuned = tuning["seconds"] * (1 if steps is None else steps / after["steps"])
+        return before["seconds"] + tuned + detector.get("seconds", 0)
+
+    def processor(self, arm: str, task: str, seed: int) -> str | None:
+        """The one that all stages of an arm were run on; None if they were not run, or on several."""
+        found = {part.get("cpu", self.results["machine"]["cpu"]) for part in self._timings(arm, task, seed) if part}
+        return found.pop() if len(found) == 1 else None
+
+    def _timings(self, arm: str, task: str, seed: int) -> list[dict[str, Any]]:
+        """Of pretraining, fine-tuning and the detector; empty where there is none."""
+        rows = (f"{arm}/pretrain/{seed}", f"{arm}/{task}/{seed}", self._detector_row(arm))
+        return [self.results["timing"].get(row, {}) for row in rows]
 
     def _detector_row(self, arm: str) -> str:
         """The first seed's, which stands for all; "" for an arm without a detector."""
@@ -105,7 +114,7 @@ class View:
 
         `steps`: factor by which it needs fewer steps of fine-tuning; `compute` and `clock`: the same of all
         multiply-adds and of all seconds, pretraining included. Null unless every seed reached it: one that did not is
-        censored, and no mean is honest.
+        censored, and no mean is honest. Seconds of two processors are not compared.
         """
         steps, costs, seeds = [], {"compute": [], "clock": []}, 0
         for seed in self.seeds:
@@ -118,7 +127,8 @@ class View:
             if at is None:
                 continue
             steps.append(last_step / at)
-            for name, cost in (("compute", self.compute), ("clock", self.clock)):
+            alike = self.processor(arm, task, seed) == self.processor(base, task, seed)
+            for name, cost in (("compute", self.compute), *([("clock", self.clock)] if alike else [])):
                 whole, part = cost(base, task, seed), cost(arm, task, seed, at)
                 if whole and part:
                     costs[name].append(whole / part)
