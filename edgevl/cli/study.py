@@ -35,7 +35,7 @@ def study(
     from edgevl.training.study.page import publish as write_page
 
     if show:
-        _show(preset, out, only)
+        _show(preset, out, only, taken)
         return
     if results is None:
         with console.progress_bar("study") as progress:
@@ -49,13 +49,14 @@ def study(
     console.next_commands(f"read {(publish or out) / 'study.md'}")
 
 
-def _show(preset: str, out: Path, only: str | None) -> None:
+def _show(preset: str, out: Path, only: str | None, taken: Path | None) -> None:
     from edgevl.training.study.grid import row_scores
     from edgevl.training.study.preset import load_preset
 
     rows = [
         [name, "-" if score is None else f"{score:.3f}", state]
-        for name, score, state in row_scores(load_preset(preset), out, only)
+        for name, score, state in row_scores(load_preset(preset), out, only, taken)
     ]
     console.result(console.table(f"study in {out}", ["row", "score", "state"], rows))
-    console.next_commands(f"edgevl study --preset {preset} --out {out}")
+    source = "" if taken is None else f" --from {taken}"
+    console.next_commands(f"edgevl study --preset {preset} --out {out}{source}")

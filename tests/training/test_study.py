@@ -72,7 +72,7 @@ def test_a_row_runs_alone_with_what_it_needs_and_again(tmp_path, preset):
     assert model.stat().st_mtime_ns > before and len(said) == 3
 
 
-def test_rows_of_another_machine_are_not_run_again(tmp_path, preset):
+def test_rows_of_another_machine_are_not_run_again(tmp_path, preset, capsys):
     """Its results go with the repository, its models do not: a row whose model is still needed is run anew."""
     done = run_study(preset, tmp_path / "there", only="language_slow")
     results, said = json.loads(done.read_text()), []
@@ -94,6 +94,10 @@ def test_rows_of_another_machine_are_not_run_again(tmp_path, preset):
     assert "score" not in result(again)["language_slow/pretrain/3"]  # which --again is not
     results["preset"] |= {"arms": ["language_slow"], "note": "fewer arms"}  # a study may be widened later
     (tmp_path / "cut.json").write_text(json.dumps(results))
+    show = ["study", "--preset", str(preset), "--out", str(tmp_path / "none"), "--show", "--only", "language_slow"]
+    assert main([*show, "--from", str(tmp_path / "cut.json")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count(" done ") == shown.count(" open ") == 1 and not (tmp_path / "none").exists()
     run_study(preset, tmp_path / "wider", only="once/blind", taken=tmp_path / "cut.json")
     results["preset"]["seeds"] = [4]
     (tmp_path / "other.json").write_text(json.dumps(results))

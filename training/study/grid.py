@@ -199,11 +199,16 @@ def load_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def row_scores(preset: Preset, folder: Path, only: str | None = None) -> list[tuple[str, float | None, str]]:
-    """(row, its score where it has one, `done` or `open`), of every row; or of `only` and what it needs."""
-    rows = []
-    for job in wanted_jobs(make_jobs(preset, folder), only):
-        done = is_done(folder, job.name)
-        result = json.loads((folder / job.name / "result.json").read_text())["result"] if done else {}
-        rows.append((job.name, result.get("score"), "done" if done else "open"))
-    return rows
+def row_scores(
+    preset: Preset, folder: Path, only: str | None = None, taken: Path | None = None
+) -> list[tuple[str, float | None, str]]:
+    """(row, its score where it has one, `done` or `open`), of every row; or of `only` and what it needs.
+
+    Arguments and errors are those of `run_study`.
+    """
+    runs = dict(_results_of(taken, preset)["runs"]) if taken else {}
+    jobs = wanted_jobs(make_jobs(preset, folder), only)
+    for job in jobs:
+        if is_done(folder, job.name):
+            runs[job.name] = json.loads((folder / job.name / "result.json").read_text())["result"]
+    return [(job.name, runs.get(job.name, {}).get("score"), "done" if job.name in runs else "open") for job in jobs]
