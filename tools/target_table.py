@@ -5,12 +5,14 @@
     python tools/target_table.py page           # docs/targets.md from what was measured
 
 Each row is the outcome of `edgevl export` and `edgevl verify`, run here, kept in docs/targets.jsonl: a run that was
-stopped goes on where it was, and `--again` measures anew.
+stopped goes on where it was, rows of an embedded model of before are measured anew, and `--again` measures all anew.
 """
 
 import argparse
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import io
 import json
 import shutil
@@ -27,6 +29,7 @@ import jinja2
 from edgevl.bench.machine import describe_machine
 from edgevl.bench.run import why_not_timed
 from edgevl.bundle import Bundle
+from edgevl.checkpoint import load_model
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS
 from edgevl.export.family import FAMILY, write_untrained
@@ -74,6 +77,14 @@ def family_cases() -> Iterator[Case]:
         yield from (Case(model, target, precision) for target, precision in SHIPPED.items())
 
 
+@functools.cache
+def weights(model: str) -> str | None:
+    """Digest of the embedded weights, which change from release to release; untrained models are always the same."""
+    if model != "embedded":
+        return None
+    return hashlib.sha256((load_model(None).path / "model.safetensors").read_bytes()).hexdigest()[:12]
+
+
 def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
     """Export and verify one case. Returns a row for the table; a failure is a row too."""
     folder = scratch / "models" / case.model
@@ -85,7 +96,8 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
     given = ["--target", case.target, "--precision", case.precision, *case.options, "--out", str(bundle)]
     began = time.perf_counter()
     code, _, errors = run("export", *source, *given)
-    row: dict[str, Any] = {"key": case.key, **dataclasses.asdict(case), "export_exit": code}
+    row: dict[str, Any] = {"key": case.key, "weights": weights(case.model)} | dataclasses.asdict(case)
+    row["export_exit"] = code
     if code:
         return row | {"why": errors[-1] if errors else ""}
     row["export_s"] = round(time.perf_counter() - began, 1)
@@ -136,7 +148,7 @@ def collect(cases: list[Case], samples: int, again: bool) -> None:
     have = {} if again else load_rows()
     with tempfile.TemporaryDirectory(prefix="edgevl-targets-") as scratch:
         for number, case in enumerate(cases, 1):
-            if case.key in have:
+            if case.key in have and have[case.key].get("weights") == weights(case.model):
                 continue
             row = measure(case, FEWER_SAMPLES.get(case.key, samples), Path(scratch))
             row["machine"] = machine()
@@ -165,6 +177,7 @@ def write_page() -> None:
     environment.filters |= {"kilobytes": lambda count: f"{count / 1000:,.0f}", "percent": lambda p: f"{100 * p:.1f}"}
     text = environment.from_string(TEMPLATE.read_text()).render(
         embedded=embedded,
+        former=[row["key"] for row in embedded if row.get("weights") != weights("embedded")],
         machines={"embedded": machines(embedded), "family": machines(family)},
         family={
             model: {target: rows.get(Case(model, target, precision).key) for target, precision in SHIPPED.items()}
