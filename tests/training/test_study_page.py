@@ -205,6 +205,19 @@ def test_the_page_says_which_data_and_which_processors():
     assert text.count("two processors are not compared") == 1
 
 
+def test_the_page_says_what_another_rate_would_have_brought():
+    results = made_up(gain=0.2)
+    results["runs"]["language_slow/vqa/0"]["score"] = 0.3
+    results["runs"]["language_fast/vqa/0"]["score"] = 0.45
+    assert "The best of these is 5.0 points above the rate used; all three visual losses are 20.0 points" in render(
+        results
+    )
+    results["runs"]["language_fast/vqa/0"]["score"] = 0.1
+    assert "The best of these is 0.0 points" in render(results)
+    del results["runs"]["language_fast/vqa/0"]
+    assert "The best of these" not in render(results)
+
+
 def test_the_same_json_gives_the_same_bytes(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(made_up()))
     folders = [tmp_path / "first", tmp_path / "second"]

@@ -80,6 +80,7 @@ def render(results: dict[str, Any]) -> str:
         ),
         shares=_table(["pretraining", "VQA", "minus language only, 100 %", "training takes, of that"], _shares(view)),
         tuned=_table(["pretraining", "VQA"], _tuned(view)),
+        tuned_gain=_tuned_gain(view),
         regions=_table(
             [
                 "model",
@@ -180,6 +181,15 @@ def _tuned(view: View) -> list[list[str]]:
     arms, seed = [arm for arm in TUNED if arm in view.arms], view.seeds[0]
     scores = [(arm, view.scores(arm, "vqa").get(seed)) for arm in (BASELINE, *arms) if arms]
     return [[ARMS[arm].title, NONE if score is None else f"{100 * score:.1f}"] for arm, score in scores]
+
+
+def _tuned_gain(view: View) -> list[str] | None:
+    """Points of the best rate, and of all three losses, above the arm without them at the rate of all arms."""
+    base, *others = [view.scores(arm, "vqa").get(view.seeds[0]) for arm in (BASELINE, *TUNED, OURS)]
+    if base is None or None in others:
+        return None
+    *rates, ours = [score - base for score in others if score is not None]
+    return [f"{100 * gain:.1f}" for gain in (max(0.0, *rates), ours)]
 
 
 def _regions(view: View) -> list[list[str]]:

@@ -17,7 +17,7 @@ def figures(view: View) -> dict[str, bytes]:
     """File name -> PNG."""
     return {
         "study-ablation.png": _figure((7.2, 3.4), 1, lambda axes: _ablation(axes[0], view)),
-        "study-curves.png": _figure((9.6, 3.0), 3, lambda axes: _curves(axes, view)),
+        "study-curves.png": _figure((9.6, 3.2), 3, lambda axes: _curves(axes, view)),
         "study-pretraining.png": _figure((4.6, 3.0), 1, lambda axes: _shares(axes[0], view)),
     }
 
@@ -60,15 +60,15 @@ def _curves(axes: Any, view: View) -> None:
         axes[0].plot(steps, 100 * accuracy, **style)
         for part, cost, unit in zip(axes[1:], (view.compute, view.clock), (1e12, 60), strict=True):
             costs = [cost(arm, "vqa", view.seeds[0], step) for step in steps]
-            alike = len({view.processor(name, "vqa", view.seeds[0]) for name in (arm, BASELINE)}) == 1
-            if all(costs) and (cost == view.compute or alike):
+            comparable = cost == view.compute or view.same_processor(arm, BASELINE, "vqa", view.seeds[0])
+            if all(costs) and comparable:
                 part.plot([found / unit for found in costs if found], 100 * accuracy, **style)
     axes[0].set_xlabel("steps of fine-tuning")
     axes[1].set_xlabel("multiply-adds of all training, 10¹²")
     axes[2].set_xlabel("minutes of all training, first seed")
     axes[0].set_ylabel("validation accuracy, %")
     if axes[0].lines:
-        axes[0].legend(frameon=False, fontsize=7.5)
+        axes[0].figure.legend(handles=axes[0].lines, loc="outside upper center", ncols=4, frameon=False, fontsize=7.5)
 
 
 def _shares(axes: Any, view: View) -> None:

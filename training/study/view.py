@@ -100,6 +100,10 @@ class View:
         found = {part.get("cpu", self.results["machine"]["cpu"]) for part in self._timings(arm, task, seed) if part}
         return found.pop() if len(found) == 1 else None
 
+    def same_processor(self, arm: str, base: str, task: str, seed: int) -> bool:
+        """Can seconds of the two be compared?"""
+        return self.processor(arm, task, seed) == self.processor(base, task, seed)
+
     def _timings(self, arm: str, task: str, seed: int) -> list[dict[str, Any]]:
         """Of pretraining, fine-tuning and the detector; empty where there is none."""
         rows = (f"{arm}/pretrain/{seed}", f"{arm}/{task}/{seed}", self._detector_row(arm))
@@ -127,8 +131,10 @@ class View:
             if at is None:
                 continue
             steps.append(last_step / at)
-            alike = self.processor(arm, task, seed) == self.processor(base, task, seed)
-            for name, cost in (("compute", self.compute), *([("clock", self.clock)] if alike else [])):
+            comparable = {"compute": self.compute}
+            if self.same_processor(arm, base, task, seed):
+                comparable["clock"] = self.clock
+            for name, cost in comparable.items():
                 whole, part = cost(base, task, seed), cost(arm, task, seed, at)
                 if whole and part:
                     costs[name].append(whole / part)
