@@ -235,7 +235,7 @@ def time_scopes(
 
 def summarize(base: dict[str, Any], scope: str, samples: list[float], preset: measuring.Preset) -> dict[str, Any]:
     """One line of the report from samples in seconds."""
-    milliseconds = [round(1e3 * sample, 4) for sample in samples]
+    milliseconds = [measuring.milliseconds(sample) for sample in samples]
     p50, p90, p99 = (float(value) for value in np.percentile(milliseconds, (50, 90, 99)))
     first = round(base["first_ms"][scope], 3)
     return {

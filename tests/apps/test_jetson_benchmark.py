@@ -275,6 +275,16 @@ def test_as_many_samples_as_edgevl_asks_for(jetson, name, query):
     assert not PRESETS[name].meets(len(samples) - 2, query * (len(samples) - 2))  # 2: a sum of floats is not exact
 
 
+@pytest.mark.parametrize("query", [8.2149e-5, 8.2151e-5])
+def test_samples_are_enough_as_the_report_rounds_them(jetson, query):
+    """24 000 samples that are all rounded down would lack more than a millisecond of the two seconds."""
+    preset = jetson.measuring.PRESETS["rapid"]
+    samples, *_ = jetson.measuring.measure(lambda: query, preset)
+    reported = [round(1e3 * sample, 4) for sample in samples]
+    assert sum(samples) >= preset.min_seconds and sum(reported) >= 1e3 * preset.min_seconds
+    assert sum(reported[:-40]) < 1e3 * preset.min_seconds  # and no more than it takes
+
+
 def test_tokens_are_those_of_edgevl(jetson, bundles):
     """Random text of all planes, and every code point that Unicode 8 assigned (later ones are not promised)."""
     words, reader = Bundle.open(bundles["onnx"]).tokenizer(), jetson.bundle_reader.Bundle(bundles["onnx"])
