@@ -173,11 +173,7 @@ def _gather_into(folder: Path, preset: Preset, jobs: list[Job]) -> None:
 
 def gather(preset: Preset, jobs: list[Job], folder: Path) -> dict[str, Any]:
     """One object: `runs` is the same each time, `timing` and `machine` are not."""
-    found = {
-        job.name: json.loads((folder / job.name / "result.json").read_text())
-        for job in jobs
-        if is_done(folder, job.name)
-    }
+    found = _finished(jobs, folder)
     return {
         "schema": SCHEMA,
         "preset": preset.model_dump(mode="json"),
@@ -186,6 +182,12 @@ def gather(preset: Preset, jobs: list[Job], folder: Path) -> dict[str, Any]:
         "runs": {name: values["result"] for name, values in found.items()},
         "timing": {name: values["timing"] for name, values in found.items()},
     }
+
+
+def _finished(jobs: list[Job], folder: Path) -> dict[str, dict[str, Any]]:
+    """Of each row that is done: its `result` and its `timing`."""
+    done = [job.name for job in jobs if is_done(folder, job.name)]
+    return {name: json.loads((folder / name / "result.json").read_text()) for name in done}
 
 
 def load_results(path: Path) -> dict[str, Any]:
@@ -206,9 +208,7 @@ def row_scores(
 
     Arguments and errors are those of `run_study`.
     """
-    runs = dict(_results_of(taken, preset)["runs"]) if taken else {}
     jobs = wanted_jobs(make_jobs(preset, folder), only)
-    for job in jobs:
-        if is_done(folder, job.name):
-            runs[job.name] = json.loads((folder / job.name / "result.json").read_text())["result"]
+    runs: dict[str, Any] = _results_of(taken, preset)["runs"] if taken else {}
+    runs |= {name: found["result"] for name, found in _finished(jobs, folder).items()}
     return [(job.name, runs.get(job.name, {}).get("score"), "done" if job.name in runs else "open") for job in jobs]

@@ -87,22 +87,18 @@ class View:
         return before["steps"] * each[0] + tuned * each[1] + detector
 
     def clock(self, arm: str, task: str, seed: int, steps: float | None = None) -> float | None:
-        """Seconds of the same by the clock, validation included; None if they are of several processors."""
+        """Seconds of the same by the clock, validation included.
+
+        None if they, and those of the arm without visual losses that they stand beside, are of several processors.
+        """
         after = self.run(arm, task, seed)
-        before, tuning, detector = self._timings(arm, task, seed)
-        if not after or not before or not tuning or self.processor(arm, task, seed) is None:
+        before, tuning, detector = parts = self._timings(arm, task, seed)
+        beside = [part for part in (*parts, *self._timings(BASELINE, task, seed)) if part]
+        cpus = {part.get("cpu", self.results["machine"]["cpu"]) for part in beside}
+        if not after or not before or not tuning or len(cpus) > 1:
             return None
         tuned = tuning["seconds"] * (1 if steps is None else steps / after["steps"])
         return before["seconds"] + tuned + detector.get("seconds", 0)
-
-    def processor(self, arm: str, task: str, seed: int) -> str | None:
-        """The one that all stages of an arm were run on; None if they were not run, or on several."""
-        found = {part.get("cpu", self.results["machine"]["cpu"]) for part in self._timings(arm, task, seed) if part}
-        return found.pop() if len(found) == 1 else None
-
-    def same_processor(self, arm: str, base: str, task: str, seed: int) -> bool:
-        """Can seconds of the two be compared?"""
-        return self.processor(arm, task, seed) == self.processor(base, task, seed)
 
     def _timings(self, arm: str, task: str, seed: int) -> list[dict[str, Any]]:
         """Of pretraining, fine-tuning and the detector; empty where there is none."""
@@ -131,10 +127,7 @@ class View:
             if at is None:
                 continue
             steps.append(last_step / at)
-            comparable = {"compute": self.compute}
-            if self.same_processor(arm, base, task, seed):
-                comparable["clock"] = self.clock
-            for name, cost in comparable.items():
+            for name, cost in (("compute", self.compute), ("clock", self.clock)):
                 whole, part = cost(base, task, seed), cost(arm, task, seed, at)
                 if whole and part:
                     costs[name].append(whole / part)
