@@ -81,7 +81,7 @@ Times: not measured yet. `edgevl bench` measures them and writes them here.
 ## Using it
 
 ```
-edgevl predict THIS_FOLDER photo.png "what color is the car?"
+edgevl predict THIS_FOLDER sample "what color is the car?"
 edgevl verify THIS_FOLDER
 ```
 

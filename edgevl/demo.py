@@ -218,7 +218,7 @@ def _write(
 def next_commands(bundles: list[Path]) -> list[str]:
     """What to run after the demo."""
     return [
-        f'edgevl predict {bundles[0]} photo.png "what color is the car?"',
+        f'edgevl predict {bundles[0]} sample "what color is the car?"',
         f"edgevl verify {bundles[0]} --data scenes:test_style",
         f"edgevl bench {bundles[0]} --preset quick",
         "edgevl pretrain --help",

@@ -14,6 +14,8 @@ from edgevl.preprocess import ImageSource, load_image, to_pixels
 from edgevl.runtime.session import run_one
 from edgevl.runtime.split_session import SplitSession
 
+SAMPLE = Path(__file__).parent / "assets" / "sample.png"  # scenes:test, the scene 11069
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -73,7 +75,7 @@ class Answerer:
         if not questions or not all(question.strip() for question in questions):
             raise InputError('the question is empty: ask something, for example "what color is the car?"')
         start, predictions = time.perf_counter(), []
-        ask = self._about(to_pixels(load_image(image), self.size)[None])
+        ask = self._about(to_pixels(load_image(named_picture(image)), self.size)[None])
         for question in questions:
             ranked = self._rank(ask(self.tokenizer.encode(question, self.length)[None]), top)
             now = time.perf_counter()
@@ -104,12 +106,18 @@ class Answerer:
         return [f"the question is longer than {self.length - 2} tokens; its end was cut off"]
 
 
+def named_picture(image: ImageSource) -> ImageSource:
+    """Return `image`, but for the word `sample`, which is `SAMPLE` unless there is a file of that name."""
+    is_word = isinstance(image, str | Path) and str(image) == SAMPLE.stem
+    return SAMPLE if is_word and not Path(SAMPLE.stem).exists() else image
+
+
 def predict(source: str | Path | None, image: ImageSource, question: str, top: int = 5) -> Prediction:
     """Answer `question` about `image`.
 
     Args:
         source: a bundle, a model folder, or None for the embedded model (both run by PyTorch).
-        image: a path, bytes, Pillow image or uint8 array; see `edgevl.preprocess.load_image`.
+        image: a path, bytes, Pillow image or uint8 array (see `edgevl.preprocess.load_image`), or the word "sample".
         question: English text; one that is too long is cut, and `notes` says so.
         top: how many answers to list.
 

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "export", example="edgevl export --target coreml")(export)
     command(app, "verify", example="edgevl verify nano-onnx-fp32.edgevl --samples 1000")(verify)
     command(app, "inspect", example="edgevl inspect nano-coreml-fp16.edgevl")(inspect)
-    command(app, "predict", example='edgevl predict nano-onnx-fp32.edgevl photo.png "what color is the car?"')(predict)
+    command(app, "predict", example='edgevl predict nano-onnx-fp32.edgevl sample "what color is the car?"')(predict)
 
 
 def export(
@@ -84,7 +84,7 @@ def verify(
     console.print_json(data_out) if json else show.verify(data_out)
     if not report.ok:
         raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(report.audit.problems)}")
-    ask = console.line("edgevl predict", bundle, "photo.png") + ' "what color is the car?"'
+    ask = console.line("edgevl predict", bundle, "sample") + ' "what color is the car?"'
     console.next_commands(console.line(f"edgevl {'inspect' if why_not_timed(report.target) else 'bench'}", bundle), ask)
 
 
@@ -100,7 +100,7 @@ def inspect(bundle: Bundle, json: Json = False) -> None:
 
 def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle or a model folder, or `nano` for the embedded model.")],
-    image: Annotated[Path, typer.Argument(help="A picture file.")],
+    image: Annotated[Path, typer.Argument(help="A picture file, or `sample`: a scene that comes with edgevl.")],
     question: Annotated[list[str], typer.Argument(help="A question, in quotes; or several about the same picture.")],
     top: Annotated[int, typer.Option(min=1, help="Answers to list.")] = 5,
     json: Json = False,

@@ -1,11 +1,14 @@
 """predict: the same answer from every source; bad questions and damaged bundles are refused."""
 
+import numpy as np
 import pytest
 
 from edgevl.bundle import Bundle
+from edgevl.data.scenes import Scenes
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.golden import read_golden
-from edgevl.predict import Answerer, predict
+from edgevl.predict import SAMPLE, Answerer, predict
+from edgevl.preprocess import load_image
 
 
 def test_both_targets_and_the_checkpoint_give_the_golden_answers(exported, tiny_model):
@@ -52,3 +55,20 @@ def test_sources(exported, tmp_path, fresh):
     (path / "labels.json").write_text("[]")
     with pytest.raises(VerificationFailed, match=r"labels\.json is truncated"):
         predict(path, picture, "what?")
+
+
+def test_the_sample_is_a_scene_that_the_embedded_model_answers(tmp_path, monkeypatch):
+    scene = Scenes("test")[11069]
+    assert np.array_equal(np.asarray(load_image(SAMPLE)), scene.image)
+    monkeypatch.chdir(tmp_path)
+    embedded = Answerer.load(None)
+    asked = {
+        "what color is the car?": "green",
+        "is the cat left of the car?": "no",
+        "what is left of the car?": "squirrel",
+    }
+    answers = embedded.answer_all("sample", list(asked))
+    assert [each.answer for each in answers] == list(asked.values())
+    (tmp_path / "sample").write_bytes(b"")  # a user's own file of that name goes first
+    with pytest.raises(InputError, match="empty"):
+        embedded.answer("sample", "what color is the car?")
