@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +14,8 @@ from edgevl.bench.schema import Machine
 
 PACKAGES = ("edgevl", "torch", "torchvision", "onnxruntime", "onnx", "coremltools", "numpy", "pillow")
 _SYSTEM = Path("/sys/devices/system/cpu")
+_STAT = Path("/proc/stat")
+Times = tuple[float, float]  # seconds of a core since it started: busy, and in all
 
 
 def describe_machine(
@@ -84,19 +87,21 @@ class Neighbors:
     Time stolen by a hypervisor counts as others'.
     """
 
-    def __init__(self, cores: Sequence[int] | None = None):
-        """cores: those that this process is bound to; None where it is not."""
+    def __init__(self, cores: Sequence[int] | None = None, stat: Path = _STAT):
+        """cores: those that this process is bound to; None where it is not. stat: Linux's counters of the cores."""
         import psutil
 
-        self._psutil, self._process, self._cores = psutil, psutil.Process(), cores
+        self._process, self._cores, self._stat = psutil.Process(), cores, stat
         self._start = self._read()
 
-    def _read(self) -> list[tuple[float, float]]:
+    def _read(self) -> list[Times]:
         """(seconds busy with others, seconds in all) of the machine and of the measured cores."""
         own = sum(self._process.cpu_times()[:4])  # user, system, and those of children that ended
-        each = self._psutil.cpu_times(percpu=True)
-        some = [each[core] for core in self._cores] if self._cores and max(self._cores) < len(each) else each
-        return [_busy(times, own) for times in (each, some)]
+        each = core_times(self._stat)
+        ours = [each[core] for core in self._cores or () if core in each] or list(each.values())
+        return [
+            (sum(busy for busy, _ in part) - own, sum(total for _, total in part)) for part in (each.values(), ours)
+        ]
 
     def share(self) -> float | None:
         """0..1; None when too little time has passed for the system's counters (10 ms steps) to tell."""
@@ -108,10 +113,29 @@ class Neighbors:
         return min(1.0, max(0.0, *shares))
 
 
-def _busy(times: Sequence[Any], own: float) -> tuple[float, float]:
-    total = sum(sum(core) - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0) for core in times)
-    idle = sum(core.idle + getattr(core, "iowait", 0.0) for core in times)
-    return total - idle - own, total
+def core_times(stat: Path = _STAT) -> dict[int, Times]:
+    """The times of each core that is online, by the number that `sched_setaffinity` knows it by.
+
+    Not psutil's list: it has no entry for a core that is offline, and the places behind it are those of other cores.
+    """
+    lines = [line.split() for line in (read_text(stat) or "").splitlines() if re.match(r"cpu\d", line)]
+    if not lines:  # no Linux: there a process is not bound to cores, and only the sum is asked for
+        import psutil
+
+        return {place: _psutil_times(core) for place, core in enumerate(psutil.cpu_times(percpu=True))}
+    ticks = os.sysconf("SC_CLK_TCK")
+    return {int(name[3:]): _ticked([int(value) / ticks for value in values]) for name, *values in lines}
+
+
+def _ticked(values: Sequence[float]) -> Times:
+    """From user, nice, system, idle, iowait, irq, softirq, steal; behind them guests, who are in user already."""
+    total = sum(values[:8])
+    return total - sum(values[3:5]), total
+
+
+def _psutil_times(core: Any) -> Times:
+    total = sum(core) - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0)
+    return total - core.idle - getattr(core, "iowait", 0.0), total
 
 
 @contextmanager

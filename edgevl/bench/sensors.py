@@ -27,7 +27,7 @@ class Reading:
 
 def read_sensors(cores: Sequence[int] | None, gmacs: float | None = None, system: Path = _CORES) -> Reading:
     """Read them now, right after work: the clock of an idle core says nothing. `system`: the cores in sysfs."""
-    watched = range(len(list(system.glob("cpu[0-9]*")))) if cores is None else cores
+    watched = [folder.name.removeprefix("cpu") for folder in system.glob("cpu[0-9]*")] if cores is None else cores
     clocks = [read_text(system / f"cpu{core}/cpufreq/scaling_cur_freq") for core in watched]
     counts = [read_text(system / f"cpu{core}/thermal_throttle/core_throttle_count") for core in watched]
     khz = [int(clock) for clock in clocks if clock]

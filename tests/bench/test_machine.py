@@ -7,7 +7,7 @@ import time
 import pytest
 
 from edgevl.bench.energy import SECONDS, Rapl, energy_of
-from edgevl.bench.machine import Neighbors, choose_cores, describe_machine, pinned_threads
+from edgevl.bench.machine import Neighbors, choose_cores, core_times, describe_machine, pinned_threads
 from edgevl.bench.sensors import Reading, both, read_sensors, throttle_flags
 
 linux_only = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process")
@@ -61,30 +61,60 @@ def test_cores_are_physical_ones_first_and_core_0_last(tmp_path, monkeypatch):
     assert choose_cores(1, tmp_path) == [0]  # it is the fastest
 
 
-def test_a_neighbor_on_our_cores_is_seen_whole(monkeypatch):
+def stat(file, busy, seconds):
+    """Write /proc/stat as Linux does: `busy` are the seconds that each core which is online worked, of `seconds`."""
+    rows = {
+        core: [0, 0, 0, round(100 * (seconds - used)), 0, 0, 0, round(100 * used), 0, 0] for core, used in busy.items()
+    }
+    total = [sum(row[place] for row in rows.values()) for place in range(10)]
+    lines = [f"cpu  {' '.join(map(str, total))}"] + [
+        f"cpu{core} {' '.join(map(str, row))}" for core, row in rows.items()
+    ]
+    file.write_text("\n".join([*lines, "intr 5 0 9", "ctxt 12", "btime 1", "softirq 4 1"]) + "\n")
+    return file
+
+
+def shares(file, busy, *bound, seconds=10.0):
+    """What neighbors took while the cores worked as `busy` says: for each choice of cores that we are bound to."""
+    stat(file, dict.fromkeys(busy, 0.0), 0)
+    watchers = [Neighbors(cores, file) for cores in bound]
+    stat(file, busy, seconds)
+    return [watcher.share() for watcher in watchers]
+
+
+@linux_only
+def test_a_neighbor_on_our_cores_is_seen_whole(tmp_path):
     """Sixteen cores, two of them ours; somebody takes one of the two: half of what we measure with, not a sixteenth."""
-    import psutil
-
-    now = {"busy": 0.0, "passed": 0.0}
-
-    def times(percpu):
-        busy = [now["busy"] if core == 1 else 0.0 for core in range(16)]
-        return [Core(each, now["passed"] - each) for each in busy]
-
-    monkeypatch.setattr(psutil, "cpu_times", times)
-    ours, everywhere = Neighbors([1, 2]), Neighbors(None)
-    now |= {"busy": 10.0, "passed": 10.0}
-    assert ours.share() == pytest.approx(0.5, abs=0.1)
-    assert everywhere.share() == pytest.approx(1 / 16, abs=0.02)
+    busy = {core: 10.0 if core == 1 else 0.0 for core in range(16)}
+    ours, everywhere = shares(tmp_path / "stat", busy, [1, 2], None)
+    assert ours == pytest.approx(0.5, abs=0.1) and everywhere == pytest.approx(1 / 16, abs=0.02)
 
 
-class Core(tuple):
-    """Processor times of a core, as psutil gives them."""
+@linux_only
+def test_cores_are_known_by_their_number_where_one_is_offline(tmp_path):
+    """Core 4 is offline, so core 5 is the fifth of the list, and what the sixth place says is nobody's."""
+    busy = {0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0, 5: 5.0, 6: 0.0, 7: 10.0}
+    last, idle, taken, mixed = shares(tmp_path / "stat", busy, [5], [6], [7], [3, 5])
+    assert last == pytest.approx(0.5, abs=0.1)
+    assert idle == pytest.approx(15 / 70, abs=0.05)  # the whole machine's share, not that of core 7 behind the gap
+    assert taken == pytest.approx(1.0, abs=0.1) and mixed == pytest.approx(0.25, abs=0.05)
 
-    def __new__(cls, user, idle):
-        return super().__new__(cls, (user, idle))
 
-    idle = property(lambda self: self[1])
+@linux_only
+def test_a_core_that_went_offline_leaves_the_machine_to_judge(tmp_path):
+    assert shares(tmp_path / "stat", {0: 5.0, 1: 5.0}, [6]) == [pytest.approx(0.5, abs=0.1)]
+
+
+def test_the_cores_of_this_machine_are_those_that_a_process_may_use():
+    if hasattr(os, "sched_getaffinity"):
+        assert os.sched_getaffinity(0) <= set(core_times())
+    assert all(0 <= busy <= total for busy, total in core_times().values())
+
+
+def test_clocks_are_read_by_number_too(tmp_path):
+    for core, khz in {0: 1_000_000, 1: 2_000_000, 5: 3_000_000}.items():
+        write(tmp_path / f"cpu{core}", cpufreq__scaling_cur_freq=khz)
+    assert read_sensors(None, None, tmp_path).frequency_mhz == 2000.0
 
 
 def test_sensors_of_a_recorded_machine(tmp_path):
