@@ -1,0 +1,244 @@
+"""The waist: what a model, a kind of answer, a task and a data set must offer. Everything else is written against it.
+
+`Deployable`  what can leave as a bundle, whoever made it: programs and where each of their inputs comes from.
+`Decoding`    from values to a result: `classify`, `rank`, `generate`, `box`. All that an app implements by name.
+`Task`        what results mean: samples of a record, scores with an interval, losses.
+`Dataset`     records: pictures and everything that is known of them.
+
+Shapes: B batch, N samples, S side of a picture, T tokens. Arrays of one sample have no batch side.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from edgevl.specs import ImageProcessing, InputSpec, OutputSpec, ProgramSpec, TextProcessing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgevl.decodings.runner import Runner
+
+Arrays = Mapping[str, np.ndarray]
+R = TypeVar("R")
+
+
+# ---- Deployable ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Program:
+    """A module ready to capture: `module.method(*inputs)` gives the outputs, in the order of `spec`.
+
+    It is in eval mode, re-parameterized, with static shapes. Batches in `spec` are 1: an export chooses them. A picture
+    is float32 [1, 3, S, S] in 0..255 here; the adapter of a target makes it of what the target takes.
+    """
+
+    spec: ProgramSpec
+    module: "nn.Module"
+    method: str = "forward"
+    path: str = ""  # of `module` in the whole model: plans name modules by it, and QAT finds weights again
+    keep: Mapping[str, str] = field(default_factory=dict)  # module -> the least precision that it may have
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        return self.spec.inputs
+
+    @property
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        return self.spec.outputs
+
+
+class TextCodec(Protocol):
+    """Text to token ids and back, as its `spec` declares."""
+
+    @property
+    def spec(self) -> TextProcessing: ...
+    def encode(self, text: str) -> np.ndarray:
+        """Return int32 ids [T]. Raises `InputError` for a text without a piece, unless the spec allows it."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, without special tokens."""
+        ...
+
+    def is_truncated(self, text: str) -> bool:
+        """Say if `encode` would lose pieces."""
+        ...
+
+
+class Described(Protocol):
+    """What a Deployable and an opened bundle have in common. A Decoding reads no more."""
+
+    @property
+    def images(self) -> Mapping[str, ImageProcessing]: ...
+    @property
+    def texts(self) -> Mapping[str, TextCodec]: ...
+    @property
+    def labels(self) -> Sequence[str] | None: ...
+    @property
+    def decoding(self) -> Mapping[str, Any]:
+        """Its `kind`, the outputs that it reads, and its numbers."""
+        ...
+
+
+class Deployable(Described, Protocol):
+    """What can leave as a bundle."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def sha256(self) -> str:
+        """The digest of the weights."""
+        ...
+
+    @property
+    def license(self) -> str: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+    @property
+    def layouts(self) -> Sequence[str]:
+        """Names of the ways to cut the model into programs; the first is the default."""
+        ...
+
+    def programs(self, layout: str) -> Sequence[Program]: ...
+
+
+# ---- Query, Answer, Decoding -----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Query:
+    """Pictures (whatever `edgevl.preprocess.load_image` takes) and texts that belong together."""
+
+    pictures: tuple[Any, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer(Generic[R]):
+    """The answer to one query."""
+
+    values: Arrays  # what parity and golden cases compare
+    result: R
+    margins: tuple[float, ...] = ()  # how far each decision in `result` was from another one
+    notes: tuple[str, ...] = ()  # what was done to the query, such as truncation
+
+
+class Decoding(Protocol[R]):
+    """From values to a result. `edgevl.decodings` has the kinds."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, model: Described):
+        """Raises `InputError` for a field of `model.decoding` that is missing, unknown or does not fit the model."""
+        ...
+
+    def run(
+        self, runner: "Runner", queries: Sequence[Query], along: Sequence[Answer[R]] | None = None
+    ) -> list[Answer[R]]:
+        """Answer queries. `along`: decide as these answers did at every step, so that values can be compared."""
+        ...
+
+    def same(self, own: Answer[R], reference: Answer[R], tolerance: Mapping[str, float]) -> bool:
+        """Say if the results are equal, up to the first decision that was closer than twice the tolerance."""
+        ...
+
+    def agreement(self, own: Sequence[Answer[R]], reference: Sequence[Answer[R]]) -> float:
+        """Return the share of equal decisions, 0 to 1."""
+        ...
+
+    def divergence(self, own: "Mapping[str, Tensor]", reference: "Mapping[str, Tensor]") -> "Tensor":
+        """Return how far batched values are apart: 0 for equal ones; differentiable.
+
+        It orders modules by sensitivity, and is the loss of distillation.
+        """
+        ...
+
+    def to_json(self, answer: Answer[R], query: Query, top: int = 5) -> list[dict[str, Any]]:
+        """Return what `edgevl predict --json` prints: an object for each text of the query, or for each picture."""
+        ...
+
+
+# ---- Dataset and Task ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Record:
+    """All that a data set knows of a picture, or of pictures that belong together. What it does not know is None."""
+
+    key: str
+    pictures: tuple[Any, ...]
+    questions: Sequence[Any] | None = None  # with text, answer and kind
+    captions: Sequence[str] | None = None
+    statements: Sequence[Any] | None = None  # with text and label
+    phrases: Sequence[Any] | None = None  # with text and box
+    objects: Sequence[Any] | None = None  # boxes, classes, attributes, masks
+
+
+class Dataset(Protocol):
+    """Records by number: finite with a length, or endless."""
+
+    @property
+    def name(self) -> str:
+        """As `open_dataset` took it. Reports quote it, so that none can say Scenes of something else."""
+        ...
+
+    @property
+    def finite(self) -> bool: ...
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """Task -> the answers that a classifier of this data chooses from."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of records; of an endless data set 2**31 - 1."""
+        ...
+
+    def __getitem__(self, index: int) -> Record: ...
+    def texts(self) -> Iterator[str]:
+        """Yield the texts that a vocabulary is made from."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A query with what is right."""
+
+    query: Query
+    target: Any
+    kind: str = "all"  # a report breaks accuracy down by it
+    group: str = ""  # samples of one group are not independent: intervals are made over groups
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured quality of a set of answers."""
+
+    name: str
+    value: float
+    ci95: tuple[float, float]
+    samples: int
+    per_kind: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # kind -> (value, samples)
+
+
+class Task(Protocol):
+    """What results mean against targets. The first metric is the one that budgets and verdicts are in."""
+
+    name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]]
+    decodings: ClassVar[tuple[str, ...]]  # kinds that can answer it
+
+    def samples(self, record: Record, count: int | None = None) -> list[Sample]:
+        """Return at most `count` samples of a record; none if it does not know what the task needs."""
+        ...
+
+    def score(self, answers: Sequence[Answer[Any]], samples: Sequence[Sample], decoding: Decoding[Any]) -> list[Metric]:
+        """Return the metrics of answers to all samples."""
+        ...
+
+    def losses(self, values: "Mapping[str, Tensor]", batch: "Mapping[str, Tensor]") -> "Mapping[str, Tensor]":
+        """Return named losses of batched values in training."""
+        ...

@@ -1,0 +1,79 @@
+"""`classify`: the label of the largest score, for each text of a query, or for the picture alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgevl.contracts import Answer, Described, Query
+from edgevl.decodings import DECODINGS
+from edgevl.decodings.base import (
+    Activation,
+    Declared,
+    best,
+    kl_divergence,
+    margins_of,
+    one_text_each,
+    regroup,
+    same_decisions,
+    share_of_equal,
+    to_shares,
+)
+from edgevl.decodings.runner import Runner
+from edgevl.errors import InputError, VerificationFailed
+from edgevl.manifest import Name, Part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ClassifyFields(Part):
+    kind: Literal["classify"]
+    output: Name  # scores [A], one for each label
+    activation: Activation = "softmax"
+
+
+@DECODINGS.register("classify")
+class Classify(Declared[ClassifyFields]):
+    """Results are labels, one for each text of a query."""
+
+    kind = "classify"
+    Fields = ClassifyFields
+
+    def __init__(self, model: Described):
+        super().__init__(model)
+        if not model.labels:
+            raise InputError("the decoding classify needs labels, this model has none")
+        self.labels = list(model.labels)
+
+    def run(
+        self, runner: Runner, queries: Sequence[Query], along: Sequence[Answer[list[str]]] | None = None
+    ) -> list[Answer[list[str]]]:
+        """Answer queries. No decision depends on another, so `along` changes nothing."""
+        rows = runner.many(self.fields.output, one_text_each(queries))
+        return [self._answer(scores_NA) for scores_NA in regroup(rows, queries)]
+
+    def _answer(self, scores_NA: np.ndarray) -> Answer[list[str]]:
+        if scores_NA.shape[1:] != (len(self.labels),) or not np.isfinite(scores_NA).all():
+            raise VerificationFailed(
+                "the artifact gives scores that are not finite or do not fit the labels: verify it"
+            )
+        result = [self.labels[index] for index in scores_NA.argmax(axis=1)]
+        return Answer({self.fields.output: scores_NA}, result, margins_of(scores_NA))
+
+    def same(self, own: Answer[list[str]], reference: Answer[list[str]], tolerance: Mapping[str, float]) -> bool:
+        return same_decisions(own, reference, tolerance)
+
+    def agreement(self, own: Sequence[Answer[list[str]]], reference: Sequence[Answer[list[str]]]) -> float:
+        return share_of_equal(own, reference)
+
+    def divergence(self, own: "Mapping[str, Tensor]", reference: "Mapping[str, Tensor]") -> "Tensor":
+        return kl_divergence(own[self.fields.output], reference[self.fields.output])
+
+    def to_json(self, answer: Answer[list[str]], query: Query, top: int = 5) -> list[dict[str, Any]]:
+        """Return `answer` and `scores`, (label, share) best first, for each text."""
+        shares_NA = to_shares(answer.values[self.fields.output], self.fields.activation)
+        return [
+            {"answer": label, "scores": best(self.labels, shares, top)}
+            for label, shares in zip(answer.result, shares_NA)
+        ]

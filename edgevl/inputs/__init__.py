@@ -1,0 +1,1 @@
+"""Pictures and words to tensors, as a manifest declares them."""

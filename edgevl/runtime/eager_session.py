@@ -1,0 +1,57 @@
+"""Run a program of a Deployable with PyTorch as it is: the float reference of every artifact."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from edgevl.contracts import Deployable, Program
+from edgevl.decodings.runner import Runner
+from edgevl.runtime.session import Arrays, TensorSpec, check_feeds
+from edgevl.runtime.torch_session import as_tensor, torch_threads
+from edgevl.specs import InputSpec, PictureSource
+
+BATCH = 32
+
+
+class EagerSession:
+    """Eager PyTorch on the CPU. A picture goes in as uint8 [B, S, S, 3], as into every session. B is any number."""
+
+    runtime = "PyTorch (CPU)"
+
+    def __init__(self, program: Program, threads: int | None = None):
+        self._call = getattr(program.module, program.method)
+        self._threads, self._program = threads, program
+        self.inputs = tuple(_taken(spec) for spec in program.inputs)
+        self.outputs = tuple(TensorSpec(spec.name, spec.dtype, spec.shape) for spec in program.outputs)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        batch = next(iter(feeds.values())).shape[0] if feeds else 1
+        check_feeds([TensorSpec(spec.name, spec.dtype, (batch, *spec.shape[1:])) for spec in self.inputs], feeds)
+        arguments = [_as_taken(spec, as_tensor(feeds[spec.name])) for spec in self._program.inputs]
+        with torch.inference_mode(), torch_threads(self._threads):
+            found = self._call(*arguments)
+        outputs = found if isinstance(found, tuple | list) else (found,)
+        return {spec.name: tensor.numpy() for spec, tensor in zip(self._program.outputs, outputs)}
+
+
+def eager_runner(
+    model: Deployable, layout: str | None = None, batch: int = BATCH, threads: int | None = None
+) -> Runner:
+    """Return a runner over the float programs of a Deployable, `batch` samples at a time."""
+    programs: Sequence[Program] = model.programs(layout or model.layouts[0])
+    sessions = {program.name: EagerSession(program, threads) for program in programs}
+    batches = dict.fromkeys(sessions, batch)
+    return Runner([program.spec for program in programs], sessions, model.images, model.texts, batches)
+
+
+def _taken(spec: InputSpec) -> TensorSpec:
+    if isinstance(spec.source, PictureSource):
+        batch, channels, height, width = spec.shape
+        return TensorSpec(spec.name, "uint8", (batch, height, width, channels))
+    return TensorSpec(spec.name, spec.dtype, spec.shape)
+
+
+def _as_taken(spec: InputSpec, tensor: torch.Tensor) -> torch.Tensor:
+    """A picture as a program takes it: float32 [B, 3, S, S]."""
+    return tensor.permute(0, 3, 1, 2).contiguous().float() if isinstance(spec.source, PictureSource) else tensor
