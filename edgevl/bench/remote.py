@@ -7,18 +7,18 @@ device but TensorRT's engines, in ~/.cache/edgevl/engines. EDGEVL_SSH replaces t
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import re
 import shlex
 import shutil
-import subprocess
 import tarfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import edgevl
+from edgevl.bench.conversation import converse
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.schema import BenchReport
@@ -32,6 +32,8 @@ SETTINGS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "Ser
 TARGETS = ("onnx", "tensorrt")
 BUNDLE, PICTURE = "model.edgevl", "picture.jpg"  # in the folder on the device
 NO_PYTHON, OLD_PYTHON = 93, 94  # exit codes of `_PREPARE`
+FOLDER = re.compile(r"/[^\x00-\x20\x7f]{1,1000}")  # that the device may name
+PREPARE_S = 60.0  # for `_PREPARE`
 STEPS = 8  # lines of progress: connect, copy, and what the script says
 _PREPARE = f"""
 command -v python3 >/dev/null || exit {NO_PYTHON}
@@ -77,7 +79,12 @@ class Device:
 
     def command(self, script: str) -> list[str]:
         """What runs a script of the plain shell there, whatever shell its user has."""
-        ssh = shlex.split(os.environ.get("EDGEVL_SSH", "ssh"))
+        try:
+            ssh = shlex.split(os.environ.get("EDGEVL_SSH", "ssh"))
+        except ValueError as error:  # a quote that is never closed
+            raise InputError(
+                f"EDGEVL_SSH is no command line ({str(error).lower()}): {os.environ['EDGEVL_SSH']}"
+            ) from None
         if not ssh or not shutil.which(ssh[0]):
             raise MissingOnDevice("there is no ssh client here: on Debian, apt-get install openssh-client")
         options = [word for setting in SETTINGS for word in ("-o", setting)] + (
@@ -101,12 +108,12 @@ def bench_on_device(
         device: "ssh:user@host" or "ssh:user@host:port".
         threads: of onnxruntime there; None leaves the choice to the script.
         progress: called with (done, total, text).
-        timeout: seconds that the run may take, with the building of an engine.
+        timeout: seconds that the copy may take, and the run with the building of an engine.
     Raises:
         InputError: no such bundle or device, or the device cannot be reached.
         MissingDependency: no ssh here; no Python 3.8, numpy, Pillow or runtime there.
         VerificationFailed: the bundle is damaged, or a golden case fails there.
-        EdgeVLError: the connection broke, or the run took too long.
+        EdgeVLError: the connection broke, the run took too long, or what the device says is no report or has no end.
     """
     target, plan = Device.parse(device), PRESETS[preset]
     bundle = Bundle.open(path)
@@ -121,7 +128,7 @@ def bench_on_device(
     folder = _prepare(target)
     with _removed_on_failure(target, folder):
         say(f"copying {bundle.path.name}")
-        _copy(target, folder, bundle)
+        _copy(target, folder, bundle, timeout)
         output = _run(target, _arguments(folder, bundle, plan.name, threads), say, timeout)
     report = _report(output, target)
     if any(result.artifact_sha256 != bundle.artifact_sha256 for result in report.results):
@@ -143,18 +150,16 @@ def _counted(progress: Progress | None) -> Callable[[str], None]:
 
 def _prepare(device: Device) -> str:
     """A new folder on the device. Raises if it cannot be reached or has no Python that will do."""
-    done = subprocess.run(device.command(_PREPARE), stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode in (NO_PYTHON, OLD_PYTHON):
+    said = converse(device.command(_PREPARE), device.host, PREPARE_S)
+    if said.code in (NO_PYTHON, OLD_PYTHON):
         what = (
-            "has no python3"
-            if done.returncode == NO_PYTHON
-            else "has a python3 older than 3.8, or one that does not start"
+            "has no python3" if said.code == NO_PYTHON else "has a python3 older than 3.8, or one that does not start"
         )
         raise MissingOnDevice(f"{device.host} {what}: install Python 3.8 or later there (apt-get install python3)")
-    lines = done.stdout.split()
-    if done.returncode or not lines or not lines[-1].startswith("/"):
-        raise _ssh_error(device, done.returncode, done.stderr.splitlines())
-    return lines[-1]  # the last: a shell's start-up files may print something first
+    words = said.output.split()
+    if said.code or not words or not FOLDER.fullmatch(words[-1]):
+        raise _ssh_error(device, said.code, said.lines)
+    return words[-1]  # the last: a shell's start-up files may print something first
 
 
 @contextlib.contextmanager
@@ -163,24 +168,17 @@ def _removed_on_failure(device: Device, folder: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(subprocess.SubprocessError, OSError):
-            remove = device.command(f"rm -rf {shlex.quote(folder)}")
-            subprocess.run(remove, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+        with contextlib.suppress(EdgeVLError, OSError):
+            converse(device.command(f"rm -rf {shlex.quote(folder)}"), device.host, timeout=20)
         raise
 
 
-def _copy(device: Device, folder: str, bundle: Bundle) -> None:
+def _copy(device: Device, folder: str, bundle: Bundle, timeout: float) -> None:
     """The script, the bundle, and the picture that `edgevl bench` times everywhere, as one tar through ssh."""
     command = device.command(f"tar -x -f - -C {shlex.quote(folder)}")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stdin and process.stderr
-        with contextlib.suppress(BrokenPipeError):  # the reason is on stderr
-            _write_archive(process.stdin, bundle)
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        said = process.stderr.read().decode("utf-8", "replace").splitlines()
-    if process.returncode:
-        raise _ssh_error(device, process.returncode, said)
+    said = converse(command, device.host, timeout, write=lambda stream: _write_archive(stream, bundle))
+    if said.code:
+        raise _ssh_error(device, said.code, said.lines)
 
 
 def _write_archive(stream: IO[bytes], bundle: Bundle) -> None:
@@ -219,35 +217,10 @@ def _arguments(folder: str, bundle: Bundle, preset: str, threads: int | None) ->
 
 def _run(device: Device, script: str, say: Callable[[str], None], timeout: float) -> str:
     """Run the script; returns its standard output. Closing its standard input, however that happens, ends it there."""
-    lines: list[str] = []
-    process = subprocess.Popen(
-        device.command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout and process.stderr
-
-    def follow(stream) -> None:
-        for line in stream:
-            lines.append(line.rstrip())
-            say(line.rstrip())
-
-    listener = threading.Thread(target=follow, args=(process.stderr,), daemon=True)
-    late = threading.Timer(timeout, process.kill)
-    try:
-        late.start()
-        listener.start()
-        output = process.stdout.read()
-        code = process.wait()
-        listener.join(5)
-    finally:
-        expired = not late.is_alive()
-        late.cancel()
-        process.kill()
-        process.wait()
-    if expired and code:
-        raise EdgeVLError(f"{device.host} did not finish within {timeout:g} s, and was stopped")
-    if code:
-        raise _script_error(device, code, lines)
-    return output
+    said = converse(device.command(script), device.host, timeout, heard=say, keep_open=True)
+    if said.code:
+        raise _script_error(device, said.code, said.lines)
+    return said.output
 
 
 def _script_error(device: Device, code: int, lines: Sequence[str]) -> EdgeVLError:
@@ -274,8 +247,12 @@ def _ssh_error(device: Device, code: int, lines: Sequence[str]) -> EdgeVLError:
 def _report(output: str, device: Device) -> BenchReport:
     from pydantic import ValidationError
 
-    lines = output.strip().splitlines()
+    last = output.strip().rpartition("\n")[2]
     try:
-        return BenchReport.model_validate_json(lines[-1] if lines else "")
-    except ValidationError:
-        raise EdgeVLError(f"{device.host} sent no report back: {(lines or ['nothing'])[-1][:200]}") from None
+        report = BenchReport.model_validate_json(last)
+        json.dumps(report.to_json(), allow_nan=False)  # 1e999 is JSON, and infinite
+    except (ValidationError, ValueError):
+        raise EdgeVLError(f"{device.host} sent no report back: {last[:200] or 'nothing'}") from None
+    if not report.results:
+        raise EdgeVLError(f"{device.host} sent a report without a result back")
+    return report
