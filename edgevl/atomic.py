@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import time
@@ -16,6 +17,14 @@ from edgevl.manifest import MANIFEST
 _STALE_SECONDS = 24 * 3600
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class CannotWrite(InputError):
+    """The disk is full, or a folder cannot be written to. `reason` says so without the advice that follows it."""
+
+    def __init__(self, reason: str, advice: str):
+        super().__init__(f"{reason}: {advice}")
+        self.reason = reason
 
 
 class Kind(NamedTuple):
@@ -50,7 +59,7 @@ def atomic_folder(destination: Path, force: bool = False, kind: Kind = BUNDLE) -
         check_destination(destination, force, kind)
         _replace(temporary, destination, parent / f".{destination.name}.old-{mark}")
     except Exception as error:
-        explained = _explain(error, parent)
+        explained = explain(error, parent)
         _remove(temporary)
         if explained is error:
             raise
@@ -65,7 +74,7 @@ def _make(temporary: Path) -> None:
         parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
     except OSError as error:
-        explained = _explain(error, parent)
+        explained = explain(error, parent)
         if isinstance(explained, EdgeVLError):
             raise explained from None
         raise InputError(f'"{parent}" cannot be used ({error.strerror}): choose another path with --out') from None
@@ -85,20 +94,32 @@ def check_destination(destination: Path, force: bool, kind: Kind = BUNDLE) -> No
         raise InputError(f'"{destination}" exists: add --force to replace it, or choose another path with --out')
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace one text file so that a reader sees the old or the new content, never a part."""
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling to write; on success it is flushed to disk and becomes `path` in one rename.
+
+    Raises `CannotWrite` when the disk is full or the folder cannot be written to; `path` is then as it was.
+    """
     temporary = path.parent / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _fsync(temporary)
         temporary.replace(path)
-    except OSError as error:
-        raise _explain(error, path.parent) from error
+        _fsync(path.parent)
+    except Exception as error:
+        explained = explain(error, path.parent)
+        if explained is error:
+            raise
+        raise explained from error
     finally:
         with contextlib.suppress(OSError):  # a read-only disk answers EROFS even for a file that is not there
             temporary.unlink()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace one text file so that a reader sees the old or the new content, never a part."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _replace(temporary: Path, destination: Path, aside: Path) -> None:
@@ -161,21 +182,29 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explain(error: Exception, parent: Path) -> Exception:
-    """The error to raise: one line for a full disk or a folder that cannot be written, else `error` itself."""
+def explain(error: Exception, parent: Path) -> Exception:
+    """The error to raise: `CannotWrite` for a full disk or a folder that cannot be written, else `error` itself."""
     if isinstance(error, EdgeVLError):
         cause = error.__cause__
         if error.exit_code != 1 or not isinstance(cause, Exception) or isinstance(cause, EdgeVLError):
             return error
-        explained = _explain(cause, parent)  # an exporter wrapped it as an unexpected failure
+        explained = explain(cause, parent)  # an exporter wrapped it as an unexpected failure
         return error if explained is cause else explained
-    number = error.errno if isinstance(error, OSError) and _concerns(error, parent) else None
+    number = _number(error, parent)
     # Exporters written in C++ report a full disk as a RuntimeError without its errno.
     if number in _NO_SPACE or _is_full(parent):
-        return InputError(f'no space left to write in "{parent}": free some, or choose another path with --out')
+        return CannotWrite(f'no space left to write in "{parent}"', "free some, or choose another path with --out")
     if number in _NO_PERMISSION:
-        return InputError(f'"{parent}" cannot be written to: choose another path with --out')
+        return CannotWrite(f'"{parent}" cannot be written to', "choose another path with --out")
     return error
+
+
+def _number(error: Exception, parent: Path) -> int | None:
+    """The errno of an error about something in `parent`, also where a library written in Rust says it in words."""
+    if isinstance(error, OSError):
+        return error.errno if _concerns(error, parent) else None
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def _concerns(error: OSError, parent: Path) -> bool:

@@ -7,6 +7,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from edgevl.atomic import atomic_file, write_atomically
 from edgevl.config import ModelConfig
-from edgevl.errors import InputError
+from edgevl.errors import EdgeVLError, InputError
+from edgevl.limits import check_text
 from edgevl.models import VqaModel, build_model
+from edgevl.reading import read_json
 from edgevl.tokenizer import Tokenizer
 
+DIVERGED = "Lower optimizer.lr or raise optimizer.warmup"  # what to do about a training that diverged
 EMBEDDED = Path(__file__).parent / "assets" / "nano"
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "labels.json")
 
@@ -36,7 +41,7 @@ class LoadedModel:
     def training(self) -> dict[str, Any]:
         """Recipe, data and scores recorded by training; empty when there is no record."""
         record = self.path / "training.json"
-        return json.loads(record.read_text()) if record.is_file() else {}
+        return read_json(record) if record.is_file() else {}
 
 
 def load_model(path: Path | str | None = None) -> LoadedModel:
@@ -50,11 +55,11 @@ def load_model(path: Path | str | None = None) -> LoadedModel:
     for name in FILES:
         if not (folder / name).is_file():
             raise InputError(f"{folder} is not a model folder: {name} is missing")
-    values = _read_json(folder / "config.json", dict)
-    if "detector_sha256" in values:
+    if "detector_sha256" in read_json(folder / "config.json"):
         raise InputError(f"{folder} is a region-feature model: `edgevl bench` and the study run it, nothing exports it")
-    config = ModelConfig.from_dict(values)
-    labels = _read_json(folder / "labels.json", list)
+    config = ModelConfig.from_file(folder / "config.json")
+    check_size(config, folder / "model.safetensors")
+    labels = read_labels(folder / "labels.json")
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     if len(labels) != config.num_answers or tokenizer.vocab_size > config.vocab_size:
         raise InputError(
@@ -78,22 +83,30 @@ def save_model(folder: Path, model: VqaModel, tokenizer: Tokenizer, labels: list
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """Write the weights as fp16 safetensors, atomically."""
+    """Write the weights as fp16 safetensors, atomically.
+
+    Raises `EdgeVLError` for a weight that is not finite, or too large for fp16: such a file would answer nothing.
+    """
     state = {
         key: value.half().contiguous() if value.is_floating_point() else value
         for key, value in model.state_dict().items()
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(state, temporary)
-    temporary.chmod(0o644)  # safetensors makes it readable by its owner only
-    temporary.replace(path)
+    if wrong := not_finite(state):
+        raise EdgeVLError(f"the weights are not finite in fp16: {wrong}. {DIVERGED}")
+    with atomic_file(path) as temporary:
+        save_file(state, temporary)
+        temporary.chmod(0o644)  # safetensors makes it readable by its owner only
+
+
+def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
+    """The name of the first tensor that holds a number that is not finite."""
+    floats = ((name, value) for name, value in state.items() if value.is_floating_point())
+    return next((name for name, value in floats if not torch.isfinite(value).all()), None)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON through a temporary sibling, so that a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def file_sha256(path: Path) -> str:
@@ -101,14 +114,25 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_json(path: Path, kind: type) -> Any:
+def read_labels(path: Path) -> list[str]:
+    """The answers in the order of the logits. Raises `InputError` unless the file is a list of texts."""
+    labels = read_json(path, list)
+    for label in labels:
+        check_text(label, f"{path}: a label")
+    return labels
+
+
+def check_size(config: ModelConfig, weights: Path) -> None:
+    """Raises `InputError` for a file too small for what its config says, before a model of that size is made."""
     try:
-        value = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from None
-    if not isinstance(value, kind):
-        raise InputError(f"{path} must hold a JSON {'object' if kind is dict else 'array'}")
-    return value
+        size = weights.stat().st_size
+    except OSError as error:
+        raise InputError(f"{weights} cannot be read ({error.strerror})") from None
+    if size < config.parameters:  # two bytes each, and the backbone's are not counted
+        raise InputError(
+            f"{weights} has {size:,} bytes, too few for the {config.parameters:,} parameters of config.json "
+            f"(width {config.width}, depth {config.depth}, vocab_size {config.vocab_size})"
+        )
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:

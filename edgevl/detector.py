@@ -8,7 +8,6 @@ Boxes are x0, y0, x1, y1; classes count from 0 outside of this file (torchvision
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.checkpoint import file_sha256, load_weights, save_weights, write_json
-from edgevl.config import check_fields
+from edgevl.config import check_fields, check_options
 from edgevl.errors import InputError
+from edgevl.limits import check_name, check_real, check_text, check_whole
+from edgevl.reading import read_json
 
 FILES = ("config.json", "model.safetensors")
 REGION_IOU = 0.5  # of two regions from which the worse is suppressed, whatever their classes
+
+
+# The least and the most that a number of a config may be, as in `edgevl.config`.
+_WHOLE = {"image_size": (16, 4096), "channels": (1, 4096), "feature_width": (1, 2**14), "pool": (1, 32)}
+_WHOLE |= {"proposals": (1, 10_000)}
+_MOST_LABELS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +51,49 @@ class DetectorConfig:
     classes: tuple[str, ...] = ()
     attributes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # name -> its values
 
+    def __post_init__(self) -> None:
+        """Raise `InputError` for what is out of its range."""
+        check_name(self.name, "the detector's name")
+        check_text(self.backbone, "backbone")
+        check_options(self.backbone_options)
+        for key, (low, high) in _WHOLE.items():
+            check_whole(getattr(self, key), key, low, high)
+        if not isinstance(self.levels, tuple) or len(self.levels) != 2:
+            raise InputError("levels must be two maps of the backbone, for example [2, 3]")
+        for level in self.levels:
+            check_whole(level, "levels", 0, 31)
+        _check_anchors(self.anchors, self.ratios)
+        for name, values in {"classes": self.classes, **_mapping(self.attributes)}.items():
+            _check_labels(values, name)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DetectorConfig":
         """Raises `InputError` for a field that does not exist (with the nearest known name)."""
         check_fields(cls, values, "detector config field")
         return cls(**{key: _tuples(value) for key, value in values.items()})
+
+
+def _check_anchors(anchors: Any, ratios: Any) -> None:
+    if not isinstance(anchors, tuple) or len(anchors) != 2:
+        raise InputError("anchors must be two lists of sides, for the two levels")
+    for sides in (*anchors, ratios):
+        if not isinstance(sides, tuple) or not 1 <= len(sides) <= 16:
+            raise InputError("anchors and ratios must be lists of 1 to 16 numbers")
+        for value in sides:
+            check_real(value, "anchors and ratios", 1e-3, 100)
+
+
+def _check_labels(values: Any, name: str) -> None:
+    if not isinstance(values, tuple) or len(values) > _MOST_LABELS:
+        raise InputError(f"{name} must be a list of at most {_MOST_LABELS} texts")
+    for value in values:
+        check_text(value, name)
+
+
+def _mapping(values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InputError("attributes must be a mapping of names to lists of values")
+    return values
 
 
 def _tuples(value: Any) -> Any:
@@ -240,10 +285,9 @@ def load_detector(path: Path | str) -> LoadedDetector:
             raise InputError(
                 f"no detector at {folder}: {name} is missing; train one with `edgevl data detector detect_scenes`"
             )
+    values = read_json(folder / "config.json")
     try:
-        config = DetectorConfig.from_dict(json.loads((folder / "config.json").read_text()))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{folder / 'config.json'} is not readable: {error}") from None
+        config = DetectorConfig.from_dict(values)
     except InputError as error:
         raise InputError(f"{folder} is not a detector: {error}") from None
     detector = Detector(config)

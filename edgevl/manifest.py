@@ -5,9 +5,7 @@ What was not measured is null, never a guess. The format is described in docs/bu
 
 import dataclasses
 import json
-import os
 import re
-import stat
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,11 +14,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError, VerificationFailed, unknown_name
+from edgevl.limits import NAME_PATTERN
+from edgevl.reading import MAX_JSON_BYTES, Unreadable, plain_text, strict_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
-MAX_JSON_BYTES = 16 * 2**20
-MAX_JSON_DEPTH = 32
 _DRIVE_OR_CONTROL = re.compile(r"[:\x00-\x1f\x7f]")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder, there
 
@@ -58,7 +56,7 @@ def _known_model_fields(values: Any) -> Any:
 
 
 RelativePath = Annotated[str, AfterValidator(check_relative)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 Text = Annotated[str, Field(max_length=2000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, Field(max_length=200)]
@@ -324,56 +322,19 @@ def _first(error: ValidationError) -> str:
 
 
 def parse_json(text: str, file: str) -> Any:
-    """Parse JSON strictly: what could not be written again as UTF-8 JSON is refused.
-
-    That is NaN, a number that is infinite as a double, half a surrogate pair, a key twice, more than 32 levels.
-    Raises `VerificationFailed` naming `file`.
-    """
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not a number of JSON")
-
+    """Parse JSON strictly, as `strict_json` does. Raises `VerificationFailed` naming `file`."""
     try:
-        values = json.loads(text, parse_constant=refuse, object_pairs_hook=_unique)
-        _check_depth(values)
-        json.dumps(values, allow_nan=False, ensure_ascii=False).encode("utf-8")
-        return values
-    except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise VerificationFailed(f"{file} is truncated or not JSON ({reason}); export the bundle again") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return values
-
-
-def _check_depth(values: Any, depth: int = 0) -> None:
-    if depth > MAX_JSON_DEPTH:
-        raise ValueError(f"more than {MAX_JSON_DEPTH} levels")
-    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
-    for value in inner:
-        _check_depth(value, depth + 1)
+        return strict_json(text)
+    except Unreadable as error:
+        raise VerificationFailed(f"{file} is truncated or not JSON ({error}); export the bundle again") from None
 
 
 def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
     """Read a UTF-8 file of a bundle.
 
-    Raises `VerificationFailed` if it is missing, no plain file, too large or not UTF-8. A named pipe would keep a
-    reader waiting and a device would never end: neither is read.
+    Raises `VerificationFailed` if it is missing, no plain file, too large or not UTF-8.
     """
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise VerificationFailed(f"{path.name} of the bundle is not a plain file")
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise VerificationFailed(f"{path.name} of the bundle cannot be read ({error.strerror})") from None
-    if len(data) > limit:
-        raise VerificationFailed(f"{path.name} has more than {limit // 2**20} MiB, which no bundle needs")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise VerificationFailed(f"{path.name} is not UTF-8 text; export the bundle again") from None
+        return plain_text(path, limit)
+    except Unreadable as error:
+        raise VerificationFailed(f"{path.name} of the bundle {error}; export the bundle again") from None

@@ -12,6 +12,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
+from edgevl.atomic import write_atomically
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.manifest import parse_json, read_text
 
@@ -91,7 +92,8 @@ class Tokenizer:
             raise InputError(f"{path} is not a tokenizer.json of EdgeVL: {error}") from None
 
     def save(self, path: Path | str) -> None:
-        self.backend.save(str(path))
+        """Write a `tokenizer.json`, atomically."""
+        write_atomically(Path(path), self.backend.to_str(pretty=True))
 
     @property
     def vocab_size(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from edgevl.checkpoint import EMBEDDED, load_weights, write_json
+from edgevl.checkpoint import EMBEDDED, check_size, load_weights, write_json
 from edgevl.config import ModelConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, QUESTION_KINDS, VOCABULARY, Scenes
@@ -134,6 +134,7 @@ def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
     for key, value in asked.items():
         if own.get(key) != value:
             raise InputError(f"model.{key} is {value}, but {folder} has {own.get(key)}: remove it, or remove init")
+    check_size(config, folder / "model.safetensors")
     model = build_model(config)
     load_pretrained(model, folder, tokenizer, recipe.task)
     return (grow(model, recipe.grow) if recipe.grow else model), tokenizer

@@ -4,6 +4,7 @@ Shapes: B batch, S image side, G grid side, V = G * G visual tokens, T text toke
 """
 
 import difflib
+from typing import Any
 
 import timm
 import torch
@@ -11,7 +12,8 @@ from timm.layers.format import Format
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
-from edgevl.errors import unknown_name
+from edgevl.errors import InputError, first_line, unknown_name
+from edgevl.limits import shown
 from edgevl.models.fusion import Fusion
 
 PAD_ID = 0
@@ -31,13 +33,7 @@ class VisionEncoder(nn.Module):
         if not timm.is_model(config.backbone):
             near = difflib.get_close_matches(config.backbone, timm.list_models(), 5)
             raise unknown_name("backbone of timm", config.backbone, near or ["resnet10t", "mobilenetv4_conv_small"])
-        self.backbone = timm.create_model(
-            config.backbone,
-            pretrained=False,
-            features_only=True,
-            out_indices=(config.out_index,),
-            **config.backbone_options,
-        )
+        self.backbone = _backbone(config)
         channels = self.backbone.feature_info.channels()[-1]  # pyright: ignore
         # Swin and its kin return their maps with the channels last.
         self.channels_last = getattr(self.backbone, "output_fmt", None) == Format.NHWC
@@ -55,6 +51,22 @@ class VisionEncoder(nn.Module):
         if self.channels_last:
             features_BCGG = features_BCGG.permute(0, 3, 1, 2)
         return self.norm(self.project(features_BCGG).flatten(2).transpose(1, 2))
+
+
+def _backbone(config: ModelConfig) -> Any:
+    try:
+        return timm.create_model(
+            config.backbone,
+            pretrained=False,
+            features_only=True,
+            out_indices=(config.out_index,),
+            **config.backbone_options,
+        )
+    except Exception as error:  # whatever timm's models raise for options that they do not have
+        raise InputError(
+            f"timm cannot make {config.backbone} with backbone_options {shown(config.backbone_options)} and out_index "
+            f"{config.out_index}: {first_line(error)}"
+        ) from error
 
 
 class TextEmbedding(nn.Module):

@@ -8,19 +8,20 @@ The detector is frozen and lies in a folder of its own: no weight of it is in th
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgevl.checkpoint import FILES, LoadedModel, file_sha256, load_weights
+from edgevl.checkpoint import FILES, LoadedModel, check_size, file_sha256, load_weights, read_labels
 from edgevl.config import ModelConfig
 from edgevl.detector import LoadedDetector, load_detector
 from edgevl.errors import InputError
+from edgevl.limits import check_text, check_whole
 from edgevl.models.core import PAD_ID, TextEmbedding
 from edgevl.models.region import RegionAnswerer
+from edgevl.reading import read_json
 from edgevl.tokenizer import Tokenizer
 
 
@@ -32,6 +33,13 @@ class RegionModelConfig(ModelConfig):
     detector_sha256: str = ""  # of its weights
     feature_width: int = 256  # F
     regions: int = 8  # K
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("detector", "detector_sha256"):
+            check_text(getattr(self, key), key)
+        check_whole(self.feature_width, "feature_width", 1, 2**14)
+        check_whole(self.regions, "regions", 1, 1000)
 
 
 class RegionVqaModel(nn.Module):
@@ -106,8 +114,8 @@ def new_region_model(config: ModelConfig, detector: LoadedDetector, regions: int
 def is_region_model(folder: Path) -> bool:
     """Does a model folder hold a region-feature model?"""
     try:
-        return "detector_sha256" in json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        return "detector_sha256" in read_json(folder / "config.json")
+    except InputError:
         return False
 
 
@@ -117,6 +125,7 @@ def open_region_model(folder: Path) -> Any:
     Raises `InputError` when the detector is gone or is another than the model was trained with.
     """
     config: Any = RegionModelConfig.from_file(folder / "config.json")
+    check_size(config, folder / "model.safetensors")
     detector = load_detector(config.detector)
     if detector.sha256 != config.detector_sha256:
         raise InputError(
@@ -136,6 +145,6 @@ def load_region_model(path: Path | str) -> LoadedModel:
         raise InputError(f"no region-feature model at {folder}: pretrain one with detector=FOLDER in the recipe")
     model = open_region_model(folder)
     load_weights(model, folder / "model.safetensors")
-    labels = json.loads((folder / "labels.json").read_text())
+    labels = read_labels(folder / "labels.json")
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     return LoadedModel(model.eval(), model.config, tokenizer, labels, folder, file_sha256(folder / "model.safetensors"))

@@ -188,7 +188,7 @@ def test_reading_text(tmp_path):
     with pytest.raises(VerificationFailed, match="UTF-8"):
         read_text(path)
     path.write_bytes(b" " * 101)
-    with pytest.raises(VerificationFailed, match="no bundle needs"):
+    with pytest.raises(VerificationFailed, match="which nothing needs"):
         read_text(path, limit=100)
 
 
