@@ -191,7 +191,7 @@ def test_focus_gives_its_kinds_most_of_the_questions():
 
 
 def test_damaged_pretrained_weights_are_one_line(pretrained, finetune_values, tmp_path):
-    (pretrained / "model" / "model.safetensors").write_bytes(b"not weights")
+    (pretrained / "model" / "model.safetensors").write_bytes(b"not weights" * 10**6)
     values = finetune_values | {"init": str(pretrained / "model")}
     with pytest.raises(InputError, match="not a readable safetensors file"):
         finetune.run(parse_recipe(values, "test"), out=tmp_path / "x")
