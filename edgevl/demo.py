@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevl.errors import InputError
+from edgevl.plain import command_line
 
 if TYPE_CHECKING:
     from edgevl.bench.schema import BenchReport
@@ -211,15 +212,15 @@ def _write(
         accuracy=accuracy_from_bundle(bundles[0], verified[0], blind),
         bench=bench,
         notes=[f"Blind: the most frequent answer to the same words in {BLIND_SCENES:,} training scenes."],
-        commands=next_commands(bundles),
+        commands=[command_line(words) for words in next_commands(bundles)],
     )
 
 
-def next_commands(bundles: list[Path]) -> list[str]:
-    """What to run after the demo."""
+def next_commands(bundles: list[Path]) -> list[list[Any]]:
+    """What to run after the demo, as words."""
     return [
-        f'edgevl predict {bundles[0]} sample "what color is the car?"',
-        f"edgevl verify {bundles[0]} --data scenes:test_style",
-        f"edgevl bench {bundles[0]} --preset quick",
-        "edgevl pretrain --help",
+        ["edgevl", "predict", bundles[0], "sample", "what color is the car?"],
+        ["edgevl", "verify", bundles[0], "--data", "scenes:test_style"],
+        ["edgevl", "bench", bundles[0], "--preset", "quick"],
+        ["edgevl", "pretrain", "--help"],
     ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgevl import __version__
-from edgevl.cli import bench, console, data, demo, doctor, model, quantize, report, study, train
+from edgevl.cli import bench, console, data, demo, doctor, model, quantize, report, streams, study, train
 from edgevl.cli.failures import explain
 from edgevl.quiet import quiet_python
 
@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    streams.print_any_character()
+    if debug:
+        sys.excepthook = streams.print_traceback
     try:
         # A user reads our lines only, not other libraries' warnings and info logs.
         with contextlib.nullcontext() if debug else quiet_python():
@@ -71,4 +74,4 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        console.silence(sys.stdout)
+        streams.silence(sys.stdout)

@@ -75,9 +75,9 @@ def bench(
     if min_ratio is not None:
         _check_ratios(result.ratios, min_ratio)
     if out:
-        console.next_commands(console.line("edgevl report", *measured, "--bench", out))
+        console.next_commands(["edgevl", "report", *measured, "--bench", out])
     else:
-        console.next_commands(console.line("edgevl bench", *([bundle] if bundle else []), "--out", "bench.json"))
+        console.next_commands(["edgevl", "bench", *([bundle] if bundle else []), "--out", "bench.json"])
 
 
 def compare(
@@ -102,7 +102,7 @@ def compare(
     console.print_json(data) if json else show_bench.comparison(found)
     if not found.ok:
         raise BudgetFailed("; ".join(found.failures))
-    console.next_commands(console.line("edgevl inspect" if new.is_dir() else "edgevl report --bench", new))
+    console.next_commands(["edgevl", *(["inspect"] if new.is_dir() else ["report", "--bench"]), new])
 
 
 def _percent(text: str) -> float:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from edgevl.cli import console
 from edgevl.cli.failures import Interrupted
+from edgevl.cli.streams import library_output_to_stderr
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +23,7 @@ def command(app: typer.Typer, name: str, example: str) -> Callable[[F], F]:
         @functools.wraps(function)
         def run(*args: Any, **options: Any) -> Any:
             try:
-                with console.library_output_to_stderr():
+                with library_output_to_stderr():
                     return function(*args, **options)
             except KeyboardInterrupt:
                 raise Interrupted("interrupted") from None

@@ -1,89 +1,71 @@
-"""What the commands print: results on stdout, everything else (progress, notes, errors) on stderr."""
+"""What the commands print: results on stdout, everything else (progress, notes, errors) on stderr.
+
+Every line is made of parts: a text, or a text with a style of ours. No text is ever read as markup, and whatever a
+terminal would obey is written out (`edgevl.plain`), so that no caller has to think of what is foreign.
+"""
 
 import contextlib
-import io
 import json
 import os
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from edgevl.cli import streams
+from edgevl.cli.streams import SafeConsole
+from edgevl.plain import command_line, plain, plain_json
+
 PIPE_WIDTH = 160  # of tables that no terminal shows: a file has no edge at which to cut a name
 ProgressCallback = Callable[[int, int, str], None]
+Part = str | tuple[str, str]  # a text, or (text, style)
 
 
-class SafeConsole(Console):
-    """Rich ends the process when a pipe closes (`| head`); here only the output ends, and the exit code stays."""
-
-    def on_broken_pipe(self) -> None:
-        silence(self.file)
-
-
-def out() -> Console:
+def out() -> SafeConsole:
     """The console for results. Made on each call so that a redirected `sys.__stdout__` or a test's capture is used."""
-    console = SafeConsole(file=result_stream(), soft_wrap=True, highlight=False)
+    console = SafeConsole(streams.result_stream())
     if not (console.is_terminal or "COLUMNS" in os.environ):
         console.width = PIPE_WIDTH
     return console
 
 
-def err() -> Console:
+def err() -> SafeConsole:
     """The console for progress, notes and errors. While a bar is drawn it is the bar's, which prints above the bar."""
-    return _live[-1] if _live else SafeConsole(file=sys.stderr, soft_wrap=True, highlight=False)
+    return streams.live[-1] if streams.live else SafeConsole(streams.error_stream())
 
 
-# While a command runs, `sys.stdout` is stderr (see `library_output_to_stderr`), so that what a library prints never
-# lands inside a result. The real stdout waits here.
-_real_stdout: list[IO[str]] = []
-_live: list[Console] = []
+def result(*parts: Part) -> None:
+    """Print one line on stdout. A closed pipe (`| head`) ends the output, not the command."""
+    out().print(text(*parts))
 
 
-def result_stream() -> IO[str]:
-    stream: IO[str] | None = _real_stdout[-1] if _real_stdout else sys.stdout
-    return io.StringIO() if stream is None else stream  # a service may start us without a standard output
+def note(*parts: Part) -> None:
+    """Print one line on stderr."""
+    err().print(text(*parts))
 
 
-@contextlib.contextmanager
-def library_output_to_stderr() -> Iterator[None]:
-    """Send whatever Python code prints to stderr; only `result` and `print_json` reach the real stdout."""
-    _real_stdout.append(sys.stdout)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _real_stdout.pop()
-
-
-def result(renderable: Any) -> None:
-    """Print a line or a rich renderable on stdout. A closed pipe (`| head`) ends the output, not the command."""
-    out().print(renderable, markup=False)
-
-
-def markup(text: str) -> None:
-    """Print a line with rich markup on stdout; escape what is not ours."""
-    out().print(text)
+def text(*parts: Part) -> Text:
+    """Join parts to one line: no newline of a part begins another."""
+    pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+    return Text.assemble(*[(plain(words), style) for words, style in pairs])
 
 
 def print_json(data: Any) -> None:
     """Print one JSON object on stdout."""
-    stream = result_stream()
+    stream = streams.result_stream()
     try:
-        stream.write(to_json(data))
+        stream.write(to_json(data, ascii_only=not streams.is_unicode(stream)))
         stream.flush()
     except BrokenPipeError:
-        silence(stream)
+        streams.silence(stream)
 
 
-def to_json(data: Any) -> str:
+def to_json(data: Any, ascii_only: bool = False) -> str:
     """JSON text of plain data. NaN and infinity, which JSON does not have, become null."""
-    return json.dumps(finite(data), indent=2, ensure_ascii=False) + "\n"
+    return plain_json(json.dumps(finite(data), indent=2, ensure_ascii=ascii_only)) + "\n"
 
 
 def finite(value: Any) -> Any:
@@ -97,38 +79,33 @@ def finite(value: Any) -> Any:
     return value
 
 
-def note(text: str) -> None:
-    """Print one line on stderr."""
-    err().print(text, markup=False)
+def next_commands(*commands: list[Any]) -> None:
+    """Say what to run next: every command ends with this. A command is a list of words, which are quoted here."""
+    for words in commands:
+        note(("next:", "dim"), " ", (command_line(words), "bold"))
 
 
-def line(command: str, *arguments: object) -> str:
-    """A command line that can be pasted: arguments with blanks in them are quoted."""
-    return " ".join([command, *(shlex.quote(str(argument)) for argument in arguments)])
-
-
-def next_commands(*commands: str) -> None:
-    """Say what to run next: every command ends with this."""
-    console = err()
-    for command in commands:
-        console.print(f"[dim]next:[/dim] [bold]{escape(command)}[/bold]")
+def open_in_browser(path: Path) -> list[Any]:
+    """Return the command that shows a page or a picture, the same one on every system."""
+    return ["python", "-m", "webbrowser", path.resolve().as_uri()]
 
 
 def error_line(message: str) -> None:
     """Print `error: message` as exactly one line, whatever newlines the message holds."""
-    text = " ".join(message.split())
-    err().print(f"[bold red]error:[/bold red] {escape(text)}")
+    note(("error:", "bold red"), " ", " ".join(message.split()))
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """A plain table: columns of numbers to the right, the rest to the left."""
-    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a plain table on stdout: columns of numbers to the right, the rest to the left."""
+    grid = Table(
+        title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0)
+    )
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        grid.add_column(column, justify="right" if numeric else "left", header_style="dim")
+        grid.add_column(plain(column), justify="right" if numeric else "left", header_style="dim")
     for row in rows:
-        grid.add_row(*[Text(cell) for cell in row])
-    return grid
+        grid.add_row(*[text(cell) for cell in row])
+    out().print(grid)
 
 
 def _is_number(cell: str) -> bool:
@@ -139,30 +116,25 @@ def _is_number(cell: str) -> bool:
 
 
 @contextlib.contextmanager
-def progress_bar(text: str) -> Iterator[ProgressCallback]:
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
     """A bar on stderr as a callable (done, total, text). Without a terminal it prints nothing."""
     console = err()
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(text, total=None)
-        _live.append(console)
+    options: Any = {"redirect_stdout": False, "redirect_stderr": False}  # a `LibraryStream` writes above the bar
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, **options) as bar:
+        task = bar.add_task(title, total=None)
+        streams.live.append(console)
 
         def advance(done: int, total: int, what: str = "") -> None:
-            bar.update(task, completed=done, total=total or None, description=what or text)
+            bar.update(task, completed=done, total=total or None, description=plain(what or title))
 
         try:
             yield advance
         finally:
-            _live.remove(console)
-
-
-def silence(stream: IO[str]) -> None:
-    """Point a stream at nothing: neither later prints nor the interpreter's last flush fail on a closed pipe."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            streams.live.remove(console)

@@ -39,20 +39,20 @@ def scenes(
     with console.progress_bar("scenes") as progress:
         folder = materialize(split, count, target, seed, size, force, progress, shards)
     console.result(str(folder))
-    console.next_commands(console.line("open", folder / "contact_sheet.png"), "edgevl pretrain --help")
+    console.next_commands(console.open_in_browser(folder / "contact_sheet.png"), ["edgevl", "pretrain", "--help"])
 
 
 def detector(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
     """Train a detector: for `data annotate`, for region features, for region distillation."""
     from edgevl.training.detect import run
 
-    with console.progress_bar("detector") as progress, how_to_resume("data detector", recipe):
+    with console.progress_bar("detector") as progress, how_to_resume("data detector", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
     model = folder / "model"
     console.next_commands(
-        f"edgevl data annotate scenes:train --detector {model} --out boxes.jsonl",
-        f"edgevl pretrain pretrain_scenes_region detector={model}",
+        ["edgevl", "data", "annotate", "scenes:train", "--detector", model, "--out", "boxes.jsonl"],
+        ["edgevl", "pretrain", "pretrain_scenes_region", f"detector={model}"],
     )
 
 
@@ -75,4 +75,4 @@ def annotate(
     with console.progress_bar("annotate") as progress:
         write(load_detector(detector), data, count, out, seed, threshold, progress)
     console.result(str(out))
-    console.next_commands(f"edgevl pretrain pretrain_scenes_nano data.annotations={out}")
+    console.next_commands(["edgevl", "pretrain", "pretrain_scenes_nano", f"data.annotations={out}"])

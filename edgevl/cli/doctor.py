@@ -22,4 +22,4 @@ def doctor(json: Json = False) -> None:
         error = EdgeVLError("; ".join(report.problems))
         error.exit_code = MissingDependency.exit_code if report.missing else EdgeVLError.exit_code
         raise error
-    console.next_commands("edgevl demo")
+    console.next_commands(["edgevl", "demo"])

@@ -59,7 +59,7 @@ def export(
             license=license,
         )  # fmt: skip
     console.result(str(bundle))
-    console.next_commands(console.line("edgevl verify", bundle), console.line("edgevl inspect", bundle))
+    console.next_commands(["edgevl", "verify", bundle], ["edgevl", "inspect", bundle])
 
 
 def verify(
@@ -84,8 +84,8 @@ def verify(
     console.print_json(data_out) if json else show.verify(data_out)
     if not report.ok:
         raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(report.audit.problems)}")
-    ask = console.line("edgevl predict", bundle, "sample") + ' "what color is the car?"'
-    console.next_commands(console.line(f"edgevl {'inspect' if why_not_timed(report.target) else 'bench'}", bundle), ask)
+    ask = ["edgevl", "predict", bundle, "sample", "what color is the car?"]
+    console.next_commands(["edgevl", "inspect" if why_not_timed(report.target) else "bench", bundle], ask)
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:
@@ -95,7 +95,7 @@ def inspect(bundle: Bundle, json: Json = False) -> None:
     report = inspect_bundle(bundle)
     data = report.model_dump(mode="json")
     console.print_json(data) if json else show.inspect(data)
-    console.next_commands(console.line("edgevl verify", bundle))
+    console.next_commands(["edgevl", "verify", bundle])
 
 
 def predict(
@@ -119,4 +119,4 @@ def predict(
     else:
         for prediction in predictions:
             show.prediction(prediction.answer, prediction.scores)
-    console.next_commands(console.line("edgevl verify" if is_bundle(bundle) else "edgevl export", bundle))
+    console.next_commands(["edgevl", "verify" if is_bundle(bundle) else "export", bundle])

@@ -68,7 +68,7 @@ def quantize(
         console.note(f"warning: {text}")
     console.print_json(report) if json else _show(report)
     target = "coreml" if precision == "w4" else "onnx"
-    console.next_commands(f"edgevl export {made.folder} --precision {precision} --target {target}")
+    console.next_commands(["edgevl", "export", made.folder, "--precision", precision, "--target", target])
 
 
 def _targets(text: str | None) -> list[str]:
@@ -143,7 +143,7 @@ def _show(report: dict[str, Any]) -> None:
         for module in report["modules"][:_WORST]
     ]
     title = f"The {len(rows)} of {len(report['modules'])} modules that lose most when they alone are quantized"
-    console.result(console.table(title, ["module", "operator", "SQNR dB", "input"], rows))
+    console.table(title, ["module", "operator", "SQNR dB", "input"], rows)
     if report["budget"]:
         kept = [module["name"] for module in report["modules"] if module["precision"] == "fp32"]
         lost = f"{report['budget']['drop']:.2f} points lost on {report['budget']['samples']} samples"
@@ -177,7 +177,7 @@ def _show_front(points: list[dict[str, Any]]) -> None:
         for point in points
     ]
     title = f"ONNX files; the dearest modules in float; {points[0]['samples']} samples"
-    console.result(console.table(title, ["in float", "MB", "times as fast", "KL nats", "points lost"], rows))
+    console.table(title, ["in float", "MB", "times as fast", "KL nats", "points lost"], rows)
 
 
 def _range(values: dict[str, float]) -> str:

@@ -31,7 +31,7 @@ def report(
         raise InputError(f'"{out}" exists and is no report: choose another file with --out')
     page = write_report(out, title=title, **sections_from(bundles or [], bench or []))
     console.result(str(page))
-    console.next_commands(f"open {page} in a browser")
+    console.next_commands(console.open_in_browser(page))
 
 
 def _is_page(file: Path) -> bool:

@@ -4,8 +4,6 @@ import re
 import textwrap
 from typing import Any
 
-from rich.markup import escape
-
 from edgevl.cli import console
 from edgevl.cli.show_audit import audit_lines, hazard_lines, hazard_summary, size
 
@@ -13,8 +11,8 @@ Data = dict[str, Any]
 
 
 def verify(data: Data) -> None:
-    verdict = "[bold green]verified[/bold green]" if data["ok"] else "[bold red]FAILED[/bold red]"
-    console.markup(f"[bold]{escape(data['bundle'])}[/bold]  {data['target']} {data['precision']}  {verdict}")
+    verdict = ("verified", "bold green") if data["ok"] else ("FAILED", "bold red")
+    console.result((data["bundle"], "bold"), f"  {data['target']} {data['precision']}  ", verdict)
     lines = {
         "runtime": data["runtime"],
         "parity": _parity(data["parity"]),
@@ -32,16 +30,14 @@ def verify(data: Data) -> None:
             [kind, _percent(k["artifact"]), _percent(k["reference"]), str(k["samples"])] for kind, k in kinds.items()
         ]
         console.result("")
-        console.result(console.table("Accuracy by kind of question", ["kind", "artifact", "PyTorch", "samples"], rows))
-    for problem in data["audit"]["problems"]:
-        console.markup(f"[red]problem[/red]  {escape(problem)}")
+        console.table("Accuracy by kind of question", ["kind", "artifact", "PyTorch", "samples"], rows)
+    _problems(data["audit"]["problems"])
     for text in data["notes"]:
         console.result(f"note  {text}")
 
 
 def inspect(data: Data) -> None:
-    named = escape(f"{data['name']}, {data['task']}, {data['license']}")
-    console.markup(f"[bold]{escape(data['bundle'])}[/bold]  {named}")
+    console.result((data["bundle"], "bold"), f"  {data['name']}, {data['task']}, {data['license']}")
     lines = {
         "target": f"{data['target']} {data['precision']}",
         "size": f"{size(data['bytes'])} in {len(data['files'])} files",
@@ -57,17 +53,22 @@ def inspect(data: Data) -> None:
     _lines(lines)
     rows = [[w["name"], w["dtype"], "x".join(map(str, w["shape"])), f"{w['bytes']:,}"] for w in data["largest"]]
     console.result("")
-    console.result(console.table("Largest weights", ["name", "type", "shape", "bytes"], rows))
+    console.table("Largest weights", ["name", "type", "shape", "bytes"], rows)
     _hazards(data["audit"])
-    for problem in data["problems"]:
-        console.markup(f"[red]problem[/red]  {escape(problem)}")
+    _problems(data["problems"])
+
+
+def _problems(problems: list[str]) -> None:
+    for problem in problems:
+        console.result(("problem", "red"), f"  {problem}")
 
 
 def _hazards(audit: Data) -> None:
     lines = hazard_lines(audit)
     if not lines:
         return
-    console.markup("\n[bold]What an accelerator may refuse, or nothing needs[/bold] (warnings)")
+    console.result("")
+    console.result(("What an accelerator may refuse, or nothing needs", "bold"), " (warnings)")
     width = max(len(kind) for kind, _ in lines) + 2
     for kind, text in lines:
         _line(kind, text, width)
@@ -77,24 +78,27 @@ def doctor(data: Data) -> None:
     machine = data["machine"]
     console.result(f"EdgeVL {data['edgevl']}, Python {machine['python']}, {machine['os']}")
     memory = f"{machine['memory_gb']:.1f} GiB of memory, accelerator: {machine['accelerator'] or 'none'}"
-    console.result(f"{machine['cpu']}, {machine['cores']} cores, {memory}\n")
+    console.result(f"{machine['cpu']}, {machine['cores']} cores, {memory}")
+    console.result("")
     if jetson := machine["jetson"]:
         versions = f"L4T {jetson['l4t']}, JetPack {jetson['jetpack']}, TensorRT {jetson['tensorrt']}"
-        console.result(f"{jetson['board']}: {versions}\n{jetson['advice']}\n")
+        console.result(f"{jetson['board']}: {versions}")
+        console.result(jetson["advice"])
+        console.result("")
     rows = [[t["name"], *(_yes(t[key]) for key in ("export", "run", "verify")), t["note"]] for t in data["targets"]]
-    console.result(console.table("Targets", ["target", "export", "run", "verify", "how, or what is missing"], rows))
+    console.table("Targets", ["target", "export", "run", "verify", "how, or what is missing"], rows)
     rows = [[p["name"], p["version"] or "missing", p["fix"]] for p in data["packages"]]
     console.result("")
-    console.result(console.table("Packages", ["package", "version", "to install it"], rows))
+    console.table("Packages", ["package", "version", "to install it"], rows)
     console.result("")
     for check in data["checks"]:
-        mark = "[green]ok [/green]" if check["ok"] else "[bold red]BAD[/bold red]"
-        console.markup(f"{mark} {escape(check['name'])}: {escape(check['detail'])}")
+        mark = ("ok ", "green") if check["ok"] else ("BAD", "bold red")
+        console.result(mark, f" {check['name']}: {check['detail']}")
 
 
 def prediction(answer: str, scores: list[tuple[str, float]]) -> None:
     rows = [[label, f"{100 * score:.1f} %"] for label, score in scores]
-    console.result(console.table(answer, ["answer", "score"], rows))
+    console.table(answer, ["answer", "score"], rows)
 
 
 def _lines(lines: dict[str, str]) -> None:
@@ -111,7 +115,7 @@ def _line(label: str, text: str, width: int) -> None:
     parts = textwrap.wrap(glued, room, break_long_words=False, break_on_hyphens=False) or [""]
     for index, part in enumerate(parts):
         part = part.replace("\N{NO-BREAK SPACE}", " ")
-        console.markup(f"[dim]{'' if index else label:<{width}}[/dim]{escape(part)}")
+        console.result((f"{'' if index else label:<{width}}", "dim"), part)
 
 
 def _parity(parity: Data | None) -> str:

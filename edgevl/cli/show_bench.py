@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from edgevl.cli import console
 
 if TYPE_CHECKING:
@@ -23,9 +21,7 @@ def bench(data: Data) -> None:
         rates = ", ".join(f"{dtype} {rate:g} GMAC/s" for dtype, rate in peak["gmacs"].items())
         console.result(f"at most, on {peak['threads']} threads: {rates}, {peak['bandwidth_gbs']:g} GB/s from memory")
     columns = ["name", "scope", "n", "p50", "p90", "p99", "load", "first"]
-    console.result(
-        console.table("Time to an answer in ms", columns, [_bench_row(result) for result in data["results"]])
-    )
+    console.table("Time to an answer in ms", columns, [_bench_row(result) for result in data["results"]])
     for result in data["results"]:
         if len(result["stages"]) > 1:
             stages = ", ".join(f"{name} {ms:.2f}" for name, ms in result["stages"].items())
@@ -36,7 +32,7 @@ def bench(data: Data) -> None:
             console.result(f"{result['name']}, {result['scope']}: {energy['mj']:.3g} mJ a query ({energy['source']})")
     for ratio in map(Ratio.model_validate, data["ratios"]):
         low, high = sorted(1 / side for side in ratio.ci95) if ratio.verdict == "slower" else ratio.ci95
-        console.markup(f"[bold]{escape(faster(ratio))}[/bold] (95 %: {low:.1f} to {high:.1f})")
+        console.result((faster(ratio), "bold"), f" (95 %: {low:.1f} to {high:.1f})")
     for text, names in _remarks(data["results"]).items():
         console.result(f"note  {names}: {text}")
 
@@ -50,13 +46,12 @@ def faster(ratio: "Ratio") -> str:
 def comparison(found: "Comparison") -> None:
     from edgevl.bench.compare import describe_drop, describe_speed
 
-    verdict = "[bold green]no regression[/bold green]" if found.ok else "[bold red]NOT PROVED FINE[/bold red]"
-    names = f"{found.old.name} to {found.new.name}"
-    console.markup(f"[bold]{escape(names)}[/bold], {found.how}  {verdict}")
+    verdict = ("no regression", "bold green") if found.ok else ("NOT PROVED FINE", "bold red")
+    console.result((f"{found.old.name} to {found.new.name}", "bold"), f", {found.how}  ", verdict)
     lines = [(part.verdict, f"{part.scope}: {describe_speed(part)}") for part in found.speed]
     lines += [(found.accuracy.verdict, f"accuracy: {describe_drop(found.accuracy)}")] if found.accuracy else []
     for judgment, text in lines:
-        console.markup(f"[{COLORS[judgment]}]{judgment:<14}[/{COLORS[judgment]}]{escape(text)}")
+        console.result((f"{judgment:<14}", COLORS[judgment]), text)
     for text in [*(flag.text for flag in found.flags), *found.notes]:
         console.result(f"note  {text}")
 
@@ -65,7 +60,7 @@ def _roofline(result: Data, roofline: Data) -> None:
     cost = f"{roofline['macs'] / 1e6:.1f} M multiply-adds, {roofline['bytes'] / 1e6:.2f} MB"
     limits = f"{roofline['compute_ms']:.2f} ms of arithmetic, {roofline['memory_ms']:.2f} ms of memory"
     share = f"{100 * roofline['share']:.0f} % of the roofline ({roofline['limit']})"
-    console.markup(f"{escape(result['name'])}: [bold]{share}[/bold], {cost}: {limits}")
+    console.result(f"{result['name']}: ", (share, "bold"), f", {cost}: {limits}")
     for text in roofline["rest"]:
         console.result(f"  {text}")
 

@@ -46,7 +46,8 @@ def study(
         raise InputError("--results only makes the page: say where, for example --publish docs")
     else:
         write_page(results, publish)
-    console.next_commands(f"read {(publish or out) / 'study.md'}")
+    console.note(f"the page: {(publish or out) / 'study.md'}")
+    console.next_commands(["edgevl", "study", "--preset", preset, "--out", out, "--show"])
 
 
 def _show(preset: str, out: Path, only: str | None, taken: Path | None) -> None:
@@ -57,6 +58,6 @@ def _show(preset: str, out: Path, only: str | None, taken: Path | None) -> None:
         [name, "-" if score is None else f"{score:.3f}", state]
         for name, score, state in row_scores(load_preset(preset), out, only, taken)
     ]
-    console.result(console.table(f"study in {out}", ["row", "score", "state"], rows))
-    source = "" if taken is None else f" --from {taken}"
-    console.next_commands(f"edgevl study --preset {preset} --out {out}{source}")
+    console.table(f"study in {out}", ["row", "score", "state"], rows)
+    source = [] if taken is None else ["--from", taken]
+    console.next_commands(["edgevl", "study", "--preset", preset, "--out", out, *source])

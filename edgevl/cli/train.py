@@ -28,36 +28,44 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     """Pretrain with masked words, matching, contrast, and the three visual losses."""
     from edgevl.training.pretrain import run
 
-    with console.progress_bar("pretrain") as progress, how_to_resume("pretrain", recipe):
+    with console.progress_bar("pretrain") as progress, how_to_resume("pretrain", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
-    console.next_commands(f"edgevl finetune finetune_scenes_nano init={folder / 'model'}")
+    console.next_commands(["edgevl", "finetune", "finetune_scenes_nano", f"init={folder / 'model'}"])
 
 
 def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
     """Fine-tune a pretrained model to answer questions."""
     from edgevl.training.finetune import run
 
-    with console.progress_bar("finetune") as progress, how_to_resume("finetune", recipe):
+    with console.progress_bar("finetune") as progress, how_to_resume("finetune", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
-    console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")
+    _what_next(folder)
 
 
 def distill(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
     """Fine-tune a student that also learns from a teacher: its logits, tokens, relations, attention."""
     from edgevl.training.distill import run
 
-    with console.progress_bar("distill") as progress, how_to_resume("distill", recipe):
+    with console.progress_bar("distill") as progress, how_to_resume("distill", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
     console.result(str(folder))
-    console.next_commands(f"edgevl export {folder / 'model'} --target onnx", f"tensorboard --logdir {folder}")
+    _what_next(folder)
+
+
+def _what_next(folder: Path) -> None:
+    """Say what to do with a model that answers questions."""
+    export = ["edgevl", "export", folder / "model", "--target", "onnx"]
+    console.next_commands(export, ["tensorboard", "--logdir", folder])
 
 
 @contextlib.contextmanager
-def how_to_resume(stage: str, recipe: str) -> Iterator[None]:
+def how_to_resume(stage: str, recipe: str, overrides: list[str] | None, out: Path | None) -> Iterator[None]:
+    """Say after Ctrl-C how the run goes on."""
     try:
         yield
     except KeyboardInterrupt:
-        console.next_commands(f"edgevl {stage} {recipe} --resume, with the same changes and --out")
+        place = [] if out is None else ["--out", out]
+        console.next_commands(["edgevl", *stage.split(), recipe, *(overrides or []), *place, "--resume"])
         raise
