@@ -7,6 +7,7 @@ import jinja2
 from pydantic import BaseModel, ValidationError
 
 from edgevl.manifest import Manifest
+from edgevl.plain import plain_markdown
 
 README = "README.md"
 _TEMPLATE = """\
@@ -120,7 +121,9 @@ def _times(section: dict[str, Any] | None) -> _Times | None:
 
 def render_card(manifest: Manifest) -> str:
     """Return the text of README.md."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=plain_markdown
+    )
     size = manifest.artifact_bytes
     template = environment.from_string(_TEMPLATE)
     return template.render(

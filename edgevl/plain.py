@@ -9,12 +9,14 @@ scripts need are fine. JSON holds the same characters escaped, so that it is saf
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _DIRECTION = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _INVISIBLE = r"\xad\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"
 _SURROGATES = r"\ud800-\udfff"
 _UNSAFE = re.compile(f"[{_CONTROL}{_DIRECTION}{_INVISIBLE}{_SURROGATES}]")
+_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "`": "&#96;", "|": r"\|"})
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -29,6 +31,14 @@ def plain(text: str, keep: str = "") -> str:
 def plain_json(text: str) -> str:
     r"""Escape what `json.dumps` leaves unsafe inside strings, as `\u009b`. The newlines between values stay."""
     return _UNSAFE.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def plain_markdown(value: Any) -> Any:
+    """Escape a text for a cell of a Markdown table: no HTML, entity, link, picture, code or other cell begins in it.
+
+    What is no text is returned as it is: a `finalize` of jinja2.
+    """
+    return plain(value).translate(_MARKDOWN).replace("](", r"]\(") if isinstance(value, str) else value
 
 
 def command_line(words: Iterable[object]) -> str:

@@ -38,6 +38,7 @@ def draw(logs: list[list[Row]], labels: list[str], metrics: list[str], path: Pat
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # names of folders are no formulas
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgevl.cli import console
 from edgevl.cli.show_audit import audit_lines, hazard_lines, hazard_summary, size
+from edgevl.plain import plain
 
 Data = dict[str, Any]
 
@@ -111,7 +112,7 @@ def _line(label: str, text: str, width: int) -> None:
     """A label and a text; on a terminal a long text goes on below itself, in a pipe it stays one line."""
     terminal = console.out()
     room = max(20, terminal.width - width) if terminal.is_terminal else max(1, len(text))
-    glued = re.sub(r"(?<=\w) (?=\d)", "\N{NO-BREAK SPACE}", text)  # a name and its number stay on one line
+    glued = re.sub(r"(?<=\w) (?=\d)", "\N{NO-BREAK SPACE}", plain(text))  # a name and its number stay on one line
     parts = textwrap.wrap(glued, room, break_long_words=False, break_on_hyphens=False) or [""]
     for index, part in enumerate(parts):
         part = part.replace("\N{NO-BREAK SPACE}", " ")

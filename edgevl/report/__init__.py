@@ -14,6 +14,7 @@ from edgevl.bench.schema import BenchReport, BenchResult, Machine
 from edgevl.bundle import write_atomically
 from edgevl.errors import InputError
 from edgevl.manifest import Hazard
+from edgevl.plain import plain
 from edgevl.report import formats
 from edgevl.report.figures import thumbnail_uri
 from edgevl.report.fill import accuracy_from_bundle, artifact_from_bundle, sections_from
@@ -113,7 +114,7 @@ def _environment() -> Any:
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=lambda value: plain(value) if type(value) is str else value,
     )  # fmt: skip
     environment.filters.update(
         ms=formats.format_ms, tick=formats.format_tick, factor=formats.format_factor, percent=formats.format_share,

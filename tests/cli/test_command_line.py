@@ -173,8 +173,9 @@ def test_a_closed_standard_output_is_no_error():
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
-def test_what_to_run_next_can_be_pasted():
-    assert console.line("edgevl verify", "my model.edgevl") == "edgevl verify 'my model.edgevl'"
+def test_what_to_run_next_can_be_pasted(capsys):
+    console.next_commands(["edgevl", "verify", "my model.edgevl"], ["edgevl", "demo"])
+    assert capsys.readouterr().err == "next: edgevl verify 'my model.edgevl'\nnext: edgevl demo\n"
 
 
 def test_progress_is_silent_without_a_terminal(capsys):

@@ -136,7 +136,7 @@ def test_a_benchmark_shows_times_stages_ratios_and_remarks(capsys):
 
 
 def test_numbers_stand_to_the_right_and_words_to_the_left(capsys):
-    console.result(console.table("Title", ["name", "value"], [["a", "1.5"], ["long name", "10.25"]]))
+    console.table("Title", ["name", "value"], [["a", "1.5"], ["long name", "10.25"]])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[-2:] == ["a             1.5", "long name   10.25"]
 

@@ -9,6 +9,7 @@ from edgevl.atomic import write_atomically
 from edgevl.bench.pipelines import SCOPES
 from edgevl.data import open_dataset
 from edgevl.data.scenes import CATEGORIES
+from edgevl.plain import plain
 from edgevl.training.study import claims
 from edgevl.training.study.arms import (
     ABLATION,
@@ -55,6 +56,7 @@ def render(results: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
+        finalize=lambda value: plain(value, keep="\n") if isinstance(value, str) else value,
     )  # fmt: skip
     return environment.get_template("page.md.j2").render(
         preset=view.preset,
