@@ -52,14 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     streams.print_any_character()
-    if debug:
-        sys.excepthook = streams.print_traceback
     try:
         # A user reads our lines only, not other libraries' warnings and info logs.
         with contextlib.nullcontext() if debug else quiet_python():
             code = app(args=arguments, prog_name="edgevl", standalone_mode=False)
     except BaseException as error:
         if debug and isinstance(error, Exception):
+            sys.excepthook = streams.print_traceback  # here, as typer has just set its own
             raise
         code, message = explain(error)
         if message:
