@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgevl.apps.jetson.bundle_files import file_problems
 from edgevl.atomic import atomic_folder, check_destination, remove_leftovers, write_atomically
 from edgevl.errors import InputError, MissingDependency, VerificationFailed, first_line
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
@@ -165,7 +166,10 @@ class Bundle:
             raise VerificationFailed(f"{artifact} cannot be loaded: {first_line(error)}") from None
 
     def check_digests(self) -> list[FileProblem]:
-        """Compare every file with the manifest. Returns the changed, truncated, missing, unexpected and linked ones."""
+        """Compare every file with the manifest, and the list of files with what a bundle may hold.
+
+        Returns the changed, truncated, missing, unexpected and linked ones, and those that have no part in a bundle.
+        """
         found = dict(_walk(self.path))
         found.pop(MANIFEST, None)
         if README not in self.manifest.files and found.get(README) == "file":
@@ -176,6 +180,7 @@ class Bundle:
                 problems.append(
                     FileProblem(_printable(name), "is a link" if kind == "link" else "is not in the manifest")
                 )
+        problems += [FileProblem(name, what) for name, what in file_problems(self.manifest.model_dump(mode="json"))]
         return sorted((problem for problem in problems if problem), key=lambda problem: problem.path)
 
     def record(self, **sections: Any) -> "Bundle":

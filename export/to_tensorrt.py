@@ -5,12 +5,12 @@ from pathlib import Path
 
 from torch.export import ExportedProgram
 
+from edgevl.apps.jetson import build_engine
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_name
 from edgevl.export.onnx_qdq import to_symmetric_int8
 from edgevl.export.program import program_inputs
 from edgevl.export.registry import register_exporter
 from edgevl.export.to_onnx import PACKAGES, save_onnx, to_onnx, write_onnx
-from edgevl.runtime import build_engine
 
 PRECISIONS = ("fp16", "fp32", "w8a8")
 

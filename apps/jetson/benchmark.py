@@ -109,7 +109,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--samples", type=Path, metavar="FOLDER", help=f"also count right answers: {SAMPLES} and its pictures")
     add("--image", type=Path, metavar="FILE", help="picture of the timed query; default: a golden one as a large JPEG")
     add("--question", metavar="TEXT", help="of the timed query; default: that of the golden case")
-    add("--engines", type=Path, metavar="FOLDER", help="of TensorRT's engines; default: NAME.engines beside the bundle")
+    add("--engines", type=Path, metavar="FOLDER", help="of TensorRT's engines; default: in ~/.cache/edgevl/engines")
     add("--lock-clocks", action="store_true", help="run jetson_clocks first (asks for sudo), restore the clocks after")
     add("--until-stdin-closes", action="store_true", help="stop when standard input ends: for `edgevl bench --device`")
     return parser.parse_args(argv)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import unicodedata
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bundle_files import file_problems, programs_of
 from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Bundle:
     @property
     def programs(self) -> list[dict[str, Any]]:
         """The artifacts in the order in which they run, each with `artifact`, `inputs`, `outputs`."""
-        return self.manifest["programs"] or [self.manifest]
+        return programs_of(self.manifest)
 
     @property
     def artifact_sha256(self) -> str:
@@ -81,8 +81,9 @@ class Bundle:
         try:
             version, target, files = manifest["schema_version"], manifest["target"], manifest["files"]
             read = [manifest["labels"]["file"], manifest["tokenizer"]["file"], manifest["golden"]]
-            names = [*files, *(program["artifact"] for program in manifest["programs"] or [manifest])]
-        except (KeyError, TypeError) as error:
+            names = [*files, *(program["artifact"] for program in programs_of(manifest))]
+            problems = list(file_problems(manifest))
+        except (KeyError, TypeError, AttributeError) as error:
             raise Problem(REFUSED, f"manifest.json is damaged ({error!r}): copy the bundle again") from None
         if version != 1:
             raise Problem(BAD_INPUT, f"the bundle has schema version {version}, this script reads 1: copy a newer one")
@@ -94,6 +95,8 @@ class Bundle:
         for name in read:
             if name not in files:
                 raise Problem(REFUSED, f"manifest.json names {name!r}, which is not among its files")
+        for name, what in problems:
+            raise Problem(REFUSED, f"{name} {what}")
         return manifest
 
     def _check_digests(self) -> None:
@@ -152,15 +155,6 @@ class Bundle:
         if answer != case["answer"] and case["margin"] > SLACK * tolerance:
             return f'the answer is "{answer}", recorded is "{case["answer"]}"'
         return ""
-
-    def build_script(self) -> Any:
-        """The bundle's own build_engine.py as a module. It must not leave a __pycache__ in the bundle."""
-        import importlib.util
-
-        spec: Any = importlib.util.spec_from_file_location("build_engine", str(self.path / "build_engine.py"))
-        module, sys.dont_write_bytecode = importlib.util.module_from_spec(spec), True
-        spec.loader.exec_module(module)
-        return module
 
 
 def _walk(folder: str, prefix: str = "") -> Iterator[tuple[str, str]]:

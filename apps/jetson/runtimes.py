@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import build_engine
 import numpy as np
 from bundle_reader import BAD_INPUT, MISSING, REFUSED, Bundle, Problem
 
@@ -139,8 +140,7 @@ class TensorRTRunner:
     threads = 1  # one host thread feeds the GPU
 
     def __init__(self, bundle: Bundle, engines: Path | None):
-        script = bundle.build_script()
-        trt, files = find_engines(script, bundle, engines)
+        trt, files = find_engines(bundle, engines)
         self.notes = ["model: CUDA events around enqueue; copies of inputs and logits are in the scope pipeline"]
         started = time.perf_counter()
         self._cuda = Cuda()
@@ -148,10 +148,10 @@ class TensorRTRunner:
         self._start, self._end = self._cuda.handle("cudaEventCreate"), self._cuda.handle("cudaEventCreate")
         self._device: dict[str, ctypes.c_void_p] = {}
         self._host: dict[str, tuple[ctypes.c_void_p, np.ndarray]] = {}
-        self._runtime = trt.Runtime(script.log_of(trt))
+        self._runtime = trt.Runtime(build_engine.log_of(trt))
         self._kept, self._contexts = [], []
         for program, file in zip(bundle.programs, files):
-            self._open(script, trt, program, file)
+            self._open(program, file)
         self.load_seconds = time.perf_counter() - started
         record = json.loads(files[0].with_name(files[0].name + ".json").read_text(encoding="utf-8"))
         self.runtime = f"{trt.__name__} {trt.__version__}, {record['gpu']['name']}"
@@ -159,14 +159,14 @@ class TensorRTRunner:
         self.notes.append(f"engine built in {record['engine']['seconds']} s by {record['tensorrt']['package']}")
         self.enqueue_seconds: list[float] = []
 
-    def _open(self, script: Any, trt: Any, program: dict[str, Any], file: Path) -> None:
+    def _open(self, program: dict[str, Any], file: Path) -> None:
         engine = self._runtime.deserialize_cuda_engine(file.read_bytes())
         context = engine and engine.create_execution_context()
         if not context:
             raise Problem(REFUSED, f"TensorRT cannot load {file}: delete it, and it is built again")
         for spec in [*program["inputs"], *program["outputs"]]:
             name = spec["name"]
-            dtype, shape = script.dtype_name(engine.get_tensor_dtype(name)), list(engine.get_tensor_shape(name))
+            dtype, shape = build_engine.dtype_name(engine.get_tensor_dtype(name)), list(engine.get_tensor_shape(name))
             if (dtype, shape) != (spec["dtype"], spec["shape"]):
                 raise Problem(REFUSED, f"the engine's {name} is {dtype} {shape}, the manifest says {spec}")
             self._add_buffer(name, dtype, shape)
@@ -226,26 +226,34 @@ def launch_note(enqueue_seconds: list[float], model_seconds: list[float]) -> str
     return f"the GPU waits for the processor: launching the kernels takes {1e3 * launch:.3f} of {1e3 * whole:.3f} ms"
 
 
-def find_engines(script: Any, bundle: Bundle, engines: Path | None) -> tuple[Any, list[Path]]:
-    """TensorRT and the engine of each program for this GPU: the bundle's own build_engine.py builds what is missing.
+def find_engines(bundle: Bundle, engines: Path | None) -> tuple[Any, list[Path]]:
+    """TensorRT and the engine of each program for this GPU: our build_engine.py builds what is missing.
 
-    It builds in a process of its own, whose memory is free again before anything is measured.
+    The bundle's is not run, whatever it is. Building has a process of its own, whose memory is free again before
+    anything is measured.
     """
+    engines = engines or cache_folder(bundle.artifact_sha256)
     try:
-        trt, gpu = script.load_tensorrt(False), script.find_gpu()
+        trt, gpu = build_engine.load_tensorrt(False), build_engine.find_gpu()
         if gpu is None:
-            raise script.Problem(MISSING, "no NVIDIA GPU answers here: run this on the board, or export for onnx")
-        command = [sys.executable, str(bundle.path / "build_engine.py"), str(bundle.path)]
-        done = subprocess.run(command + (["--out", str(engines)] if engines else []), stdout=sys.stderr)
+            raise Problem(MISSING, "no NVIDIA GPU answers here: run this on the board, or export for onnx")
+        command = [sys.executable, str(build_engine.__file__), str(bundle.path), "--out", str(engines)]
+        done = subprocess.run(command, stdout=sys.stderr)
         if done.returncode:
             raise Problem(done.returncode, "build_engine.py could not build the engine; its reason stands above")
         found = []
-        for _, name, digest in script.find_models(bundle.path):
+        for _, name, (_, digest) in build_engine.find_models(bundle.path):
             flags = {"tf32": False, "workspace_mb": None}  # what build_engine.py does without options
-            record = script.make_record(trt, name, digest, gpu, None, flags)
-            found.append(script.engine_path(bundle.path, record, engines))
+            record = build_engine.make_record(trt, name, digest, gpu, None, flags)
+            found.append(build_engine.engine_path(bundle.path, record, engines))
         return trt, found
-    except script.Problem as problem:
+    except build_engine.Problem as problem:
         raise Problem(problem.exit_code, str(problem)) from None
     except OSError as error:
         raise Problem(BAD_INPUT, f"the engine cannot be built ({error})") from None
+
+
+def cache_folder(digest: str) -> Path:
+    """Of one artifact's engines, below the user's own cache: an engine is code, and beside a bundle lies anybody's."""
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(root) / "edgevl" / "engines" / digest[:16]

@@ -18,11 +18,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from edgevl.apps.jetson import build_engine
 from edgevl.bundle import Bundle
 from edgevl.claims import FLOATS, MIN_FLOAT_MACS
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.manifest import Count, Name, Part, Real, Text
-from edgevl.runtime import build_engine, tensorrt_network
+from edgevl.runtime import tensorrt_network
 from edgevl.runtime.tensorrt_network import PRODUCTS
 
 PACKAGE = "tensorrt_rtx"

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+from edgevl.apps.jetson import build_engine
 from edgevl.contents.graph import (
     Shape,
     convolution_macs,
@@ -16,7 +17,6 @@ from edgevl.contents.graph import (
     product_macs,
     transposed_convolution_macs,
 )
-from edgevl.runtime import build_engine
 
 PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "EINSUM", "MATRIX_MULTIPLY")
 _MOVES = {"IDENTITY", "SHUFFLE", "SQUEEZE", "UNSQUEEZE"}

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from edgevl.apps.jetson import build_engine
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
-from edgevl.runtime import build_engine
 from edgevl.runtime.onnx_session import OnnxSession
 from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
 
@@ -92,7 +92,7 @@ def why_not_here() -> str:
 def cached_engine(path: Path) -> tuple[Any, Path]:
     """TensorRT, and the engine of an ONNX file for this GPU and this TensorRT: built once, kept in the user's cache."""
     try:
-        data, digest = build_engine.read_model(path, path.name, "")
+        data, digest = build_engine.read_model(path, path.name)
         trt, gpu = build_engine.load_tensorrt(ahead_of_time=False), build_engine.find_gpu()
         if gpu is None:
             raise build_engine.Problem(build_engine.MISSING, "CUDA's driver answers no question about the GPU")

@@ -12,7 +12,7 @@ import pytest
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 RECORDED = Path(__file__).parent / "recorded"
-MODULES = ("benchmark", "bundle_reader", "jetson_board", "measuring", "runtimes")
+MODULES = ("benchmark", "build_engine", "bundle_files", "bundle_reader", "jetson_board", "measuring", "runtimes")
 QUESTION = "what color is the car?"
 
 
@@ -36,6 +36,8 @@ def bundles(tiny_model, tmp_path_factory) -> dict[str, Path]:
     tensorrt = export_bundle(tiny_model, "tensorrt", out=folder / "tensorrt.edgevl", precision="fp32", layout="split")
     split = Path(shutil.copytree(tensorrt, folder / "split.edgevl"))
     manifest = json.loads((split / "manifest.json").read_text())
+    (split / "build_engine.py").unlink()
+    del manifest["files"]["build_engine.py"]
     (split / "manifest.json").write_text(json.dumps({**manifest, "target": "onnx"}))  # the same files, for ONNX Runtime
     return {"onnx": onnx, "tensorrt": tensorrt, "split": split}
 

@@ -222,7 +222,7 @@ def test_what_is_missing_is_named(bundles, tmp_path):
 
 def test_tensorrt_without_a_gpu(bundles, tmp_path, jetson):
     pytest.importorskip("tensorrt_rtx")
-    if jetson.bundle_reader.Bundle(bundles["tensorrt"]).build_script().find_gpu():
+    if jetson.build_engine.find_gpu():
         pytest.skip("there is a GPU")
     done = benchmark(tmp_path, bundles["tensorrt"], blocked=("torch", "edgevl"))
     assert done.returncode == 3 and "no NVIDIA GPU answers here" in done.stderr

@@ -257,7 +257,7 @@ def _external_data() -> Iterator[Mutation]:
         yield forged(
             f"external data of {name}",
             "onnx",
-            lambda bundle, extra=extra: _make_external(bundle, "data.bin", extra),
+            lambda bundle, extra=extra: _make_external(bundle, "golden/data.png", extra),
             "outside",
         )
 
@@ -267,10 +267,10 @@ def _make_external(bundle: Path, place: str, extra: dict[str, str] | None = None
 
     model = onnx.load(str(bundle / "model.onnx"))
     tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-    (bundle / "data.bin").write_bytes(tensor.raw_data)
     if place == "link.bin":
-        (bundle / "data.bin").unlink()
         (bundle / "link.bin").symlink_to(bundle.parent / "outside" / "weight.bin")
+    elif place.endswith(".png"):  # a name that a bundle may hold
+        (bundle / place).write_bytes(tensor.raw_data)
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in {"location": place.format(outside=bundle.parent / "outside"), **(extra or {})}.items():

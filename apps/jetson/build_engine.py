@@ -4,8 +4,8 @@
     python3 build_engine.py                    # into NAME.engines/GPU-TENSORRT/, beside the bundle
     python3 build_engine.py --capability 8.6   # no GPU here: TensorRT for RTX builds ahead of time
 
-Needs Python 3.8 or later and NVIDIA's Python package: TensorRT 10 or 11 (`import tensorrt`; JetPack 6.1 and later bring
-it), or TensorRT for RTX (`import tensorrt_rtx`). Nothing of EdgeVL, no PyTorch: this file is copied into every bundle.
+Needs Python 3.8 or later and NVIDIA's Python package: TensorRT 10 or 11 (`import tensorrt`, part of JetPack 6.1 and
+later) or TensorRT for RTX (`import tensorrt_rtx`). Every bundle has a copy, run by people alone, after `edgevl verify`.
 
 The precision is in the ONNX file, which is strongly typed: no flag here changes it. An engine fits one kind of GPU and
 one version of TensorRT, so MODEL.engine.json beside MODEL.engine records both, and the digests of the two files.
@@ -23,8 +23,10 @@ import functools
 import hashlib
 import importlib
 import json
+import math
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ from typing import Any
 
 BAD_INPUT, MISSING, REFUSED = 2, 3, 4
 PACKAGES = ("tensorrt", "tensorrt_rtx")  # in the order in which they are tried
+MAX_MANIFEST, MAX_ONNX = 16 << 20, 1 << 40  # bytes
 NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}  # the others in lower case
 
 
@@ -44,36 +47,46 @@ class Problem(Exception):
         self.exit_code = exit_code
 
 
-def find_models(path: Path) -> list[tuple[Path, str, str]]:
-    """(file, path inside the bundle, sha256 or "" if nothing says it) of a bundle's ONNX files, or of `path` itself."""
+def find_models(path: Path) -> list[tuple[Path, str, Any]]:
+    """(file, path inside the bundle, (bytes, sha256) of the manifest) of a bundle's ONNX files; None of a bare one."""
     if path.is_file():
-        return [(path, path.name, "")]
+        return [(path, path.name, None)]
     file = path / "manifest.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(read_plain(file, MAX_MANIFEST).decode("utf-8"), parse_int=float)
+        names = [program["artifact"] for program in manifest.get("programs") or [manifest]]
+        listed = [(manifest["files"][name]["bytes"], manifest["files"][name]["sha256"]) for name in names]
+        inside = [path in (path / name).resolve().parents for name in names]  # a link leads where it leads
         target = manifest["target"]
-        if target != "tensorrt":
-            raise Problem(BAD_INPUT, f"{path.name} is a bundle for {target}: export it with --target tensorrt")
-        names = [program["artifact"] for program in manifest["programs"]] or [manifest["artifact"]]
-        models = [(path / name, name, manifest["files"][name]["sha256"]) for name in names]
     except OSError as error:
         raise Problem(BAD_INPUT, f"{file} cannot be read ({error.strerror}): name a bundle or an ONNX file") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:  # RuntimeError: too deep
         raise Problem(REFUSED, f"{file} is damaged ({type(error).__name__}: {error}): export it again") from None
-    for model, name, _ in models:
-        if path not in model.resolve().parents:  # not by a link either
-            raise Problem(REFUSED, f"manifest.json names {name!r}, which is not inside the bundle")
-    return models
+    if target != "tensorrt":
+        raise Problem(BAD_INPUT, f"{path.name} is a bundle for {target}: export it with --target tensorrt")
+    if not all(inside):
+        raise Problem(REFUSED, f"manifest.json names {names[inside.index(False)]!r}, which is not inside the bundle")
+    return [(path / name, name, each) for name, each in zip(names, listed)]
 
 
-def read_model(file: Path, name: str, expected: str) -> tuple[bytes, str]:
+def read_plain(file: Path, most: int) -> bytes:
+    """The bytes of a plain file: a pipe would keep us waiting, and a device never end."""
+    with os.fdopen(os.open(str(file), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as stream:
+        info = os.fstat(stream.fileno())
+        if not stat.S_ISREG(info.st_mode) or info.st_size > most:
+            raise ValueError(f"it is no plain file of at most {most:,.0f} bytes")
+        return stream.read()
+
+
+def read_model(file: Path, name: str, listed: Any = None) -> tuple[bytes, str]:
     """The bytes of an ONNX file and their sha256, compared with the manifest's. What is checked is what is parsed."""
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise Problem(REFUSED if expected else BAD_INPUT, f"{name} cannot be read ({error.strerror})") from None
+        data = read_plain(file, listed[0] if listed else MAX_ONNX)
+    except (OSError, ValueError, TypeError) as error:
+        code, reason = REFUSED if listed else BAD_INPUT, getattr(error, "strerror", None) or error
+        raise Problem(code, f"{name} cannot be read ({reason})") from None
     digest = hashlib.sha256(data).hexdigest()
-    if expected and digest != expected:
+    if listed and digest != listed[1]:
         raise Problem(REFUSED, f"{name} has changed: its sha256 is not the one in manifest.json; copy the bundle again")
     return data, digest
 
@@ -125,7 +138,7 @@ def capability_of(trt: Any, text: str) -> Any:
     return known[wanted]
 
 
-@functools.lru_cache(maxsize=None)  # noqa: UP033  functools.cache came with Python 3.9
+@functools.lru_cache(maxsize=None)
 def log_of(trt: Any) -> Any:
     """The one log of a process: TensorRT keeps a pointer to the first that it is given and ignores the later ones."""
 
@@ -160,16 +173,16 @@ def parse(trt: Any, data: bytes, name: str) -> tuple[Any, Any, Any]:
 
 def error_text(error: Any) -> str:
     """An error of the parser with the node that it belongs to."""
-    where = ""
+    where, told = "", "not readable as text"
     with contextlib.suppress(UnicodeDecodeError):  # a name in a damaged file
         if error.node() >= 0:
             where = f"node {error.node_name() or error.node()} ({error.node_operator()}): "
     with contextlib.suppress(UnicodeDecodeError):
         lines = error.desc().splitlines()
         # The node again, and that this machine has no GPU: true, and not why the node is refused.
-        told = [line for line in lines if not line.startswith("Invalid Node") and "Cuda Runtime" not in line]
-        return where + " ".join(told or lines)
-    return where + "not readable as text"
+        useful = [line for line in lines if not line.startswith("Invalid Node") and "Cuda Runtime" not in line]
+        told = " ".join(useful or lines)
+    return where + told
 
 
 def describe(trt: Any, network: Any) -> dict[str, Any]:
@@ -179,8 +192,7 @@ def describe(trt: Any, network: Any) -> dict[str, Any]:
     """
     types: dict[str, dict[str, int]] = {}
     weights: dict[str, int] = {}
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
+    for layer in map(network.get_layer, range(network.num_layers)):
         dtypes = types.setdefault(layer.type.name, {})
         for output in (layer.get_output(number) for number in range(layer.num_outputs)):
             dtypes[dtype_name(output.dtype)] = dtypes.get(dtype_name(output.dtype), 0) + 1
@@ -192,12 +204,9 @@ def describe(trt: Any, network: Any) -> dict[str, Any]:
 def layer_weights(trt: Any, layer: Any) -> Iterator[tuple[str, int]]:
     """(dtype, bytes) of what a layer holds: a constant, or the kernel and bias of a convolution."""
     if layer.type.name == "CONSTANT":
-        output, bits = layer.get_output(0), 1
-        for side in output.shape:
-            bits *= side
-        name = dtype_name(output.dtype)
-        bits *= {"bool": 8, "e8m0": 8}.get(name) or int(re.sub(r"\D", "", name))
-        yield name, -(-bits // 8)
+        output, name = layer.get_output(0), dtype_name(layer.get_output(0).dtype)
+        bits = {"bool": 8, "e8m0": 8}.get(name) or int(re.sub(r"\D", "", name))
+        yield name, -(-bits * math.prod(output.shape) // 8)
     elif layer.type.name in ("CONVOLUTION", "DECONVOLUTION"):
         layer.__class__ = getattr(trt, f"I{layer.type.name.title()}Layer")  # how the bindings cast to a subclass
         yield from ((dtype_name(array.dtype), array.nbytes) for array in (layer.kernel, layer.bias) if array.nbytes)
@@ -205,8 +214,7 @@ def layer_weights(trt: Any, layer: Any) -> Iterator[tuple[str, int]]:
 
 def dtype_name(dtype: Any) -> str:
     """As NumPy names it."""
-    name = str(dtype.name)
-    return NUMPY_NAMES.get(name, name.lower())
+    return NUMPY_NAMES.get(dtype.name, dtype.name.lower())
 
 
 def build(trt: Any, parsed: tuple[Any, Any, Any], record: dict[str, Any]) -> Any:
@@ -280,16 +288,15 @@ def engine_path(bundle: Path, record: dict[str, Any], out: Path | None = None) -
     if bundle.is_dir() and bundle in (root.resolve(), *root.resolve().parents):
         raise Problem(BAD_INPUT, f"{root} is inside the bundle, whose manifest lists every file: choose another --out")
     gpu, tensorrt = record["gpu"], record["tensorrt"]
-    words = [gpu["name"]] if gpu else []
-    words += ["sm" + record["compute_capability"].replace(".", ""), tensorrt["package"], tensorrt["version"]]
+    sm = "sm" + record["compute_capability"].replace(".", "")
+    words = [*([gpu["name"]] if gpu else []), sm, tensorrt["package"], tensorrt["version"]]
     folder = root / re.sub(r"[^a-z0-9._]+", "-", "-".join(words).lower())
     return folder / re.sub(r"(\.onnx)?$", ".engine", record["onnx"]["file"], count=1)
 
 
 def main(argv: list[str] | None = None, describe: Any = describe) -> int:
-    options = arguments(argv)
+    options, out = arguments(argv), sys.stdout
     options.describe = describe
-    out = sys.stdout
     if options.check:  # TensorRT's C++ prints to standard output here and there: it gets standard error instead
         out = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
@@ -297,8 +304,7 @@ def main(argv: list[str] | None = None, describe: Any = describe) -> int:
     try:
         records = run(options, out)
         if options.check:
-            json.dump(records, out)
-            out.close()
+            print(json.dumps(records), file=out, flush=True)
     except Problem as problem:
         code, message = problem.exit_code, str(problem)
     except KeyboardInterrupt:
@@ -319,7 +325,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, metavar="FOLDER", help="default: NAME.engines beside the bundle")
     add("--capability", nargs="+", metavar="N.N", help="build ahead of time for these GPUs (TensorRT for RTX), as 8.6")
     add("--package", choices=PACKAGES, help="default: tensorrt if it is there")
-    add("--workspace-mb", type=positive, metavar="N", help="most scratch memory of a layer; default: TensorRT's")
+    add("--workspace-mb", type=int, metavar="N", help="most scratch memory of a layer; default: TensorRT's")
     add("--tf32", action="store_true", help="let fp32 products use TF32: faster, 10 bits of mantissa")
     add("--force", action="store_true", help="build even if a fitting engine is there")
     add("--check", action="store_true", help="build, keep nothing, and print the records as JSON")
@@ -327,21 +333,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.capability and options.package == "tensorrt":
         parser.error("--capability needs --package tensorrt_rtx: TensorRT itself builds for the GPU that is here")
+    if options.workspace_mb is not None and options.workspace_mb < 1:
+        parser.error(f"argument --workspace-mb: '{options.workspace_mb}' is not a positive number of MiB")
     return options
-
-
-def positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of MiB")
-    return int(text)
 
 
 def run(options: argparse.Namespace, out: Any) -> list[dict[str, Any]]:
     """Build everything that was asked for and is not there. Returns the records of what was built."""
     path = options.bundle.resolve()
-    models = [(name, *read_model(file, name, digest)) for file, name, digest in find_models(path)]
-    trt = load_tensorrt(bool(options.capability), options.package)
-    gpu = find_gpu()
+    models = [(name, *read_model(file, name, listed)) for file, name, listed in find_models(path)]
+    trt, gpu = load_tensorrt(bool(options.capability), options.package), find_gpu()
     if not options.capability and gpu is None:
         raise Problem(MISSING, "no NVIDIA GPU answers here: run this on the device, or give --capability (see --help)")
     for capability in options.capability or ():
@@ -377,12 +378,11 @@ def build_one(trt: Any, parsed: Any, record: dict[str, Any], describe: Any = des
     """Build one engine, complete its record, and return the serialized engine."""
     started = time.perf_counter()
     data = build(trt, parsed, record)
-    seconds = round(time.perf_counter() - started, 2)
-    record["network"] = describe(trt, parsed[1])
     record["engine"] = {
-        "sha256": hashlib.sha256(data).hexdigest(), "bytes": data.nbytes, "seconds": seconds,
-        "layers": engine_layers(trt, data) if record["gpu"] else None,
+        "seconds": round(time.perf_counter() - started, 2), "bytes": data.nbytes,
+        "sha256": hashlib.sha256(data).hexdigest(), "layers": engine_layers(trt, data) if record["gpu"] else None,
     }  # fmt: skip
+    record["network"] = describe(trt, parsed[1])
     record["messages"] = sorted({" ".join(message.split())[:500] for message in log_of(trt).messages})[:50]
     record["built"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return data
