@@ -44,6 +44,7 @@ class OnnxRunner:
     """ONNX Runtime on the processor; a split bundle's two programs one after the other."""
 
     def __init__(self, bundle: Bundle, threads: int):
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it reports to its maker; read when the library is loaded
         try:
             import onnxruntime
         except ImportError:
