@@ -43,7 +43,7 @@ class BudgetFailed(EdgeVLError):
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return (not raise) the error for a name that is not in `known`: it names the nearest one and lists all."""
-    names = sorted(known)
+    names, name = sorted(known), name if len(name) <= 100 else f"{name[:99]}…"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f'; did you mean "{near[0]}"?' if near else "."
     return InputError(f'unknown {kind} "{name}"{hint} Known: {", ".join(names)}')

@@ -57,7 +57,8 @@ def plain_text(path: Path, limit: int) -> str:
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from None
     if len(data) > limit:
-        raise Unreadable(f"has more than {limit // 2**20} MiB, which nothing needs")
+        most = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 2**10} KiB"
+        raise Unreadable(f"has more than {most}, which nothing needs")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from edgevl.atomic import write_atomically
@@ -27,6 +26,7 @@ from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguag
 from edgevl.training.losses.base import check_weights, loss_weights, make_losses
 from edgevl.training.recipe import Recipe, load_recipe
 from edgevl.training.regions import pretraining_detector, with_regions
+from edgevl.training.yaml_file import dump_yaml
 
 RETRIEVAL_HEADS = "retrieval.safetensors"  # in a model folder; optional
 
@@ -173,7 +173,7 @@ def open_run(recipe: Recipe, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not saved.is_file():
-            write_atomically(saved, yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
+            write_atomically(saved, dump_yaml(json.loads(recipe.model_dump_json())))
     except OSError as error:
         raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from None
     for half in folder.glob(".checkpoint-*.tmp"):

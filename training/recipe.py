@@ -1,42 +1,63 @@
 """Recipes: YAML files checked field by field, with `key=value` overrides; an unknown key names the nearest one."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from edgevl.errors import InputError, first_line, unknown_name
+from edgevl.config import ModelConfig
+from edgevl.errors import InputError, unknown_name
+from edgevl.limits import MAX_TEXT, check_name, check_numbers, shown
 from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES
+from edgevl.training.yaml_file import Bad, Like, field_kind, parse_scalar, read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
+MAX_STEPS = 10**8 - 1  # a checkpoint's folder has eight digits
+# More than this much in one batch or one evaluation fits into no machine that trains a model of this kind.
+MAX_BATCH, MAX_SAMPLES = 2**14, 10**7
+
+Name = Annotated[str, AfterValidator(lambda name: check_name(name, "the recipe's name"))]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Base of a recipe's parts: an unknown key is an error, and a number is finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSection(Section):
-    train: str = "scenes:train"
-    val: str = "scenes:val"
-    seed: int = 0
+    train: Text = "scenes:train"
+    val: Text = "scenes:val"
+    seed: Seed = 0
     texts: int = Field(4, ge=1, le=32, description="captions or questions used of each picture")
-    focus: tuple[str, ...] = Field(
-        (), description="kinds of question that get `focus_texts` of the `texts` to themselves"
+    focus: tuple[Text, ...] = Field(
+        (), max_length=32, description="kinds of question that get `focus_texts` of the `texts` to themselves"
     )
     focus_texts: int = Field(0, ge=0, le=32)
     workers: int = Field(1, ge=0, le=64)
-    annotations: str | None = Field(None, description="pretrain: a file of `edgevl data annotate`, for true boxes")
-    region_cache: str = Field("runs/regions", description="where the regions that detectors found are kept")
+    annotations: Text | None = Field(None, description="pretrain: a file of `edgevl data annotate`, for true boxes")
+    region_cache: Text = Field("runs/regions", description="where the regions that detectors found are kept")
 
 
 class OptimizerSection(Section):
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    lr: float = Field(1e-3, gt=0, le=10)
+    weight_decay: float = Field(0.05, ge=0, le=10)
     beta2: float = Field(0.98, gt=0, lt=1)
-    warmup: int = Field(200, ge=0, description="steps of linear warm-up; then a cosine down to final_lr")
+    warmup: int = Field(200, ge=0, le=MAX_STEPS, description="steps of linear warm-up; then a cosine down to final_lr")
     final_lr: float = Field(0.01, ge=0, le=1, description="as a share of lr")
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: float = Field(1.0, gt=0, le=1e6)
 
 
 class QuantizeSection(Section):
@@ -44,36 +65,44 @@ class QuantizeSection(Section):
 
     weight_bits: int = Field(8, ge=2, le=8)
     per_channel: bool = Field(True, description="a scale for each output channel of a weight, or one for all of it")
-    dialect: str = Field("x86", description="where values are rounded: a name of edgevl.quantize.spec.DIALECTS")
-    data: str = Field(DATA, description="what the ranges are observed on, unless init has a plan already")
-    samples: int = Field(SAMPLES, ge=1)
-    observer: str = OBSERVER
+    dialect: Text = Field("x86", description="where values are rounded: a name of edgevl.quantize.spec.DIALECTS")
+    data: Text = Field(DATA, description="what the ranges are observed on, unless init has a plan already")
+    samples: int = Field(SAMPLES, ge=1, le=MAX_SAMPLES)
+    observer: Text = OBSERVER
 
 
 class Recipe(Section):
     stage: Literal["pretrain", "finetune", "distill", "detect"]
-    name: str
+    name: Name = Field(description="of the run: its folder is runs/NAME")
     task: Literal["vqa", "statement", "retrieval"] = Field("vqa", description="finetune: what the model is trained for")
-    model: dict[str, Any] = Field(default_factory=lambda: {"config": "nano"})
-    init: str | None = Field(None, description="the model folder to start from; nano is the embedded one")
-    grow: int | None = Field(None, ge=1, description="blocks of the transformer: more than init's, answers as before")
-    detector: str | None = Field(None, description="pretrain: a region-feature model on this detector's regions")
+    model: Annotated[dict[str, Any], Like(ModelConfig)] = Field(default_factory=lambda: {"config": "nano"})
+    init: Text | None = Field(None, description="the model folder to start from; nano is the embedded one")
+    grow: int | None = Field(
+        None, ge=1, le=256, description="blocks of the transformer: more than init's, answers as before"
+    )
+    detector: Text | None = Field(None, description="pretrain: a region-feature model on this detector's regions")
     regions: int = Field(8, ge=1, le=60, description="regions a picture, where a detector is used")
-    teacher: str | None = Field(None, description="distill: the model folder to learn from; nano is the embedded one")
+    teacher: Text | None = Field(None, description="distill: the model folder to learn from; nano is the embedded one")
     data: DataSection = DataSection()  # pyright: ignore[reportCallIssue]
     quantize: QuantizeSection | None = None
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict, description="loss -> {weight: …, its options}")
-    weights: dict[str, float] = Field(default_factory=dict, description="weights of single parts, as object.box_l1")
+    weights: dict[str, Weight] = Field(default_factory=dict, description="weights of single parts, as object.box_l1")
     optimizer: OptimizerSection = OptimizerSection()  # pyright: ignore[reportCallIssue]
-    steps: int = Field(1000, ge=1, description="length of the learning-rate schedule, and of the run")
-    stop_after: int | None = Field(None, ge=1, description="end the run at this step of the schedule")
-    batch_size: int = Field(64, ge=1)
-    seed: int = 0
+    steps: Steps = Field(1000, description="length of the learning-rate schedule, and of the run")
+    stop_after: Steps | None = Field(None, description="end the run at this step of the schedule")
+    batch_size: int = Field(64, ge=1, le=MAX_BATCH)
+    seed: Seed = 0
     precision: Literal["no", "bf16"] = "no"  # of the arithmetic; the weights stay float32
-    log_every: int = Field(20, ge=1)
-    eval_every: int = Field(1000, ge=1)
-    eval_samples: int = Field(1000, ge=0)
-    checkpoint_every: int = Field(200, ge=1)
+    log_every: Steps = 20
+    eval_every: Steps = 1000
+    eval_samples: int = Field(1000, ge=0, le=MAX_SAMPLES)
+    checkpoint_every: Steps = 200
+
+    @field_validator("losses")
+    @classmethod
+    def _numbers_of_losses(cls, losses: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        check_numbers(losses, "losses")
+        return losses
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -125,12 +154,7 @@ def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recip
     an unknown key or a value out of range.
     """
     path = find_recipe(source)
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold a mapping of keys to values")
+    values = read_yaml(path, Recipe)
     for override in overrides or []:
         _apply(values, override)
     return parse_recipe(values, str(path))
@@ -142,6 +166,8 @@ def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise _clear(error, origin) from None
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
 
 
 def find_recipe(source: str | Path) -> Path:
@@ -156,27 +182,20 @@ def find_recipe(source: str | Path) -> Path:
 
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
+    asked = f'override "{override[:80]}"'
     if not separator or not key:
-        raise InputError(f'override "{override}" is not of the form key=value, for example optimizer.lr=3e-4')
+        raise InputError(f"{asked} is not of the form key=value, for example optimizer.lr=3e-4")
     *parents, last = key.split(".", 1 if key.startswith("weights.") else -1)  # weights have names such as object.box
+    kind: Any = Recipe
     for parent in parents:
-        values = values.setdefault(parent, {})
+        values, kind = values.setdefault(parent, {}), field_kind(kind, parent)
         if not isinstance(values, dict):
-            raise InputError(f'override "{override}": "{parent}" is a value, not a section')
+            raise InputError(f'{asked}: "{parent}" is a value, not a section')
     try:
-        values[last] = _scalar(text)
-    except yaml.YAMLError as error:
-        raise InputError(f'override "{override}": the value is not readable YAML: {first_line(error)}') from None
-
-
-def _scalar(text: str) -> Any:
-    """A YAML scalar; YAML 1.1 reads `3e-4` as a string, so numbers are tried first."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return yaml.safe_load(text)
+        values[last] = parse_scalar(text, field_kind(kind, last))
+    except Bad as error:
+        said = str(error).removeprefix("line 1: ")
+        raise InputError(f"{asked}: the value is not readable YAML: {said}") from None
 
 
 def _clear(error: ValidationError, origin: str) -> InputError:
@@ -185,7 +204,7 @@ def _clear(error: ValidationError, origin: str) -> InputError:
     if not place:
         return InputError(f"{origin}: {first['msg'].removeprefix('Value error, ')}")
     if first["type"] != "extra_forbidden":
-        return InputError(f"{origin}: {'.'.join(place)}: {first['msg']} (given: {first['input']!r})")
+        return InputError(f"{origin}: {'.'.join(place)}: {first['msg']} (given: {shown(first['input'])})")
     section: Any = Recipe
     for part in place[:-1]:
         kind = section.model_fields[part].annotation

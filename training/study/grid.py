@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edgevl.atomic import write_atomically
 from edgevl.bench.machine import Neighbors, cpu_name, installed_versions, usable_cores
 from edgevl.checkpoint import write_json
@@ -24,6 +22,7 @@ from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.loop import Progress
 from edgevl.training.study.jobs import Job, in_row, make_jobs, wanted_jobs
 from edgevl.training.study.preset import Preset, load_preset
+from edgevl.training.yaml_file import dump_yaml, read_yaml
 
 SCHEMA = "edgevl.study/1"
 WAIT_S = 5
@@ -121,11 +120,11 @@ def _remove(folder: Path, jobs: list[Job]) -> None:
 
 def _claim(folder: Path, preset: Preset) -> None:
     saved = folder / "preset.yaml"
-    if saved.is_file() and not preset.makes_rows_of(yaml.safe_load(saved.read_text())):
+    if saved.is_file() and not preset.makes_rows_of(read_yaml(saved, Preset)):
         raise InputError(f"{folder} holds a study of another preset; choose another --out, or remove the folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(saved, yaml.safe_dump(preset.model_dump(mode="json"), sort_keys=False))
+        write_atomically(saved, dump_yaml(preset.model_dump(mode="json")))
     except OSError as error:
         raise InputError(f"cannot write the study's folder {folder}: {error.strerror}") from None
 

@@ -1,40 +1,45 @@
 """A preset: the size of the study. `quick` shows that everything works, `full` is what the page is meant to show."""
 
+import copy
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from edgevl.bench.stats import MOST_VALUES
+from edgevl.config import ModelConfig
 from edgevl.errors import InputError, unknown_name
-from edgevl.training.recipe import Recipe, Section, parse_recipe
+from edgevl.training.recipe import MAX_SAMPLES, Name, Recipe, Section, Seed, Text, Weight, parse_recipe
 from edgevl.training.study.arms import ARMS, LANGUAGE, TASKS, Arm
+from edgevl.training.yaml_file import Like, read_yaml
 
 PRESETS = Path(__file__).parent
 
 
+Part = Annotated[dict[str, Any], Like(Recipe)]  # some of a recipe's keys
+
+
 class Preset(Section):
-    name: str
-    note: str
-    seeds: tuple[int, ...] = Field(min_length=1, max_length=MOST_VALUES)
-    first: tuple[str, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
-    arms: tuple[str, ...] = Field(min_length=1)
-    data: str = Field("scenes", description="data set; training reads its split train, judging the others")
-    model: dict[str, Any]
+    name: Name
+    note: Text
+    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=MOST_VALUES)
+    first: tuple[Text, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
+    arms: tuple[Text, ...] = Field(min_length=1, max_length=1000)
+    data: Text = Field("scenes", description="data set; training reads its split train, judging the others")
+    model: Annotated[dict[str, Any], Like(ModelConfig)]
     losses: dict[str, dict[str, Any]] = Field(description="options of each loss; the arms choose among them")
-    weights: dict[str, float] = Field(default_factory=dict)
-    pretrain: dict[str, Any]
-    finetune: dict[str, Any]
-    tasks: dict[str, dict[str, Any]] = Field(description="of each task: changes to `finetune`")
-    detect: dict[str, Any] = Field(default_factory=dict)
+    weights: dict[str, Weight] = Field(default_factory=dict)
+    pretrain: Part
+    finetune: Part
+    tasks: dict[str, Part] = Field(description="of each task: changes to `finetune`")
+    detect: Part = Field(default_factory=dict)
     label_score: float = Field(0.5, ge=0, le=1, description="lowest score of a detector's box that is a pseudo-label")
-    test_samples: int = Field(1000, ge=8, description="pictures of each split, with one question each")
-    retrieval_pictures: int = Field(500, ge=8)
-    blind_scenes: int = Field(20000, ge=1, description="training scenes that the blind baseline learns from")
-    timing_rounds: int = Field(5, ge=1)
-    timing_steps: int = Field(6, ge=2)
-    worst: int = Field(10, ge=0)
+    test_samples: int = Field(1000, ge=8, le=MAX_SAMPLES, description="pictures of each split, with one question each")
+    retrieval_pictures: int = Field(500, ge=8, le=100_000)
+    blind_scenes: int = Field(20000, ge=1, le=MAX_SAMPLES, description="scenes that the blind baseline learns from")
+    timing_rounds: int = Field(5, ge=1, le=1000)
+    timing_steps: int = Field(6, ge=2, le=10_000)
+    worst: int = Field(10, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _says_what_is_read(self) -> "Preset":
@@ -63,15 +68,18 @@ def load_preset(name: str | Path) -> Preset:
     path = known.get(str(name)) or Path(name)
     if not path.is_file():
         raise unknown_name("preset", str(name), known)
+    values = read_yaml(path, Preset)
     try:
-        preset = Preset.model_validate(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+        preset = Preset.model_validate(values)
+        for stage in ("pretrain", "finetune", *(["detect"] if preset.detect else [])):
+            parse_recipe({**getattr(preset, stage), "stage": stage, "name": preset.name}, stage)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {place}: {said}" if place else f"{path}: {said}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     for arm in (*preset.arms, *preset.first):
         _ = ARMS[arm]  # raises for an unknown one
     if missing := [arm for arm in preset.first if arm not in preset.arms]:
@@ -82,7 +90,7 @@ def load_preset(name: str | Path) -> Preset:
 def pretrain_recipe(preset: Preset, name: str, seed: int, folder: Path) -> Recipe:
     """The recipe of an arm: the preset's, with this arm's losses, share of the steps and rate."""
     arm = ARMS[name]
-    values = _deep(preset.pretrain) | {"stage": "pretrain", "name": f"study_{name}", "seed": seed}
+    values = copy.deepcopy(preset.pretrain) | {"stage": "pretrain", "name": f"study_{name}", "seed": seed}
     values["model"], values["weights"] = preset.model, preset.weights
     values["losses"] = {loss: dict(preset.losses.get(loss, {})) for loss in (*LANGUAGE, *arm.losses)}
     values["steps"] = max(1, round(values["steps"] * arm.share))
@@ -102,9 +110,10 @@ def pretrain_recipe(preset: Preset, name: str, seed: int, folder: Path) -> Recip
 
 def finetune_recipe(preset: Preset, name: str, task: str, seed: int, folder: Path) -> Recipe:
     """The same for every arm, but for the model that it starts from. Its pictures are others than pretraining's."""
-    values = _deep(preset.finetune)
+    values = copy.deepcopy(preset.finetune)
     for key, value in preset.tasks[task].items():
-        values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
+        both = isinstance(value, dict) and isinstance(values.get(key, {}), dict)
+        values[key] = values.get(key, {}) | value if both else value
     values |= {"stage": "finetune", "name": f"study_{name}_{task}", "task": task, "seed": seed}
     values["init"] = str(folder / name / "pretrain" / str(seed) / "model")
     values["data"] = _data(preset, values) | {"seed": 1000 + seed, "region_cache": str(folder / "regions-cache")}
@@ -113,14 +122,10 @@ def finetune_recipe(preset: Preset, name: str, task: str, seed: int, folder: Pat
 
 def detect_recipe(preset: Preset, seed: int, stage: str) -> Recipe:
     """A detector that learns from the pictures of pretraining; `detect_apart` from others than those of any stage."""
-    values = _deep(preset.detect) | {"stage": "detect", "name": "study_detector", "seed": seed}
+    values = copy.deepcopy(preset.detect) | {"stage": "detect", "name": "study_detector", "seed": seed}
     values["data"] = _data(preset, values) | {"seed": 2000 + seed if stage == "detect_apart" else seed}
     return parse_recipe(values, f"preset {preset.name}, detect")
 
 
 def _data(preset: Preset, values: dict[str, Any]) -> dict[str, Any]:
     return values.get("data", {}) | {"train": f"{preset.data}:train", "val": f"{preset.data}:val"}
-
-
-def _deep(values: dict[str, Any]) -> dict[str, Any]:
-    return yaml.safe_load(yaml.safe_dump(values))
