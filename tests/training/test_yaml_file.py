@@ -85,9 +85,10 @@ def test_a_recipe_in_another_encoding_or_no_file_is_one_line(tmp_path):
     ],
 )
 def test_a_preset_has_the_same_limits(change, message, tmp_path):
+    old, new = change
     quick = (PRESETS / "quick.yaml").read_text(encoding="utf-8")
-    assert change[0] in quick
-    (tmp_path / "mine.yaml").write_text(quick.replace(*change, 1), encoding="utf-8")
+    assert old in quick
+    (tmp_path / "mine.yaml").write_text(quick.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError) as error:
         load_preset(tmp_path / "mine.yaml")
     assert message in str(error.value) and "mine.yaml" in str(error.value)
