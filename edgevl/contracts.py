@@ -133,6 +133,7 @@ class Decoding(Protocol[R]):
     """From values to a result. `edgevl.decodings` has the kinds."""
 
     kind: ClassVar[str]
+    model: Described
 
     def __init__(self, model: Described):
         """Raises `InputError` for a field of `model.decoding` that is missing, unknown or does not fit the model."""
@@ -157,6 +158,10 @@ class Decoding(Protocol[R]):
 
         It orders modules by sensitivity, and is the loss of distillation.
         """
+        ...
+
+    def words(self, answer: Answer[R]) -> list[str]:
+        """Return the result in words, one text for each decision. Raises `InputError` where it has none (boxes)."""
         ...
 
     def to_json(self, answer: Answer[R], query: Query, top: int = 5) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ Shapes: N samples, S image side, T text tokens, A answers.
 
 import dataclasses
 import functools
-import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from edgevl.errors import InputError
 from edgevl.runtime.session import batch_size
+from edgevl.tasks.metrics import wilson
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
@@ -65,17 +65,6 @@ class Evaluation:
         for kind, correct in zip(self.kinds, self.correct_N):
             groups[kind].append(bool(correct))
         return {kind: (sum(group) / len(group), len(group)) for kind, group in sorted(groups.items())}
-
-
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (E. B. Wilson 1927): unlike the normal one, right near 0 and 1."""
-    if total == 0:
-        return 0.0, 1.0
-    z, p = 1.959964, correct / total
-    middle = p + z * z / (2 * total)
-    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 @functools.lru_cache(maxsize=2)

@@ -9,6 +9,7 @@ from edgevl.contracts import Answer, Query
 from edgevl.decodings import DECODINGS
 from edgevl.decodings.base import Declared, one_text_each, regroup
 from edgevl.decodings.runner import Runner
+from edgevl.errors import InputError
 from edgevl.manifest import Name, Part
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class BoxDecoding(Declared[BoxFields]):
 
     def divergence(self, own: "Mapping[str, Tensor]", reference: "Mapping[str, Tensor]") -> "Tensor":
         return (own[self.fields.output] - reference[self.fields.output]).abs().mean()
+
+    def words(self, answer: Answer[list[Box]]) -> list[str]:
+        raise InputError("a box has no words")
 
     def to_json(self, answer: Answer[list[Box]], query: Query, top: int = 5) -> list[dict[str, Any]]:
         """Return `box` for each text: left, top, right, bottom as shares of the picture's sides."""

@@ -70,6 +70,9 @@ class Classify(Declared[ClassifyFields]):
     def divergence(self, own: "Mapping[str, Tensor]", reference: "Mapping[str, Tensor]") -> "Tensor":
         return kl_divergence(own[self.fields.output], reference[self.fields.output])
 
+    def words(self, answer: Answer[list[str]]) -> list[str]:
+        return list(answer.result)
+
     def to_json(self, answer: Answer[list[str]], query: Query, top: int = 5) -> list[dict[str, Any]]:
         """Return `answer` and `scores`, (label, share) best first, for each text."""
         shares_NA = to_shares(answer.values[self.fields.output], self.fields.activation)

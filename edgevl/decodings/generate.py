@@ -92,12 +92,12 @@ class Generate(Declared[GenerateFields]):
     def divergence(self, own: "Mapping[str, Tensor]", reference: "Mapping[str, Tensor]") -> "Tensor":
         return kl_divergence(own[self.fields.output], reference[self.fields.output])
 
-    def decoded(self, answer: Answer[list[int]]) -> str:
+    def words(self, answer: Answer[list[int]]) -> list[str]:
         """Return the text of the tokens before the stop token."""
         tokens = list(answer.result)
         end = tokens.index(self.fields.stop) if self.fields.stop in tokens else len(tokens)
-        return self.model.texts[self.fields.text].decode(tokens[:end])
+        return [self.model.texts[self.fields.text].decode(tokens[:end])]
 
     def to_json(self, answer: Answer[list[int]], query: Query, top: int = 5) -> list[dict[str, Any]]:
         """Return `answer`, the text, and `tokens`, their ids."""
-        return [{"answer": self.decoded(answer), "tokens": list(answer.result)}]
+        return [{"answer": self.words(answer)[0], "tokens": list(answer.result)}]

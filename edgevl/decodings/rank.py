@@ -91,6 +91,10 @@ class Rank(Declared[RankFields]):
         picture, text, scale = self.fields.picture, self.fields.text, self.fields.scale
         return kl_divergence(scale * own[text] @ own[picture].T, scale * reference[text] @ reference[picture].T)
 
+    def words(self, answer: Answer[list[int]]) -> list[str]:
+        """Return the number of the best text of each picture: the texts are the query's."""
+        return [str(index) for index in answer.result]
+
     def to_json(self, answer: Answer[list[int]], query: Query, top: int = 5) -> list[dict[str, Any]]:
         """Return `answer` and `scores`, (text, share) best first, for each picture."""
         if not (query.pictures and query.texts):

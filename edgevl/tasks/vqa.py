@@ -1,0 +1,42 @@
+"""`vqa`: a question about a picture, answered by a label or by generated words."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgevl.contracts import Answer, Decoding, Metric, Query, Record, Sample
+from edgevl.tasks import TASKS
+from edgevl.tasks.metrics import share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@TASKS.register("vqa")
+class Vqa:
+    """Targets are answers in words. Its metric is `accuracy`."""
+
+    name = "vqa"
+    aliases = ("visual-question-answering",)
+    decodings = ("classify", "generate")
+
+    def samples(self, record: Record, count: int | None = None) -> list[Sample]:
+        """Return one for each question."""
+        return [
+            Sample(Query(record.pictures, (question.text,)), question.answer, question.kind, record.key)
+            for question in (record.questions or ())[:count]
+        ]
+
+    def score(self, answers: Sequence[Answer[Any]], samples: Sequence[Sample], decoding: Decoding[Any]) -> list[Metric]:
+        right = [_said(answer, decoding) == sample.target for answer, sample in zip(answers, samples)]
+        return [share("accuracy", right, samples)]
+
+    def losses(self, values: "Mapping[str, Tensor]", batch: "Mapping[str, Tensor]") -> "Mapping[str, Tensor]":
+        """Return the cross entropy of `logits` [N, A] and the numbers of the right labels, `answers` [N]."""
+        from torch.nn.functional import cross_entropy
+
+        return {self.name: cross_entropy(values["logits"].float(), batch["answers"].flatten())}
+
+
+def _said(answer: Answer[Any], decoding: Decoding[Any]) -> str:
+    """The answer in words, whichever decoding gave it."""
+    return decoding.words(answer)[0]
