@@ -148,7 +148,7 @@ def test_grounding_wants_half_of_the_union():
         ("vqa", {"logits": torch.randn(4, 5)}, {"answers": torch.tensor([[0, 1], [2, 3]])}),
         ("caption", {"logits": torch.randn(2, 3, 5)}, {"tokens": torch.tensor([[1, 2, 0], [3, 0, 0]])}),
         ("grounding", {"box": torch.rand(3, 4)}, {"boxes": torch.rand(3, 4)}),
-        ("retrieval", {"image_embeds": torch.randn(3, 8), "text_embeds": torch.randn(3, 8), "scale": torch.ones(())}, {}),
+        ("retrieval", {"image_embeds": torch.randn(3, 8), "text_embeds": torch.randn(3, 8), "scale": torch.ones(1)}, {}),
     ],
 )  # fmt: skip
 def test_losses_have_gradients(name, values, batch):
