@@ -4,7 +4,7 @@ python tools/nano_artifacts.py [NAME ...]           # compare; exit code 4 for a
 python tools/nano_artifacts.py --write [NAME ...]   # record anew, for a change that is meant to change files
 
 w8a8 reads the plan in `tests/golden/nano`, so that no calibration of another processor comes in. Digests are of one
-version of each converter: what was recorded with others is not compared.
+version of each converter: what was recorded with others is not compared. Core AI's files differ from run to run.
 """
 
 import argparse
@@ -30,7 +30,6 @@ CASES: dict[str, tuple[str, str, str, dict[str, str | None]]] = {
         "tensorrt": ("fp32", "fp16", "w8a8"),
         "executorch": ("fp32", "w8a8"),
         "litert": ("fp32", "fp16", "w8", "w8a8"),
-        "coreai": ("fp32", "fp16"),
     }.items()
     for precision in precisions
 }
@@ -75,7 +74,7 @@ def converters(name: str) -> dict[str, str]:
     """Return the packages that shape the artifact of a case, with their versions."""
     packages = {
         "onnx": ("onnx", "onnxscript"), "tensorrt": ("onnx", "onnxscript"), "coreml": ("coremltools",),
-        "executorch": ("executorch",), "litert": ("litert-torch", "ai-edge-quantizer"), "coreai": ("coreai-torch",),
+        "executorch": ("executorch",), "litert": ("litert-torch", "ai-edge-quantizer"),
     }  # fmt: skip
     target, precision, _, options = CASES[name]
     extra = ("torchao",) if precision == "w8a8" else ()

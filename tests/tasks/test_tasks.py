@@ -142,13 +142,16 @@ def test_grounding_wants_half_of_the_union():
     assert metric.name == "accuracy_iou50" and metric.value == 0.5
 
 
+EMBEDDED = {"image_embeds": torch.randn(3, 8), "text_embeds": torch.randn(3, 8), "scale": torch.ones(1)}
+
+
 @pytest.mark.parametrize(
     ("name", "values", "batch"),
     [
         ("vqa", {"logits": torch.randn(4, 5)}, {"answers": torch.tensor([[0, 1], [2, 3]])}),
         ("caption", {"logits": torch.randn(2, 3, 5)}, {"tokens": torch.tensor([[1, 2, 0], [3, 0, 0]])}),
         ("grounding", {"box": torch.rand(3, 4)}, {"boxes": torch.rand(3, 4)}),
-        ("retrieval", {"image_embeds": torch.randn(3, 8), "text_embeds": torch.randn(3, 8), "scale": torch.ones(1)}, {}),
+        ("retrieval", EMBEDDED, {}),
     ],
 )  # fmt: skip
 def test_losses_have_gradients(name, values, batch):
