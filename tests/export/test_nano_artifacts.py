@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-import nano_artifacts  # noqa: E402  # pyright: ignore[reportMissingImports]
+import nano_artifacts  # pyright: ignore[reportMissingImports]
 
 QUICK = ("onnx-fp32", "tensorrt-fp16-split", "coreml-fp16", "onnx-w8a8")
 RECORD = json.loads(nano_artifacts.RECORD.read_text("utf-8"))
