@@ -220,7 +220,7 @@ class _Check:
         theirs = None
         if reference.found:
             if progress:
-                progress(samples, samples, "running the PyTorch reference")
+                progress(0, 0, "running the PyTorch reference")
             theirs = reference_evaluation(reference.path, str(manifest.provenance.checkpoint_sha256), data, samples)
             self.compare(own, theirs, data)
         else:

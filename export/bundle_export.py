@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -101,33 +102,39 @@ def export_bundle(
             disk is full.
         MissingDependency: the target's package is not installed.
     """
+    tell = _steps(progress, 5 + 2 * (2 if layout == "split" else 1))
+    tell("loading PyTorch")
     from edgevl.checkpoint import load_model
     from edgevl.export.registry import get_exporter
     from edgevl.quantize import plan_for
 
-    tell = progress or (lambda done, total, text: None)
     exporter = get_exporter(target)
     precision = exporter.check_precision(precision)
     exporter.files(layout)
     checked = exporter.check_options(options, precision)
     request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license)
     exporter.check_packages()
-    tell(0, 4, "loading the model")
+    tell("loading the model")
     loaded = load_model(model)
     destination = Path(out) if out is not None else Path(request.bundle_name(loaded.config.name))
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
-        tell(1, 4, f"converting to {exporter.name} {precision}")
         plan = plan_for(loaded) if precision == "w8a8" else None
-        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan)
-        tell(2, 4, "writing golden cases")
+        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan, tell)
+        tell("writing golden cases")
         loaded.tokenizer.save(folder / "tokenizer.json")
         _write_json(folder / "labels.json", loaded.labels)
         write_golden(loaded, folder, precision)
-        tell(3, 4, "writing manifest.json")
+        tell("writing manifest.json")
         _finish(loaded, request, folder, plan)
-    tell(4, 4, "done")
+    tell("done")
     return destination
+
+
+def _steps(progress: Progress | None, total: int) -> Callable[[str], None]:
+    """A function that reports the beginning of each step, of which there are `total`, the last one being the end."""
+    done = itertools.count()
+    return lambda text: progress(next(done), total - 1, text) if progress else None
 
 
 def _rounded(loaded: "LoadedModel", request: Request) -> "VqaModel":

@@ -122,11 +122,12 @@ class Exporter:
         batch: int = 1,
         options: Mapping[str, str | None] | None = None,
         plan: "Plan | None" = None,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> Path:
         """Write the artifact of `model` into `folder` (created if needed) and return its path.
 
         With the layout `split` that is the folder `model`, which holds a `vision` and a `fusion` artifact. `plan` is
-        for the precision `w8a8`: the ranges of activations.
+        for the precision `w8a8`: the ranges of activations. `tell` hears of two steps for each part as they begin.
 
         Raises:
             InputError: a precision, layout, batch or option that this target does not support; `w8a8` without a plan.
@@ -141,7 +142,9 @@ class Exporter:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise EdgeVLError(f"cannot write {path.parent}: {error.strerror}") from error
+            tell(f"capturing the {part} program" if layout == "split" else "capturing the program")
             program = export_program(model, self.adapter, batch, part)
+            tell(f"converting to {self.name} {precision}")
             if precision == "w8a8":
                 program = self._quantized(program, plan, chosen)
             self._convert(program, path, precision, chosen)

@@ -9,6 +9,7 @@ import typer
 
 from edgevl.cli import console, show_bench
 from edgevl.cli.command import Json, command, model_argument
+from edgevl.cli.progress import progress_bar
 from edgevl.errors import BudgetFailed, InputError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def bench(
     if min_ratio is not None and not (min_ratio > 0 and (against is None or against.strip(" ,"))):
         raise InputError("--min-ratio needs a number above 0, and an opponent to compare with: name one with --against")
     options = {} if against is None else {"against": [name.strip() for name in against.split(",") if name.strip()]}
-    with console.progress_bar("bench") as progress:
+    with progress_bar("bench") as progress:
         if device:
             result = bench_on_device(str(bundle), device, preset=preset, threads=threads, progress=progress)
         else:
@@ -96,7 +97,7 @@ def compare(
     from edgevl.bench.compare import compare as compare_artifacts
 
     limit = _percent(max_slowdown)
-    with console.progress_bar("compare") as progress:
+    with progress_bar("compare") as progress:
         found = compare_artifacts(old, new, limit, max_drop, preset, threads, progress)
     data = found.model_dump(mode="json")
     console.print_json(data) if json else show_bench.comparison(found)

@@ -7,11 +7,10 @@ terminal would obey is written out (`edgevl.plain`), so that no caller has to th
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +19,6 @@ from edgevl.cli.streams import SafeConsole
 from edgevl.plain import command_line, plain, plain_json
 
 PIPE_WIDTH = 160  # of tables that no terminal shows: a file has no edge at which to cut a name
-ProgressCallback = Callable[[int, int, str], None]
 Part = str | tuple[str, str]  # a text, or (text, style)
 
 
@@ -113,28 +111,3 @@ def _is_number(cell: str) -> bool:
         float(cell.rstrip(" %x").replace(",", ""))
         return True
     return cell in ("", "-")
-
-
-@contextlib.contextmanager
-def progress_bar(title: str) -> Iterator[ProgressCallback]:
-    """A bar on stderr as a callable (done, total, text). Without a terminal it prints nothing."""
-    console = err()
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    options: Any = {"redirect_stdout": False, "redirect_stderr": False}  # a `LibraryStream` writes above the bar
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, **options) as bar:
-        task = bar.add_task(title, total=None)
-        streams.live.append(console)
-
-        def advance(done: int, total: int, what: str = "") -> None:
-            bar.update(task, completed=done, total=total or None, description=plain(what or title))
-
-        try:
-            yield advance
-        finally:
-            streams.live.remove(console)

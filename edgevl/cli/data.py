@@ -11,7 +11,8 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import Force, command
-from edgevl.cli.train import Out, Overrides, Recipe, Resume, how_to_resume
+from edgevl.cli.progress import progress_bar
+from edgevl.cli.train import Out, Overrides, Recipe, Resume, how_to_resume, show_run
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +37,7 @@ def scenes(
     from edgevl.data.scenes import materialize
 
     target = out or Path(f"scenes-{split}")
-    with console.progress_bar("scenes") as progress:
+    with progress_bar("scenes") as progress:
         folder = materialize(split, count, target, seed, size, force, progress, shards)
     console.result(str(folder))
     console.next_commands(console.open_in_browser(folder / "contact_sheet.png"), ["edgevl", "pretrain", "--help"])
@@ -46,9 +47,9 @@ def detector(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     """Train a detector: for `data annotate`, for region features, for region distillation."""
     from edgevl.training.detect import run
 
-    with console.progress_bar("detector") as progress, how_to_resume("data detector", recipe, overrides, out):
+    with progress_bar("detector") as progress, how_to_resume("data detector", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
-    console.result(str(folder))
+    show_run(folder)
     model = folder / "model"
     console.next_commands(
         ["edgevl", "data", "annotate", "scenes:train", "--detector", model, "--out", "boxes.jsonl"],
@@ -72,7 +73,7 @@ def annotate(
 
     if out.exists() and not force:
         raise InputError(f"{out} exists: add --force to replace it, or choose another file with --out")
-    with console.progress_bar("annotate") as progress:
+    with progress_bar("annotate") as progress:
         write(load_detector(detector), data, count, out, seed, threshold, progress)
     console.result(str(out))
     console.next_commands(["edgevl", "pretrain", "pretrain_scenes_nano", f"data.annotations={out}"])

@@ -7,6 +7,7 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import command
+from edgevl.cli.progress import progress_bar
 from edgevl.errors import VerificationFailed
 
 
@@ -24,7 +25,7 @@ def demo(
     """Do the main job on the embedded model: answer, export, verify, benchmark, and write one report."""
     from edgevl.demo import next_commands, run_demo
 
-    with console.progress_bar("demo") as progress:
+    with progress_bar("demo") as progress:
         result = run_demo(out, samples, quick, progress, console.note)
     console.result(str(result.report))
     if not result.ok:

@@ -7,6 +7,7 @@ import typer
 
 from edgevl.cli import console, show
 from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.cli.progress import progress_bar
 from edgevl.errors import VerificationFailed
 
 Bundle = Annotated[Path, typer.Argument(help="A bundle: a folder NAME-TARGET-PRECISION.edgevl.", metavar="BUNDLE")]
@@ -53,7 +54,7 @@ def export(
     from edgevl.export.bundle_export import export_bundle
 
     options = {"deployment_target": deployment_target, "scheme": scheme, "dialect": dialect, "delegate": delegate}
-    with console.progress_bar("export") as progress:
+    with progress_bar("export") as progress:
         bundle = export_bundle(
             model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options,
             license=license,
@@ -77,7 +78,7 @@ def verify(
     from edgevl.checkpoint import EMBEDDED
     from edgevl.verify import verify_bundle
 
-    with console.progress_bar("verify") as progress:
+    with progress_bar("verify") as progress:
         reference = EMBEDDED if checkpoint and model_argument(str(checkpoint)) is None else checkpoint
         report = verify_bundle(bundle, samples, data, progress, checkpoint=reference)
     data_out = report.model_dump(mode="json")

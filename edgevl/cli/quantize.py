@@ -8,6 +8,7 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.cli.progress import progress_bar
 from edgevl.cli.show_audit import size
 from edgevl.errors import InputError
 
@@ -56,11 +57,12 @@ def quantize(
     if targets and not verdict:
         raise InputError("--targets says where --verdict judges: add --verdict, or leave it out")
     judged = _targets(targets) if verdict else []
-    with console.progress_bar("quantize") as progress:
+    with progress_bar("quantize") as progress:
         made = quantize_model(
             model_argument(model), precision, data, samples, observer, seed, out, force, progress,
             sensitivity=pareto, max_drop=max_drop,
         )  # fmt: skip
+        progress(0, 0, "timing mixtures of int8 and float" if pareto else "")
         extra: dict[str, Any] = {"pareto": _front(made.folder)} if pareto else {}
         extra |= {"verdict": _verdicts(made, judged, max_drop, progress)} if verdict else {}
     report = _report(made) | extra

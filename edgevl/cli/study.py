@@ -7,6 +7,7 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import command
+from edgevl.cli.progress import progress_bar
 from edgevl.errors import InputError
 
 Option = typer.Option
@@ -38,7 +39,7 @@ def study(
         _show(preset, out, only, taken)
         return
     if results is None:
-        with console.progress_bar("study") as progress:
+        with progress_bar("study") as progress:
             results = run_study(preset, out, only, again, taken, console.note, progress)
         write_page(results, publish or out)
         console.result(str(results))

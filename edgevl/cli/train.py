@@ -1,6 +1,7 @@
 """`edgevl pretrain`, `edgevl finetune` and `edgevl distill`: a recipe, overrides, one call."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from edgevl.cli import console
 from edgevl.cli.command import command
+from edgevl.cli.progress import progress_bar
 
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with EdgeVL.")]
 Overrides = Annotated[
@@ -28,9 +30,9 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     """Pretrain with masked words, matching, contrast, and the three visual losses."""
     from edgevl.training.pretrain import run
 
-    with console.progress_bar("pretrain") as progress, how_to_resume("pretrain", recipe, overrides, out):
+    with progress_bar("pretrain") as progress, how_to_resume("pretrain", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
-    console.result(str(folder))
+    show_run(folder)
     console.next_commands(["edgevl", "finetune", "finetune_scenes_nano", f"init={folder / 'model'}"])
 
 
@@ -38,9 +40,9 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     """Fine-tune a pretrained model to answer questions."""
     from edgevl.training.finetune import run
 
-    with console.progress_bar("finetune") as progress, how_to_resume("finetune", recipe, overrides, out):
+    with progress_bar("finetune") as progress, how_to_resume("finetune", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
-    console.result(str(folder))
+    show_run(folder)
     _what_next(folder)
 
 
@@ -48,10 +50,19 @@ def distill(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume
     """Fine-tune a student that also learns from a teacher: its logits, tokens, relations, attention."""
     from edgevl.training.distill import run
 
-    with console.progress_bar("distill") as progress, how_to_resume("distill", recipe, overrides, out):
+    with progress_bar("distill") as progress, how_to_resume("distill", recipe, overrides, out):
         folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
-    console.result(str(folder))
+    show_run(folder)
     _what_next(folder)
+
+
+def show_run(folder: Path) -> None:
+    """Print the folder of a run, and on stderr what it came to: the loss and the scores of its last step."""
+    console.result(str(folder))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = {name: value for row in rows if row["step"] == rows[-1]["step"] for name, value in row.items()}
+    shown = {name: value for name, value in last.items() if name == "loss" or name.startswith("val_")}
+    console.note(f"{last['step']:,} steps: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}")
 
 
 def _what_next(folder: Path) -> None:

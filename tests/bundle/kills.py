@@ -45,7 +45,7 @@ def late_kills(model: str, place: str, keep: str, force: bool) -> int:
     if pid == 0:
 
         def progress(done: int, total: int, text: str) -> None:
-            if done == 3:
+            if text == "writing manifest.json":
                 _branch(Path(place), Path(keep))
 
         _end_with(lambda: _export(model, f"{place}/x.edgevl", force, progress))

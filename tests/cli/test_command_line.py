@@ -178,12 +178,6 @@ def test_what_to_run_next_can_be_pasted(capsys):
     assert capsys.readouterr().err == "next: edgevl verify 'my model.edgevl'\nnext: edgevl demo\n"
 
 
-def test_progress_is_silent_without_a_terminal(capsys):
-    with console.progress_bar("work") as progress:
-        progress(1, 2, "half")
-    assert capsys.readouterr() == ("", "")
-
-
 def test_brackets_in_a_message_are_printed_as_they_are(capsys):
     console.error_line('needs: pip install "edgevl[tensorrt]"')
     assert capsys.readouterr().err == 'error: needs: pip install "edgevl[tensorrt]"\n'

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from terminals import on_a_terminal
 
 from edgevl.bundle import list_files
 from edgevl.cli import main, streams
@@ -283,32 +284,15 @@ def test_a_traceback_is_safe_too(tmp_path):
 
 def test_a_bar_shows_no_foreign_text_as_it_is(monkeypatch):
     """On a terminal: what a library reports while it works, and what it prints meanwhile."""
+    script = "import time\nfrom edgevl.cli import console, streams\nfrom edgevl.cli.progress import progress_bar\n"
     answer = on_a_terminal(
-        "with console.progress_bar('work') as progress, streams.library_output_to_stderr():\n"
-        f"    progress(1, 2, {HOSTILE!r}); print({HOSTILE!r}); time.sleep(0.3)\n"
+        "-c",
+        f"{script}with progress_bar('work') as progress, streams.library_output_to_stderr():\n"
+        f"    progress(1, 2, {HOSTILE!r}); print({HOSTILE!r}); time.sleep(0.3)\n",
     )
     without_ours = re.sub(r"\x1b\[[0-9;?]*[A-Zlhm]|\r", "", answer)
     assert "work" in answer or r"\x1b[2J" in without_ours
     assert "\x9b" not in answer and "\x1b]" not in answer and "\x1b[2J" not in answer and "\u202e" not in answer
-
-
-def on_a_terminal(code: str, columns: int = 120) -> str:
-    """What Python code writes on a terminal of its own."""
-    pty = pytest.importorskip("pty", reason="a terminal that is none needs POSIX")
-    leader, follower = pty.openpty()
-    script = f"import time\nfrom edgevl.cli import console, streams\n{code}"
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "NO_COLOR": ""}
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=follower, stderr=follower, env=environment)
-    os.close(follower)
-    parts = []
-    try:
-        while part := os.read(leader, 4096):
-            parts.append(part)
-    except OSError:  # Linux says so when the other end is closed
-        pass
-    os.close(leader)
-    assert process.wait() == 0, b"".join(parts)
-    return b"".join(parts).decode()
 
 
 # The three functions under all of it.
