@@ -10,7 +10,7 @@ import typer
 from edgevl import __version__
 from edgevl.cli import bench, console, data, demo, doctor, model, quantize, report, streams, study, train
 from edgevl.cli.failures import explain
-from edgevl.quiet import quiet_python
+from edgevl.quiet import open_missing_streams, quiet_python
 
 app = typer.Typer(
     name="edgevl",
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv: the arguments without the program's name; None means `sys.argv[1:]`.
     """
+    open_missing_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

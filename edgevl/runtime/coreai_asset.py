@@ -7,14 +7,12 @@ An `.aimodel` is a folder: `main.mlirb` (the program with its weights, MLIR byte
 import contextlib
 import hashlib
 import importlib
-import io
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from edgevl.errors import EdgeVLError, MissingDependency
-from edgevl.quiet import without_native_stderr
+from edgevl.quiet import quiet_python, without_native_stderr, without_stdout
 
 PROGRAM, HASH, METADATA = "main.mlirb", "main.hash", "metadata.json"
 _MAGIC = b"ML\xefR"  # of MLIR bytecode
@@ -28,8 +26,7 @@ def quiet_coreai() -> Iterator[None]:
     artifact by artifact) and prints a line for each conversion; the runtime writes a line to the standard error of the
     process for each function that it loads. None has a switch.
     """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), without_native_stderr():
-        warnings.simplefilter("ignore")
+    with quiet_python(), without_stdout(), without_native_stderr():
         yield
 
 

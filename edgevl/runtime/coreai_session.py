@@ -12,16 +12,17 @@ import numpy as np
 
 from edgevl.errors import EdgeVLError, MissingDependency, first_line
 from edgevl.runtime.coreai_asset import check_asset, import_coreai, quiet_coreai
-from edgevl.runtime.session import Arrays, CannotRunHere, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, CannotRunHere, Session, TensorSpec, sessions
 
 ENTRY = "main"  # the function that `edgevl export` writes
 
 
-class CoreAISession:
+class CoreAISession(ArtifactSession):
     """A Core AI asset, compiled and loaded once. The runtime chooses its threads: there is no switch.
 
     On Linux, `AIModel.load` wants a compiled program, which an asset does not hold ("No such file or directory");
-    `AIModelAsset.executable` compiles one into a temporary folder, which lives as long as the session.
+    `AIModelAsset.executable` compiles one into a temporary folder, which lives as long as the session. All calls go
+    through one event loop in one thread, so threads take turns.
     """
 
     def __init__(self, path: str | Path):
@@ -32,6 +33,7 @@ class CoreAISession:
             CannotRunHere: a macOS without Core AI.
             EdgeVLError: the asset is damaged, or Core AI cannot load it.
         """
+        super().__init__()
         self.path = Path(path)
         check_asset(self.path)
         self.runtime = "Core AI" if platform.system() == "Darwin" else "Core AI (coreai-core, CPU)"
@@ -46,13 +48,12 @@ class CoreAISession:
         except Exception as error:  # RuntimeError of the runtime, or what importing it raises on an older system
             raise self._refused(error) from error
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        check_feeds(self.inputs, feeds)
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         arrays = {name: self._array(np.require(array, requirements=["C", "W"])) for name, array in feeds.items()}
         try:
             results = self._worker.wait(self._function(arrays))
         except RuntimeError as error:
-            raise EdgeVLError(f"{self.path} fails when it runs: {error}") from error
+            raise EdgeVLError(f"{self.path.name} fails when it runs: {error}") from error
         return {spec.name: np.array(results[spec.name].numpy()) for spec in self.outputs}
 
     async def _load(self) -> Any:

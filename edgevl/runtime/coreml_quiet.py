@@ -1,14 +1,12 @@
 """coremltools without its noise: import it and run it through here."""
 
 import importlib
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
 from edgevl.errors import MissingDependency
-from edgevl.quiet import without_bars
+from edgevl.quiet import quiet_python, without_bars
 
 
 @contextmanager
@@ -20,15 +18,8 @@ def quiet_coremltools() -> Iterator[None]:
     - It logs that this torch is newer than the last one it was tested with. Ours is tested here, artifact by artifact.
     - `ct.convert` draws four tqdm bars and has no switch for them (apple/coremltools#1815).
     """
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with without_bars(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with quiet_python(), without_bars():
+        yield
 
 
 def import_coremltools(purpose: str) -> ModuleType:

@@ -18,6 +18,7 @@ class EagerSession:
     """Eager PyTorch on the CPU. A picture goes in as uint8 [B, S, S, 3], as into every session. B is any number."""
 
     runtime = "PyTorch (CPU)"
+    thread_safe = True
 
     def __init__(self, program: Program, threads: int | None = None):
         self._call = getattr(program.module, program.method)

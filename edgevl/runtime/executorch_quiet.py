@@ -7,7 +7,7 @@ from contextlib import contextmanager, redirect_stderr
 from types import ModuleType
 
 from edgevl.errors import MissingDependency
-from edgevl.quiet import quiet_python
+from edgevl.quiet import quiet_python, with_streams
 
 
 @contextmanager
@@ -27,9 +27,9 @@ def quiet_executorch() -> Iterator[None]:
 def captured_log() -> Iterator[io.StringIO]:
     """Catch what ExecuTorch's C++ runtime logs: its Python binding writes it to `sys.stderr`, and there is no switch.
 
-    It reports how it counts the cores of the machine, and why a file is refused.
+    It reports how it counts the cores of the machine, and why a file is refused. One thread at a time may do so.
     """
-    with redirect_stderr(io.StringIO()) as log:
+    with with_streams(), redirect_stderr(io.StringIO()) as log:
         yield log
 
 

@@ -1,5 +1,6 @@
 """Run an ExecuTorch program with ExecuTorch's own runtime: XNNPACK on the CPU, or Core ML on macOS."""
 
+import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 from edgevl.contents.executorch_program import METHOD, PteProgram, Tensor
 from edgevl.contents.xnnpack_graph import BACKEND, XnnpackGraph
 from edgevl.errors import EdgeVLError
+from edgevl.quiet import with_streams
 from edgevl.runtime.executorch_arguments import check_arguments
 from edgevl.runtime.executorch_quiet import captured_log, import_executorch, quiet_executorch
-from edgevl.runtime.session import Arrays, CannotRunHere, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, CannotRunHere, Session, TensorSpec, sessions
 
 _PURPOSE = "running an ExecuTorch program"
 # Not `portable_lib`, which offers the same names: it imports all of `executorch.exir`, seconds, for one warning.
@@ -21,11 +23,12 @@ _BINDINGS = "executorch.extension.pybindings._C"
 _BACKENDS = {BACKEND: "XNNPACK, CPU", "CoreMLBackend": "Core ML"}
 
 
-class ExecutorchSession:
+class ExecutorchSession(ArtifactSession):
     """An ExecuTorch program loaded once. Its delegates must be registered in the ExecuTorch that is installed.
 
     ExecuTorch has one pool of threads for the whole process and XNNPACK keeps a pointer to it, so a session that wants
-    another number of threads unloads the others; they load again when they run.
+    another number of threads unloads the others; they load again when they run. For that pool, and because a method
+    holds the values of one run, threads take turns with all sessions together.
     """
 
     def __init__(self, path: str | Path, threads: int | None = None):
@@ -40,26 +43,28 @@ class ExecutorchSession:
             CannotRunHere: the program needs a delegate that this ExecuTorch has not.
             EdgeVLError: the file is truncated or damaged, or ExecuTorch cannot run it.
         """
+        super().__init__(_pool.turn)
         self.path, self.threads = Path(path), threads
         self._program, self.inputs, self.outputs = self._checked()
         backends = sorted({delegate.backend for delegate in self._program.forward.delegates})
-        self._native = _import_runtime()
-        self._require(backends)
-        self._require_operators()
         self.runtime = f"ExecuTorch ({', '.join(_BACKENDS.get(name, name) for name in backends) or 'portable, CPU'})"
         self._loaded: Any = None  # the program and its method; the runtime points into the first from the second
-        self._load()
+        with _pool.turn, with_streams():  # the binding's calls write to both, whatever there is to say
+            self._native = _import_runtime()
+            self._require(backends)
+            self._require_operators()
+            self._load()
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        check_feeds(self.inputs, feeds)
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         if self._loaded is None or not _pool.fits(self.threads):
             self._load()
         assert self._loaded is not None, "loaded just above"
         arrays = [np.require(feeds[spec.name], requirements=["C", "W"]) for spec in self.inputs]
         try:
-            outputs = self._loaded[1]([torch.from_numpy(array) for array in arrays])
+            with with_streams():
+                outputs = self._loaded[1]([torch.from_numpy(array) for array in arrays])
         except RuntimeError as error:
-            raise EdgeVLError(f"{self.path} fails when it runs: {error}") from error
+            raise EdgeVLError(f"{self.path.name} fails when it runs: {error}") from error
         return {spec.name: tensor.numpy() for spec, tensor in zip(self.outputs, outputs)}
 
     def unload(self) -> None:
@@ -125,6 +130,7 @@ class _ThreadPool:
     def __init__(self) -> None:
         self.users: weakref.WeakSet[ExecutorchSession] = weakref.WeakSet()  # whose methods point to the pool
         self.default = self.size = 0  # 0: not asked yet
+        self.turn = threading.RLock()  # of whoever uses the pool or catches what the runtime logs
 
     def fits(self, threads: int | None) -> bool:
         return self.size == (threads or self.default)

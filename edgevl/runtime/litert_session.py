@@ -9,15 +9,16 @@ import numpy as np
 from edgevl.errors import EdgeVLError, MissingDependency
 from edgevl.quiet import without_native_stderr
 from edgevl.runtime.litert_file import LiteModel, read_model, tensor_shape
-from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
 
 _PURPOSE = "running a LiteRT file"
 
 
-class LiteRTSession:
+class LiteRTSession(ArtifactSession):
     """LiteRT's interpreter; XNNPACK computes what it can, LiteRT's own kernels the rest.
 
-    Inputs and outputs have the names, and the order, of the model's signature.
+    Inputs and outputs have the names, and the order, of the model's signature. An interpreter holds the tensors of one
+    run, so threads take turns.
     """
 
     runtime = "LiteRT (XNNPACK, CPU)"
@@ -30,6 +31,7 @@ class LiteRTSession:
             VerificationFailed: the file is damaged.
             EdgeVLError: LiteRT refuses it, for example for an operator that it does not have.
         """
+        super().__init__()
         self.path = Path(path)
         model = read_model(self.path, _PURPOSE)
         inputs, outputs = model.signature("inputs"), model.signature("outputs")
@@ -38,14 +40,13 @@ class LiteRTSession:
         self._indices = {**inputs, **outputs}
         self._interpreter = _load(self.path, threads)
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        check_feeds(self.inputs, feeds)
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         try:
             for spec in self.inputs:
                 self._interpreter.set_tensor(self._indices[spec.name], feeds[spec.name])
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise EdgeVLError(f"{self.path} fails when it runs ({_line(error)})") from error
+            raise EdgeVLError(f"{self.path.name} fails when it runs ({_line(error)})") from error
         # get_tensor copies, so that the next run does not change what this one returned
         return {spec.name: self._interpreter.get_tensor(self._indices[spec.name]) for spec in self.outputs}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgevl.errors import EdgeVLError, MissingDependency, first_line
-from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -23,10 +23,11 @@ _DTYPES = {
 STOP_SPINNING = "session.force_spinning_stop"
 
 
-class OnnxSession:
+class OnnxSession(ArtifactSession):
     """An ONNX Runtime session on the CPU, nodes one after another: `threads` is all the parallelism there is."""
 
     runtime = "ONNX Runtime (CPU)"
+    thread_safe = True  # "Multiple threads can invoke the Run() method on the same inference session object"
 
     def __init__(self, path: str | Path, threads: int | None = None):
         """Load `path`.
@@ -35,14 +36,14 @@ class OnnxSession:
             MissingDependency: onnxruntime is not installed.
             EdgeVLError: the file is not an ONNX model that this ONNX Runtime can run.
         """
+        super().__init__()
         self.path = Path(path)
         self._session = _load(self.path, threads)
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        check_feeds(self.inputs, feeds)
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         return dict(zip(self._output_names, self._session.run(self._output_names, dict(feeds)), strict=True))
 
 

@@ -4,11 +4,14 @@
 artifact, most often 1.
 """
 
+import contextlib
 import importlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -63,9 +66,42 @@ class Session(Protocol):
         """Name, dtype and shape of each array that `run` returns."""
         ...
 
+    @property
+    def thread_safe(self) -> bool:
+        """May several threads be inside the runtime at once?
+
+        Every session may be shared between threads. Where this is False their calls take turns, so that more threads
+        bring no more speed: open a session for each.
+        """
+        ...
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run once. Raises `InputError` for a missing or extra name, a wrong dtype or a wrong shape."""
         ...
+
+
+class ArtifactSession:
+    """What the sessions of this package share: `run` checks the arrays and lets one thread in where more may not be.
+
+    A subclass sets `inputs` and `outputs` and computes in `_run`; it is not thread-safe unless it says so.
+    """
+
+    thread_safe = False
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __init__(self, turn: AbstractContextManager[Any] | None = None):
+        """turn: a lock that other sessions share, where a runtime has but one state for all of them."""
+        self._turn = turn or (contextlib.nullcontext() if self.thread_safe else threading.Lock())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        check_feeds(self.inputs, feeds)
+        with self._turn:
+            return self._run(feeds)
+
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run arrays that were checked."""
+        raise NotImplementedError
 
 
 Opener = Callable[[Path, int | None], Session]

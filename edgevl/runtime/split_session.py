@@ -26,6 +26,7 @@ class SplitSession:
         self.inputs = (*vision.inputs, *(spec for spec in fusion.inputs if spec.name != VISUAL))
         self.outputs = fusion.outputs
         self.runtime = vision.runtime
+        self.thread_safe = vision.thread_safe and fusion.thread_safe
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         check_feeds(self.inputs, feeds)

@@ -14,7 +14,7 @@ import numpy as np
 from edgevl.apps.jetson import build_engine
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.runtime.onnx_session import OnnxSession
-from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
 
 
 class StandInSession(OnnxSession):
@@ -25,8 +25,11 @@ class StandInSession(OnnxSession):
         self.runtime = f"ONNX Runtime (CPU) on TensorRT's ONNX file; TensorRT itself not run ({reason})"
 
 
-class TensorRTSession:
-    """An engine on the GPU. Its inputs and outputs are CUDA tensors of torch, made once and used for every run."""
+class TensorRTSession(ArtifactSession):
+    """An engine on the GPU. Its inputs and outputs are CUDA tensors of torch, made once and used for every run.
+
+    So threads take turns; an execution context is for one of them at a time, too.
+    """
 
     def __init__(self, path: str | Path):
         """Build the engine of an ONNX file for this GPU, or take it from the cache, and load it.
@@ -38,6 +41,7 @@ class TensorRTSession:
         """
         import torch
 
+        super().__init__()
         trt, file = cached_engine(Path(path))
         self._trt = trt
         self._runtime = trt.Runtime(build_engine.log_of(trt))
@@ -58,10 +62,9 @@ class TensorRTSession:
         for name, buffer in self._buffers.items():
             self._context.set_tensor_address(name, buffer.data_ptr())
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         import torch
 
-        check_feeds(self.inputs, feeds)
         with torch.cuda.stream(self._stream):
             for spec in self.inputs:
                 self._buffers[spec.name].copy_(torch.from_numpy(np.require(feeds[spec.name], requirements=["C", "W"])))

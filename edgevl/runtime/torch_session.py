@@ -9,19 +9,21 @@ import numpy as np
 import torch
 
 from edgevl.models.adapters import Whole
-from edgevl.runtime.session import Arrays, Session, TensorSpec, check_feeds, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
 
 if TYPE_CHECKING:
     from edgevl.models.vqa import VqaModel
 
 
-class TorchSession:
+class TorchSession(ArtifactSession):
     """Eager PyTorch on the CPU in float32, behind the raw-pixel adapter."""
 
     runtime = "PyTorch (CPU)"
+    thread_safe = True
 
     def __init__(self, model: "VqaModel", threads: int | None = None):
         """`model`: see `edgevl.models.VqaModel`; it is put in eval mode."""
+        super().__init__()
         self._adapter = Whole(model.float().eval())
         self._threads = threads
         config = model.config
@@ -31,8 +33,7 @@ class TorchSession:
         )
         self.outputs = (TensorSpec("logits", "float32", (1, config.num_answers)),)
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        check_feeds(self.inputs, feeds)
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         with torch.inference_mode(), torch_threads(self._threads):
             logits = self._adapter(*(as_tensor(feeds[spec.name]) for spec in self.inputs))
         return {"logits": logits.numpy()}
@@ -52,7 +53,10 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Run a block with that many torch threads; `None` changes nothing. The number is global, so it is put back."""
+    """Run a block with that many torch threads; `None` changes nothing. It is put back, as it is the caller's.
+
+    The number is that of the calling thread (OpenMP's `omp_set_num_threads`), so threads do not disturb each other.
+    """
     before = torch.get_num_threads()
     if threads is None or threads == before:
         yield

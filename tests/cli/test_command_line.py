@@ -173,6 +173,28 @@ def test_a_closed_standard_output_is_no_error():
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("words", "code"), [("--version", 0), ("verify nowhere.edgevl", 2)])
+def test_without_a_standard_error_nothing_but_results_is_on_stdout(words, code, tmp_path):
+    """And no file that the command opens gets the number 2, on which libraries in C++ write what they have to say."""
+    shell = f"{sys.executable} -m edgevl {words} 2>&-"
+    answer = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (code, "" if code else "edgevl 0.1.0\n")
+
+
+OPENED = """
+import os, sys
+from edgevl.quiet import open_missing_streams
+open_missing_streams()
+sys.stderr.write("x")
+nowhere = os.stat(os.devnull).st_rdev
+assert [os.fstat(number).st_rdev for number in (0, 1, 2)] == [nowhere] * 3 and os.open(os.devnull, os.O_RDONLY) == 3
+"""
+
+
+def test_closed_streams_are_opened_for_good():
+    assert subprocess.run(["bash", "-c", f"{sys.executable} -c '{OPENED}' <&- >&- 2>&-"]).returncode == 0
+
+
 def test_what_to_run_next_can_be_pasted(capsys):
     console.next_commands(["edgevl", "verify", "my model.edgevl"], ["edgevl", "demo"])
     assert capsys.readouterr().err == "next: edgevl verify 'my model.edgevl'\nnext: edgevl demo\n"

@@ -1,6 +1,7 @@
 """Read a saved `.mlpackage` from disk: manifest, model description, program, weights."""
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from edgevl.contents.coreml_contents import weight_file
 from edgevl.errors import EdgeVLError, InputError, unknown_name
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.coreml_reference.refusals import Location, check_supported, locate
+
+_LOADING = threading.Lock()  # coremltools keeps the program that it builds in globals
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def read_package(path: str | Path, function: str = "main") -> Package:
     check_supported(spec, function, path)
     weights = model_file.parent / "weights"
     _check_weight_offsets(spec, weights, path)
-    with quiet_coremltools():
+    with _LOADING, quiet_coremltools():
         from coremltools.converters.mil.frontend.milproto.load import load
 
         try:
