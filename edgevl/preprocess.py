@@ -2,26 +2,23 @@
 
 Shapes: H, W the picture's own height and width; S the side of the model's square input.
 Nothing here normalizes: mean and standard deviation are inside the exported graph.
+What the bytes of a file mean is decided in `edgevl.pictures`, which the board's script runs, too.
 """
 
 import io
-import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image
 
-from edgevl.errors import InputError
+from edgevl import pictures
+from edgevl.errors import InputError, first_line
+from edgevl.pictures.colors import gray_of_integers, on_white, rgb_of_cmyk
+from edgevl.pictures.exif import ORIENTATION, RAW_PROFILE, exif_of_text, orientation_of
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
-
-MAX_PIXELS = 89_478_485  # Pillow's own threshold of a decompression bomb: a quarter of a GiB as RGB
-MAX_FILE_BYTES = 256 * 2**20
-# A fixed list, because Pillow's other readers start programs (EPS: Ghostscript) or are rarely exercised.
-# Pillow's JPEG reader also opens the multi-picture JPEGs (MPO) of phones.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_ADVICE = "give a PNG, JPEG, WebP, BMP, GIF or TIFF picture"
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -29,7 +26,7 @@ def load_image(source: ImageSource) -> Image.Image:
 
     Args:
         source: a path, the bytes of an image file, a Pillow image, or a uint8 array: [H, W] grey, [H, W, 3] RGB or
-            [H, W, 4] RGBA.
+            [H, W, 4] RGBA. A Pillow image is taken as Pillow has decoded it.
 
     Returns:
         A Pillow image of mode RGB: EXIF orientation applied, transparency composited on white, 16-bit grey divided by
@@ -40,96 +37,46 @@ def load_image(source: ImageSource) -> Image.Image:
             shape or dtype.
     """
     if isinstance(source, np.ndarray):
-        return _to_rgb(_from_array(source), "the array")
+        return _named("the array", lambda: _from_pillow(_from_array(source)))
     if isinstance(source, Image.Image):
-        return _decode(source, "the image")
+        return _named("the image", lambda: _from_pillow(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _open(bytes(source), "the image bytes")
+        return _named("the image bytes", lambda: pictures.read_picture(io.BytesIO(source)))
     path = Path(source)
-    return _open(_read(path), f'"{path}"')
+    with _open(path) as stream:
+        return _named(f'"{path}"', lambda: pictures.read_picture(stream))
 
 
 def to_pixels(image: Image.Image, size: int) -> np.ndarray:
-    """Squash an RGB picture to uint8 [S, S, 3]: triangle filter with antialias, the aspect ratio is not kept.
-
-    docs/bundle.md writes out the arithmetic to the last rounding: it is that of `PIL.Image.resize(BILINEAR)`, always
-    horizontal pass first. One call would leave the order to Pillow, and Pillow 13 goes vertical first on some tall
-    pictures: the last bit of a pixel would depend on how the installed version weighs the cost of the two orders.
-    """
+    """Squash an RGB picture to uint8 [S, S, 3] as docs/bundle.md says. Raises `InputError` for one that is too high."""
     if image.mode != "RGB":
         raise InputError(f"to_pixels takes an RGB picture, got mode {image.mode}: pass it through load_image first")
     if size < 1:
         raise InputError(f"the side of the model's input must be at least 1 pixel, got {size}")
-    wide = image.resize((size, image.height), Image.Resampling.BILINEAR, reducing_gap=None)
-    return np.array(wide.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=None), dtype=np.uint8)
+    return _named("the picture", lambda: pictures.squash(image, size))
 
 
-def _read(path: Path) -> bytes:
+def _named(name: str, read: Callable[[], Any]) -> Any:
+    """Say of which picture it is what could not be read."""
+    try:
+        return read()
+    except pictures.PictureError as error:
+        raise InputError(f"{name} {error}") from None
+
+
+def _open(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
-            raise InputError(f'"{path}" is a folder, not a picture: {_ADVICE}')
+            raise InputError(f'"{path}" is a folder, not a picture: {pictures.ADVICE}')
         if "\0" in str(path):
             raise InputError(f"the path {str(path)!r} holds a null character: check the path")
         if not path.exists():
             raise InputError(f'there is no file "{path}": check the path')
         if not path.is_file():
-            raise InputError(f'"{path}" is not a regular file: {_ADVICE}')
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InputError(
-                f'"{path}" has {size / 2**20:.0f} MiB, at most {MAX_FILE_BYTES // 2**20} are read: save it smaller'
-            )
-        return path.read_bytes()
+            raise InputError(f'"{path}" is not a regular file: {pictures.ADVICE}')
+        return path.open("rb")
     except OSError as error:
         raise InputError(f'"{path}" cannot be read ({error.strerror}): check the path and its permissions') from None
-
-
-def _open(data: bytes, name: str) -> Image.Image:
-    if not data:
-        raise InputError(f"{name} is empty (0 bytes): {_ADVICE}")
-    formats = FORMATS + (("AVIF",) if features.check("avif") else ())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError:
-        raise InputError(f"{name} is not an image that can be read: {_ADVICE}") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise InputError(f"{name} has more than {MAX_PIXELS:,} pixels: save it smaller") from None
-    except Exception as error:  # a broken header can raise almost anything in a decoder
-        raise InputError(f"{name} is damaged ({_reason(error)}): save it again, or {_ADVICE}") from None
-    return _decode(image, name)
-
-
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
-        raise InputError(f"{name} has {image.width}x{image.height} pixels, at most {MAX_PIXELS:,}: save it smaller")
-    if image.width < 1 or image.height < 1:
-        raise InputError(f"{name} has no pixels ({image.width}x{image.height}): {_ADVICE}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of corrupt EXIF; it then reports no orientation, which is right
-            image.load()
-    except Exception as error:  # zlib.error, struct.error, SyntaxError, OSError ...: all mean the same to a user
-        raise InputError(f"{name} is truncated or damaged ({_reason(error)}): save it again, or {_ADVICE}") from None
-    return _to_rgb(_upright(image), name)
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ImageOps.exif_transpose(image)
-    except Exception:  # unreadable EXIF says nothing of the orientation; the pixels are fine
-        return image
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -141,35 +88,40 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _from_16_bit(image, name)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        return _on_white(image, name)
-    return _convert(image, "RGB", name)
-
-
-def _convert(image: Image.Image, mode: str, name: str) -> Image.Image:
-    if image.mode == "F":
-        raise InputError(f"{name} holds floating-point values of unknown range: save it with 8 or 16 bits")
+def _from_pillow(image: Image.Image) -> Image.Image:
+    pictures.check_size(image.width, image.height)
     try:
-        return image.convert(mode)
-    except (ValueError, OSError):
-        raise InputError(f"{name} has the color mode {image.mode}: save it as an RGB picture") from None
+        image.load()
+    except Exception as error:  # zlib.error, struct.error, SyntaxError, OSError ...: all mean the same to a user
+        raise pictures.PictureError(f"is truncated or damaged ({first_line(error)}): {pictures.ADVICE}") from None
+    whole = image if image.mode == "RGB" and "transparency" not in image.info else None
+    pieces = iter(()) if whole else _pieces(image)
+    return pictures.upright(pictures.Stored(image.size, pieces, _orientation(image), whole))
 
 
-def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
-    """Grey of 16 bits to 8 as round(v / 257), not Pillow's own clipping at 255."""
-    values: Any = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{name} has integers outside 0..65535: save it with 8 or 16 bits")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+def _pieces(image: Image.Image) -> Iterator[pictures.Piece]:
+    """Strips of gray or RGB on white, from any mode that Pillow can convert."""
+    mode, transparent = image.mode, "transparency" in image.info
+    if mode == "F":
+        raise pictures.PictureError("holds floating-point values of unknown range: save it with 8 or 16 bits")
+    try:
+        if mode.startswith("I"):
+            yield from pictures.strips(image, gray_of_integers)
+        elif transparent or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+            yield from pictures.strips(image, lambda rgba: on_white(rgba[..., :3], rgba[..., 3]), mode="RGBA")
+        elif mode == "CMYK":
+            yield from pictures.strips(image, rgb_of_cmyk)
+        else:
+            yield from pictures.strips(image, pictures.same, mode="RGB")
+    except (ValueError, OSError) as error:
+        if isinstance(error, pictures.PictureError):
+            raise
+        raise pictures.PictureError(f"has the color mode {mode}: save it as an RGB picture") from None
 
 
-def _on_white(image: Image.Image, name: str) -> Image.Image:
-    """Composite on white: (c * a + 255 * (255 - a) + 127) // 255 per channel."""
-    rgba = np.asarray(_convert(image, "RGBA", name)).astype(np.uint32)
-    color, alpha = rgba[..., :3], rgba[..., 3:]
-    return Image.fromarray(((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8))
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, as the file has it. Pillow's own answer would also come from XMP, which the contract does not name."""
+    tag = getattr(image, "tag_v2", {}).get(ORIENTATION)  # a TIFF that Pillow has not turned itself
+    if tag in range(1, 9):
+        return tag
+    return orientation_of(image.info.get("exif") or exif_of_text(str(image.info.get(RAW_PROFILE, "")).encode()))

@@ -1,0 +1,25 @@
+"""An upright RGB picture to the square that a model takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .stored import MAX_PIXELS, PictureError
+
+RESAMPLING: Any = getattr(Image, "Resampling", Image)  # Pillow 9.1 moved the names of its filters
+
+
+def squash(image: Image.Image, size: int) -> Any:
+    """Squash RGB to uint8 [S, S, 3]: triangle filter with antialias, the aspect ratio is not kept.
+
+    docs/bundle.md writes out the arithmetic to the last rounding: it is that of `PIL.Image.resize(BILINEAR)`, always
+    horizontal pass first. One call would leave the order to Pillow, and Pillow 13 goes vertical first on some tall
+    pictures: the last bit of a pixel would depend on how the installed version weighs the cost of the two orders.
+    """
+    if size * image.height > MAX_PIXELS:
+        raise PictureError(f"is {image.height:,} pixels high, at most {MAX_PIXELS // size:,} can be resized to {size}: cut it")
+    wide = image.resize((size, image.height), RESAMPLING.BILINEAR)
+    return np.array(wide.resize((size, size), RESAMPLING.BILINEAR), dtype=np.uint8)
