@@ -122,6 +122,6 @@ def _pieces(image: Image.Image) -> Iterator[pictures.Piece]:
 def _orientation(image: Image.Image) -> int:
     """EXIF's, as the file has it. Pillow's own answer would also come from XMP, which the contract does not name."""
     tag = getattr(image, "tag_v2", {}).get(ORIENTATION)  # a TIFF that Pillow has not turned itself
-    if tag in range(1, 9):
+    if isinstance(tag, int) and 1 <= tag <= 8:
         return tag
     return orientation_of(image.info.get("exif") or exif_of_text(str(image.info.get(RAW_PROFILE, "")).encode()))

@@ -70,8 +70,8 @@ def imports(tree: ast.AST, top_only: bool = False) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"relative import in line {node.lineno}"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         elif top_only and (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or type_only(node)):
             continue
         else:
@@ -130,14 +130,26 @@ def test_lint_catches_a_bare_import(tmp_path, line):
     assert answer.returncode == 1 and "TID251" in answer.stdout, answer.stdout
 
 
-@pytest.mark.parametrize("name", [*LINKS, "apps"])
-def test_links_are_relative_and_resolve(name):
+@pytest.mark.parametrize(
+    "name,folder", [*((name, name) for name in (*LINKS, "apps")), ("pictures", "apps/jetson/pictures")]
+)
+def test_links_are_relative_and_resolve(name, folder):
     link = ROOT / "edgevl" / name
     if not link.is_symlink():
         pytest.skip("not a checkout with links (a wheel or an sdist holds real files)")
     assert link.is_dir(), f"{link} leads nowhere"
-    assert os.readlink(link) == f"../{name}"
-    assert link.resolve() == (ROOT / name).resolve()
+    assert os.readlink(link) == f"../{folder}"
+    assert link.resolve() == (ROOT / folder).resolve()
+
+
+def test_relative_imports_only_where_a_folder_has_two_names():
+    """apps/jetson/pictures is `pictures` on a board and `edgevl.pictures` here."""
+    files = [*package_files(), *(path for folder in ("apps", "tests", "tools") for path in python_files(folder))]
+    relative = {path.parent for path in files if any(name.startswith(".") for name in imports(parsed(path)))}
+    assert relative == {ROOT / "apps/jetson/pictures"}
+    inside = {path.stem for path in python_files("apps/jetson/pictures")}
+    used = {name for path in python_files("apps/jetson/pictures") for name in imports(parsed(path)) if name[0] == "."}
+    assert {name.split(".")[1] or name.split(".")[2] for name in used} <= inside
 
 
 def test_no_file_shadows_a_library():

@@ -190,7 +190,7 @@ BAD_BYTES = {
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     "truncated png": (encode(picture(64, 64))[:900], "truncated"),
     "truncated jpeg": (encode(picture(64, 64), "JPEG")[:-700], "truncated"),
-    "header only": (b"\x89PNG\r\n\x1a\n", "image"),
+    "header only": (b"\x89PNG\r\n\x1a\n", "no header"),
     "bomb": (bomb(60_000, 60_000), "pixels"),
     "medium bomb": (bomb(10_000, 12_000), "pixels"),  # between the warning and the error of Pillow
     "float tiff": (encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating-point"),

@@ -33,7 +33,8 @@ except ImportError as error:
 
 import jetson_board
 import measuring
-from bundle_reader import BAD_INPUT, RESAMPLING, Bundle, Problem, decode, to_pixels
+from bundle_reader import BAD_INPUT, Bundle, Problem, decode, to_pixels
+from pictures import RESAMPLING
 from runtimes import launch_note, open_runner
 
 SCHEMA = "edgevl.bench/1.1"
@@ -179,7 +180,7 @@ def query_of(options: argparse.Namespace, bundle: Bundle) -> tuple[bytes, str, s
         data = options.image.read_bytes()
     except OSError as error:
         raise Problem(BAD_INPUT, f"{options.image} cannot be read ({error.strerror})") from None
-    image = decode(data)
+    image = decode(data, str(options.image))
     return data, question, f"timed on {options.image.name}, {image.width} x {image.height}"
 
 

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pictures
 from bundle_files import file_problems, programs_of
-from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from PIL import Image
+
 BAD_INPUT, MISSING, REFUSED = 2, 3, 4  # exit codes, those of EdgeVL
-MAX_PIXELS = 89_478_485
-FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"]
-RESAMPLING: Any = getattr(Image, "Resampling", Image)  # Pillow 9.1 moved the names of its filters
 SLACK = 2  # answers whose margin is below this many tolerances are not compared
 
 
@@ -212,36 +211,17 @@ def word_pieces(word: str, vocabulary: dict[str, int]) -> list[int]:
 # Pictures
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, name: str = "the picture") -> Image.Image:
     """The bytes of a picture as upright RGB. Raises `Problem` if they are none."""
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise Problem(BAD_INPUT, f"the picture has more than {MAX_PIXELS} pixels")
-        image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Problem(BAD_INPUT, f"the picture cannot be decoded ({error})") from None
-    return _to_rgb(ImageOps.exif_transpose(image))
-
-
-def _to_rgb(image: Any) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode == "F":
-        raise Problem(BAD_INPUT, "the picture holds floating-point values: save it with 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16-bit grey
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise Problem(BAD_INPUT, "the picture has integers outside 0..65535: save it with 8 or 16 bits")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if "transparency" not in image.info and image.mode not in ("LA", "La", "PA", "RGBA", "RGBa"):
-        return image.convert("RGB")
-    rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)
-    color, alpha = rgba[..., :3], rgba[..., 3:]
-    return Image.fromarray(((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8))
+        return pictures.read_picture(BytesIO(data))
+    except pictures.PictureError as error:
+        raise Problem(BAD_INPUT, f"{name} {error}") from None
 
 
 def to_pixels(image: Image.Image, size: int) -> np.ndarray:
-    """uint8 [S, S, 3]: triangle filter with antialias, horizontal pass first, as two calls (see docs/bundle.md)."""
-    wide = image.resize((size, image.height), RESAMPLING.BILINEAR)
-    return np.array(wide.resize((size, size), RESAMPLING.BILINEAR), dtype=np.uint8)
+    """uint8 [S, S, 3]. Raises `Problem` for a picture that is too high."""
+    try:
+        return pictures.squash(image, size)
+    except pictures.PictureError as error:
+        raise Problem(BAD_INPUT, f"the picture {error}") from None

@@ -25,7 +25,7 @@ from edgevl.preprocess import load_image, to_pixels
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 FORBIDDEN = ("torch", "edgevl", "tokenizers", "onnx", "tensorrt", "tensorrt_rtx", "psutil", "pydantic", "cuda")
-FILES = sorted(JETSON.glob("*.py"))
+FILES = sorted(JETSON.rglob("*.py"))
 
 
 def benchmark(folder: Path, *arguments: object, python: object = sys.executable, blocked=FORBIDDEN, **options):
@@ -77,7 +77,8 @@ def test_a_report_without_torch_and_edgevl(bundles, samples, orin, tmp_path, kin
         assert result.p50_ms == pytest.approx(np.percentile(result.samples_ms, 50))
         assert result.peak_mb and result.peak_mb < 1000
     assert set(pipeline.stages) == {"decode", "resize", "tokenize", "upload", "model", "download", "answer"}
-    assert sum(pipeline.stages.values()) == pytest.approx(pipeline.p50_ms, rel=0.5)
+    # Medians: on a busy machine a neighbor's time slice hits most queries, but few of any one stage.
+    assert 0.2 * pipeline.p50_ms < sum(pipeline.stages.values()) < 1.5 * pipeline.p50_ms
     assert pipeline.accuracy and (pipeline.accuracy.share, pipeline.accuracy.samples) == (samples[1], 12)
     assert "6 of 6 golden cases passed on this machine" in pipeline.notes
     board = report.machine.board
@@ -323,7 +324,7 @@ def test_pixels_are_those_of_edgevl(jetson, tmp_path):
         image.save(path, exif=exif)
         found = jetson.bundle_reader.to_pixels(jetson.bundle_reader.decode(path.read_bytes()), 32)
         np.testing.assert_array_equal(found, to_pixels(load_image(path), 32), mode)
-    with pytest.raises(jetson.bundle_reader.Problem, match="cannot be decoded"):
+    with pytest.raises(jetson.bundle_reader.Problem, match="is not an image"):
         jetson.bundle_reader.decode(b"no picture")
     floats, large = np.ones((9, 9), np.float32), np.full((9, 9), 70_000, np.int32)
     for values, words in ((floats, "floating-point"), (large, "65535")):
@@ -343,10 +344,11 @@ def test_python_3_8_reads_it_and_it_imports_little(path):
     names = set()
     for node in ast.walk(tree):
         names |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
-        names |= {node.module or ""} if isinstance(node, ast.ImportFrom) else set()
+        names |= {node.module or ""} if isinstance(node, ast.ImportFrom) and not node.level else set()
     roots = {name.split(".")[0] for name in names}
     inside = {"onnxruntime", "nvidia"}  # in functions
-    assert roots <= set(sys.stdlib_module_names) | {"numpy", "PIL"} | inside | {file.stem for file in FILES}
+    own = {"pictures", *(file.stem for file in JETSON.glob("*.py"))}
+    assert roots <= set(sys.stdlib_module_names) | {"numpy", "PIL"} | inside | own
     assert "__future__" in roots, "without it annotations such as list[str] are evaluated, which Python 3.8 cannot"
 
 

@@ -35,7 +35,10 @@ def test_the_wheel_holds_every_file_that_git_holds(wheel):
     below = {name: name for name in tracked if name.startswith("edgevl/")}
     below |= {f"edgevl/{name}": name for name in tracked if name.startswith(("training/", "quantize/", "export/"))}
     below |= {f"edgevl/{name}": name for name in tracked if name.startswith("apps/jetson/") and name.endswith(".py")}
-    links = {"edgevl/training", "edgevl/quantize", "edgevl/export", "edgevl/apps"}
+    below |= {
+        name.replace("apps/jetson/", "edgevl/"): name for name in tracked if name.startswith("apps/jetson/pictures/")
+    }
+    links = {"edgevl/training", "edgevl/quantize", "edgevl/export", "edgevl/apps", "edgevl/pictures"}
     missing = sorted(set(below) - packed - links)
     assert not missing
     assert not [name for name in packed if name.startswith(("training/", "quantize/", "export/", "apps/", "tests/"))]

@@ -80,7 +80,7 @@ def read_header(stream: BinaryIO) -> Header:
 
 
 def rows(stream: BinaryIO, header: Header) -> Iterator[Any]:
-    """Samples [h, w] or bytes [h, w, bits / 8], a strip at a time, in the order of the file. Each row fills 32-bit words."""
+    """Samples [h, w] or bytes [h, w, bits / 8], a strip at a time, in the order of the file. Rows fill 32-bit words."""
     line = (header.width * header.bits + 31) // 32 * 4
     step = max(1, STRIP_PIXELS // header.width)
     for y in range(0, header.height, step):

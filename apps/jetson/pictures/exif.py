@@ -32,7 +32,7 @@ def orientation_of(block: bytes) -> int:
 
 
 def exif_of_text(text: bytes) -> bytes:
-    """The block in such a text: a name, a length, and hexadecimal digits, on lines of their own. Empty if it cannot be read."""
+    """The block in such a text: lines with a name, a length, and hexadecimal digits. Empty if it cannot be read."""
     try:
         return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
     except ValueError:

@@ -20,7 +20,7 @@ GRAYS = bytes(value for index in range(256) for value in (index, index, index))
 
 
 def read(stream: BinaryIO) -> Stored:
-    """Read the first frame, on a canvas that is transparent where the frame is not: the background color is not used."""
+    """Read the first frame, on a canvas that is transparent where the frame is not: no background color is used."""
     width, height, flags = struct.unpack("<HHB2x", take(stream, 13)[6:])
     palette = take(stream, table_length(flags))
     transparent = to_first_frame(stream)

@@ -38,8 +38,8 @@ def decode(file: Any) -> Any:
 def segments(stream: BinaryIO, keep: tuple[int, ...] = (APP0, APP14)) -> tuple[bytes, bytes, int]:
     """(what stands before the first scan, without what is no part of the picture; EXIF; where that scan begins).
 
-    Of the segments for applications those of JFIF and Adobe say how colors are stored. Pillow would read more of them, each
-    version others, and refuse a picture for what it finds.
+    Of the segments for applications those of JFIF and Adobe say how colors are stored. Pillow would read more of them,
+    each version others, and refuse a picture for what it finds.
     """
     kept, exif = [b"\xff\xd8"], b""
     stream.seek(2)
@@ -77,4 +77,3 @@ def check_frame(content: bytes) -> None:
     if bits != 8 or components not in (1, 3, 4):
         raise damaged(f"{components} components of {bits} bits")
     check_size(width, height, MAX_PIXELS_OF_LARGE if components == 4 else MAX_PIXELS)
-

@@ -125,8 +125,8 @@ def header(found: dict[bytes, bytes]) -> tuple[int, int, int, int, int, bytes]:
 def plain(chunks: Chunks, stream: BinaryIO) -> Splice:
     """The file that Pillow decodes: as many bits a pixel, in a color type that it returns unchanged.
 
-    Gray and palettes of up to 8 bits become a palette, whose indices are the samples; gray of 16 bits becomes two channels of 8 and
-    gray with alpha four. The filters work on bytes at the distance of a pixel, so nothing else changes.
+    Gray and palettes of up to 8 bits become a palette, whose indices are the samples; gray of 16 bits becomes two
+    channels of 8, gray with alpha four. The filters work on bytes at the distance of a pixel, so nothing else changes.
     """
     depth, color, palette = chunks.depth, chunks.color, b""
     if color in (GRAY, PALETTE) and depth <= 8:
@@ -200,7 +200,7 @@ def joined(samples: Any) -> Any:
 
 
 def rgb_converter(chunks: Chunks, stream: BinaryIO) -> Callable[[Any], Any]:
-    """Of 16 bits Pillow gives the high bytes. Where a color is transparent, the low ones are decoded first, and kept as a bit a pixel."""
+    """Of 16 bits Pillow gives the high bytes. For a transparent color the low ones are decoded first, and compared."""
     key = transparent_value(chunks, 3)
     if key is None:
         return same

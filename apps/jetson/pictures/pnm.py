@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 import numpy as np
 
 from .colors import gray_of_16_bits
-from .stored import STRIP_PIXELS, Piece, PictureError, Stored, check_size, damaged, take
+from .stored import STRIP_PIXELS, PictureError, Piece, Stored, check_size, damaged, take
 
 if TYPE_CHECKING:
     from typing import BinaryIO

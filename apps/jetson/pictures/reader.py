@@ -20,12 +20,12 @@ READERS = {
     b"GIF89a": gif.read,
     b"BM": bmp.read,
     **{b"P%d" % kind: pnm.read for kind in range(1, 7)},
-    **{begin: tiff.read for begin in (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")},
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+"), tiff.read),
 }
 
 
 def read_picture(stream: BinaryIO) -> Image.Image:
-    """Decode a file to an upright image of mode RGB. Raises `PictureError` for whatever is no picture of a known kind."""
+    """Decode a file to an upright image of mode RGB. Raises `PictureError` for whatever is no picture."""
     try:
         return upright(read_stored(stream))
     except PictureError:

@@ -20,6 +20,8 @@ def squash(image: Image.Image, size: int) -> Any:
     pictures: the last bit of a pixel would depend on how the installed version weighs the cost of the two orders.
     """
     if size * image.height > MAX_PIXELS:
-        raise PictureError(f"is {image.height:,} pixels high, at most {MAX_PIXELS // size:,} can be resized to {size}: cut it")
+        raise PictureError(
+            f"is {image.height:,} pixels high, at most {MAX_PIXELS // size:,} can be resized to {size}: cut it"
+        )
     wide = image.resize((size, image.height), RESAMPLING.BILINEAR)
     return np.array(wide.resize((size, size), RESAMPLING.BILINEAR), dtype=np.uint8)

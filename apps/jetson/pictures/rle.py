@@ -15,7 +15,10 @@ END_OF_LINE, END, DELTA = range(3)
 
 
 def unpack_runs(stream: BinaryIO, width: int, height: int, nibbles: bool) -> Any:
-    """Unpack to uint8 [height, width] in the order of the file. What is skipped has index 0, what leaves a row is lost."""
+    """Unpack to uint8 [height, width] in the order of the file. What is skipped has index 0, what leaves a row is lost.
+
+    Raises `PictureError` where the data ends before the picture does.
+    """
     indices = np.zeros((height, width), np.uint8)
     x = y = 0
     while y < height:

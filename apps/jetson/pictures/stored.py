@@ -1,7 +1,7 @@
 """A picture as its file stores it, and how that becomes an upright RGB image.
 
-Every reader of a format gives a `Stored`: pieces of 8 bits on a white canvas, and an orientation. Only one piece at a time is
-in memory beside the result, so that a large picture costs little more than its RGB.
+Every reader of a format gives a `Stored`: pieces of 8 bits on a white canvas, and an orientation. Only one piece at a
+time is in memory beside the result, so that a large picture costs little more than its RGB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 MAX_PIXELS = 89_478_485  # 2**30 / 12: the decoders that take 12 bytes for a pixel stay within a GiB
-MAX_PIXELS_OF_LARGE = 50_331_648  # 2**30 / 21: WebP takes up to 20 bytes for a pixel, and JPEG of four components 12 and its RGB
+MAX_PIXELS_OF_LARGE = (
+    50_331_648  # 2**30 / 21: WebP takes up to 20 bytes for a pixel, and JPEG of four components 12 and its RGB
+)
 MAX_SIDE = 1_000_000  # Pillow keeps a pointer for each row, numpy an object for each piece
 STRIP_PIXELS = 2**20
 ADVICE = "give a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM picture"
@@ -69,7 +71,7 @@ def damaged(reason: str) -> PictureError:
 
 
 def load(plugin: Callable[[Any], Any], stream: Any, rawmode: str = "") -> Any:
-    """Decode with a class of Pillow's own a file whose size was checked. `rawmode` replaces the one that Pillow chose."""
+    """Decode with a class of Pillow's own a file whose size was checked. `rawmode` replaces the one that it chose."""
     image = plugin(stream)
     if rawmode:
         image.tile = [(*image.tile[0][:3], rawmode)]
@@ -112,5 +114,13 @@ def upright(stored: Stored) -> Image.Image:
 def turned_place(stored: Stored, x: int, y: int, width: int, height: int) -> tuple[int, int]:
     """Where a piece of `width` x `height` at (x, y) has its upper left corner after the canvas was turned."""
     right, below = stored.size[0] - x - width, stored.size[1] - y - height
-    places = {2: (right, y), 3: (right, below), 4: (x, below), 5: (y, x), 6: (below, x), 7: (below, right), 8: (y, right)}
+    places = {
+        2: (right, y),
+        3: (right, below),
+        4: (x, below),
+        5: (y, x),
+        6: (below, x),
+        7: (below, right),
+        8: (y, right),
+    }
     return places.get(stored.orientation, (x, y))

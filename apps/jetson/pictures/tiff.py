@@ -1,4 +1,4 @@
-"""TIFF: samples are unpacked, taken apart and made gray or RGB here; libtiff and libjpeg do the unpacking that zlib cannot.
+"""TIFF: samples are unpacked and made gray or RGB here; libtiff and libjpeg do the unpacking that zlib cannot.
 
 Shapes: N chunks, R rows, W columns, C samples.
 """
@@ -14,10 +14,25 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from . import colors, jpeg
-from .stored import STRIP_PIXELS, Piece, PictureError, Stored, damaged, load
+from .stored import STRIP_PIXELS, PictureError, Piece, Stored, damaged, load
 from .tiff_tags import (
-    BLACK_IS_ZERO, CMYK, COLORS, DEFLATE, FAX, GROUP3, GROUP4, JPEG, MAX_CHUNK, NONE, OLD_DEFLATE, PALETTE, SIGNED,
-    WHITE_IS_ZERO, YCBCR, Layout, read_layout,
+    BLACK_IS_ZERO,
+    CMYK,
+    COLORS,
+    DEFLATE,
+    FAX,
+    GROUP3,
+    GROUP4,
+    JPEG,
+    MAX_CHUNK,
+    NONE,
+    OLD_DEFLATE,
+    PALETTE,
+    SIGNED,
+    WHITE_IS_ZERO,
+    YCBCR,
+    Layout,
+    read_layout,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -40,7 +55,9 @@ def pieces(layout: Layout, stream: BinaryIO) -> Iterator[Piece]:
     rows = max(1, STRIP_PIXELS // layout.columns)
     for first in range(0, layout.chunks, step):
         chunks = range(first, min(first + step, layout.chunks))
-        planes = [samples_of(layout, stream, [plane * layout.chunks + c for c in chunks]) for plane in range(layout.planes)]
+        planes = [
+            samples_of(layout, stream, [plane * layout.chunks + c for c in chunks]) for plane in range(layout.planes)
+        ]
         samples = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=3)
         for chunk, block in zip(chunks, samples):
             top, x = chunk // layout.across * layout.rows, chunk % layout.across * layout.columns
@@ -91,7 +108,7 @@ def inflate(data: bytes) -> bytes:
 
 
 def by_libtiff(layout: Layout, data: list[bytes], columns: int, rows: int) -> Any:
-    """Unpack with Pillow's libtiff, as a file of these strips alone, in gray of 8 bits (of 1 bit for a fax). Returns [rows, columns].
+    """Unpack with Pillow's libtiff, as a file of these strips alone, gray of 8 bits (a fax: 1). Gives [rows, columns].
 
     Neither the kind of picture nor the order of bytes is left to Pillow, whose versions differ in what they know.
     """
@@ -99,7 +116,7 @@ def by_libtiff(layout: Layout, data: list[bytes], columns: int, rows: int) -> An
     fax = layout.compression in FAX
     tags = {
         256: [columns], 257: [rows], 258: [1 if fax else 8], 259: [layout.compression], 262: [BLACK_IS_ZERO],
-        273: offsets, 277: [1], 278: [layout.rows], 279: [len(chunk) for chunk in data], 
+        273: offsets, 277: [1], 278: [layout.rows], 279: [len(chunk) for chunk in data],
     }  # fmt: skip
     if layout.compression in (GROUP3, GROUP4):
         tags[292 if layout.compression == GROUP3 else 293] = [layout.fax[layout.compression == GROUP4]]
@@ -120,7 +137,7 @@ def small_tiff(tags: dict[int, list[int]], data: bytes) -> bytes:
 
 
 def jpeg_rows(layout: Layout, data: bytes, height: int) -> Any:
-    """[rows, W * C] of a strip or tile that is a JPEG, whose tables may stand in a tag. How colors are stored, the TIFF says."""
+    """[rows, W * C] of a strip or tile that is a JPEG; its tables may stand in a tag, and how it stores colors does."""
     head, _, start = jpeg.segments(io.BytesIO(data), keep=())
     transform = 1 if layout.photometric == YCBCR else 0
     adobe = struct.pack(">HH5sHHHB", 0xFFEE, 14, b"Adobe", 100, 0, 0, transform)

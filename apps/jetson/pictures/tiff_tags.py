@@ -21,9 +21,9 @@ UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 TYPES = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
 NAMES = {
     256: "width", 257: "height", 258: "bits", 259: "compression", 262: "photometric", 266: "fill", 273: "offsets",
-    274: "orientation", 277: "samples", 278: "rows", 279: "counts", 284: "planar", 292: "fax3", 293: "fax4", 317: "predictor",
-    320: "palette", 322: "columns", 323: "lines", 324: "tiles", 325: "tile_counts", 338: "extra", 339: "format",
-    347: "tables",
+    274: "orientation", 277: "samples", 278: "rows", 279: "counts", 284: "planar", 292: "fax3", 293: "fax4",
+    317: "predictor", 320: "palette", 322: "columns", 323: "lines", 324: "tiles", 325: "tile_counts",
+    338: "extra", 339: "format", 347: "tables",
 }  # fmt: skip
 MAX_CHUNK = 2**27  # bytes of one strip or tile when it is unpacked
 LEAST_CHUNK = 2**22  # where nothing has to be unpacked, a strip is read in parts of this size
@@ -105,7 +105,9 @@ def read_layout(stream: BinaryIO) -> Layout:
 
 def check_kind(layout: Layout, tags: dict[str, Any]) -> None:
     if layout.compression not in COMPRESSIONS:
-        raise PictureError(f"is a TIFF with compression {layout.compression}, which is not read: save it with LZW or Deflate")
+        raise PictureError(
+            f"is a TIFF with compression {layout.compression}, which is not read: save it with LZW or Deflate"
+        )
     if layout.format == FLOAT:
         raise PictureError("holds floating-point values of unknown range: save it with 8 or 16 bits")
     colors = COLORS.get(layout.photometric, 0)
@@ -123,7 +125,10 @@ def check_kind(layout: Layout, tags: dict[str, Any]) -> None:
         or (layout.photometric == YCBCR and (layout.compression != JPEG or layout.samples != 3))
         or (layout.photometric == PALETTE and layout.palette.size < 3 * 2**layout.bits)
         or (layout.compression in FAX and (layout.bits, layout.samples) != (1, 1))
-        or (layout.compression == JPEG and (layout.bits != 8 or (layout.planes == 1 and layout.samples not in (1, 3, 4))))
+        or (
+            layout.compression == JPEG
+            and (layout.bits != 8 or (layout.planes == 1 and layout.samples not in (1, 3, 4)))
+        )
         or layout.predictor not in ((1, 2) if layout.bits in (8, 16, 32) else (1,))
     ):
         kind = f"photometric interpretation {layout.photometric}, {layout.samples} samples of {layout.bits} bits"
@@ -133,14 +138,14 @@ def check_kind(layout: Layout, tags: dict[str, Any]) -> None:
 def check_chunks(layout: Layout) -> None:
     if layout.columns < 1 or layout.rows < 1:
         raise damaged("its tiles have no pixels")
-    if layout.compression != NONE and layout.row_bytes * layout.rows > MAX_CHUNK or layout.row_bytes > MAX_CHUNK:
+    if (layout.compression != NONE and layout.row_bytes * layout.rows > MAX_CHUNK) or layout.row_bytes > MAX_CHUNK:
         raise PictureError(f"has strips or tiles of more than {MAX_CHUNK // 2**20} MiB: save it with smaller ones")
     if len(layout.offsets) < layout.chunks * layout.planes:
         raise damaged("it has fewer strips or tiles than its size needs")
 
 
 def counted(layout: Layout) -> Layout:
-    """Limit each chunk's length in the file: no compression needs eight times the unpacked bytes, and some files say nothing."""
+    """Limit each chunk's length in the file: nothing needs eight times the unpacked bytes, some files say nothing."""
     most = layout.row_bytes * layout.rows
     most = most if layout.compression == NONE else 8 * most + 2**16
     counts = [min(int(count), most) for count in layout.counts]
