@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 unexpected, 2 bad usage or input, 3 a missing dependency, 
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -53,3 +54,11 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     """Return what an error of another library says in one line: the first that is not blank, or the error's type."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip()[:limit] if lines else type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Does an error say that memory ran out? torch says it in a RuntimeError of its own words."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))

@@ -4,6 +4,7 @@ Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects 
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -150,6 +151,24 @@ def errors_in_one_line(loader: Iterable[Batch]) -> Iterator[Batch]:
         yield from loader
     except InputError as error:
         raise InputError(str(error).strip().splitlines()[-1].removeprefix("edgevl.errors.InputError: ")) from None
+    except RuntimeError as error:
+        raise _worker_problem(error) from error
+
+
+def _worker_problem(error: RuntimeError) -> Exception:
+    """The error to raise for what a machine denies to worker processes, else `error` itself."""
+    text = str(error)
+    if "shared memory" in text:  # also in what torch says of a worker that died of a bus error
+        return InputError(
+            "shared memory (/dev/shm) is full, through which workers hand over batches: set data.workers=0, or make it "
+            "larger (docker run --shm-size=1g)"
+        )
+    if re.search(r"DataLoader worker.*(killed by signal|exited unexpectedly)", text):
+        return InputError(
+            "a worker that draws the samples was killed, most likely because memory ran out: lower data.workers or "
+            "batch_size"
+        )
+    return error
 
 
 def channels_first(scene: Scene) -> np.ndarray:

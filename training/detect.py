@@ -19,11 +19,11 @@ from edgevl.detector import Detector, DetectorConfig, save_detector
 from edgevl.errors import MissingDependency
 from edgevl.training.compute import TRAINING_FACTOR, forward_macs
 from edgevl.training.data import MAX_OBJECTS, Positions, Sample, batches, channels_first, in_order, padded_boxes
-from edgevl.training.loop import Progress, Run, fit
+from edgevl.training.loop import Note, Progress, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import check_weights
-from edgevl.training.pretrain import open_run, recipe_of, run_folder
 from edgevl.training.recipe import Recipe
+from edgevl.training.run_folder import open_run, recipe_of, run_folder
 
 EVAL_BATCH = 32
 DETECTION = ("rpn", "head")  # the losses; parts are rpn.box, head.class
@@ -100,6 +100,7 @@ def run(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    note: Note = lambda text: None,
 ) -> Path:
     """Train a detector by a recipe; return the run folder, whose `model` is a detector folder.
 
@@ -118,10 +119,10 @@ def run(
         for spec in (recipe.data.train, recipe.data.val)
     )
     task = DetectTask(detector, val, recipe.eval_samples).train()
-    open_run(recipe, folder)
-    rows = fit(Run(recipe, task, train, Criterion(recipe.weights), folder, progress), resume)
-    save_detector(folder / "model", detector)  # before the record, whose forward pass moves running statistics
-    write_json(folder / "model" / "training.json", training_record(recipe, rows, task, train))
+    with open_run(recipe, folder, resume):
+        rows = fit(Run(recipe, task, train, Criterion(recipe.weights), folder, progress, note), resume)
+        save_detector(folder / "model", detector)  # before the record, whose forward pass moves running statistics
+        write_json(folder / "model" / "training.json", training_record(recipe, rows, task, train))
     return folder
 
 

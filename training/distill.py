@@ -20,11 +20,12 @@ from edgevl.models import VqaModel
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import VqaSamples
 from edgevl.training.finetune import model_folder, train_answers
-from edgevl.training.loop import Progress
+from edgevl.training.loop import Note, Progress
 from edgevl.training.losses.base import check_weights, make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace
-from edgevl.training.pretrain import recipe_of, run_folder, trim
+from edgevl.training.pretrain import trim
 from edgevl.training.recipe import Recipe
+from edgevl.training.run_folder import recipe_of, run_folder
 from edgevl.training.tasks import VqaTask
 
 
@@ -83,6 +84,7 @@ def run(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    note: Note = lambda text: None,
 ) -> Path:
     """Distill by a recipe; return the run folder. The student is `RUN/model`, a folder that every command takes.
 
@@ -102,7 +104,7 @@ def run(
         return DistillTask(model, validation, recipe.eval_samples, teacher.model, losses)
 
     # Pictures are drawn for whoever sees the larger ones; the other gets them smaller, as an app would hand them over.
-    return train_answers(recipe, make_task, folder, resume, progress, teacher.config.image_size)
+    return train_answers(recipe, make_task, folder, resume, progress, note, teacher.config.image_size)
 
 
 def check_teacher(teacher: LoadedModel, tokenizer: Tokenizer, student: ModelConfig) -> None:

@@ -18,13 +18,14 @@ from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import RetrievalSamples, StatementSamples, VqaSamples
 from edgevl.training.grow import grow
-from edgevl.training.loop import Progress, Run, fit
+from edgevl.training.loop import Note, Progress, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import check_weights, loss_weights
-from edgevl.training.pretrain import build_config, open_run, recipe_of, run_folder
+from edgevl.training.pretrain import build_config
 from edgevl.training.recipe import Recipe
 from edgevl.training.regions import model_regions, region_start
 from edgevl.training.retrieval import RetrievalTask, retrieval_heads
+from edgevl.training.run_folder import open_run, recipe_of, run_folder
 from edgevl.training.tasks import AnswerTask, VqaTask
 
 MakeTask = Callable[[Recipe, VqaModel, Any], AnswerTask | RetrievalTask]
@@ -45,6 +46,7 @@ def run(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    note: Note = lambda text: None,
 ) -> Path:
     """Fine-tune by a recipe; return the run folder. The model is `RUN/model`, a folder that every command takes.
 
@@ -59,7 +61,7 @@ def run(
         from edgevl.training.qat import quantized_task
 
         make_task = quantized_task
-    return train_answers(recipe, make_task, folder, resume, progress)
+    return train_answers(recipe, make_task, folder, resume, progress, note)
 
 
 def train_answers(
@@ -68,6 +70,7 @@ def train_answers(
     folder: Path,
     resume: bool,
     progress: Progress | None,
+    note: Note,
     image_size: int = 0,
 ) -> Path:
     """What fine-tuning and distillation share: a model, questions, a task between them, and the loop.
@@ -86,11 +89,11 @@ def train_answers(
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)
         validation = model_regions(validation, model, recipe, data.val, recipe.eval_samples, progress)
     task = make_task(recipe, model, validation)
-    open_run(recipe, folder)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
-    rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
-    task.save(folder / "model", tokenizer)
-    write_json(folder / "model" / "training.json", training_record(recipe, rows))
+    with open_run(recipe, folder, resume):
+        rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress, note), resume)
+        task.save(folder / "model", tokenizer)
+        write_json(folder / "model" / "training.json", training_record(recipe, rows))
     return folder
 
 

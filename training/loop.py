@@ -5,7 +5,6 @@ run is the weights, the optimizer's moments and one number, and a killed run goe
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -18,12 +17,16 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from edgevl.checkpoint import DIVERGED
+from edgevl.errors import EdgeVLError
 from edgevl.training import checkpoints
 from edgevl.training.data import Positions, Sample, batches, errors_in_one_line
 from edgevl.training.losses.criterion import Criterion
+from edgevl.training.metric_log import MetricLog
 from edgevl.training.recipe import OptimizerSection, Recipe
 
 Progress = Callable[[int, int, str], None]
+Note = checkpoints.Note
 
 
 class Task(Protocol):
@@ -43,12 +46,13 @@ class Run:
     criterion: Criterion
     folder: Path
     progress: Progress | None = None
+    note: Note = lambda text: None
 
 
 def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     """Train to the recipe's last step, writing metrics and checkpoints into `run.folder`. Returns the logged rows.
 
-    Raises `EdgeVLError` when a loss is not finite; the last checkpoint stays usable.
+    Raises `EdgeVLError` when a loss, a gradient or a weight is not finite; the last checkpoint stays usable.
     """
     recipe = run.recipe
     AcceleratorState._reset_state()  # it keeps the precision of an earlier run of this process
@@ -60,11 +64,11 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
         lr=recipe.optimizer.lr,
         betas=(0.9, recipe.optimizer.beta2),
     )
-    first = checkpoints.restore(run.folder, run.task, optimizer) if resume else 0
+    first = checkpoints.restore(run.folder, run.task, optimizer, run.note) if resume else 0
     last = recipe.last_step
     loader = batches(run.samples, Positions(recipe.batch_size, first, last), recipe.data.workers)
     task, optimizer, loader = accelerator.prepare(run.task, optimizer, loader)
-    logger = MetricLog(run.folder, first, accelerator.is_main_process)
+    logger = MetricLog(run.folder, first)
     started = time.perf_counter()
     for step, batch in enumerate(errors_in_one_line(loader), start=first):
         values = train_step(accelerator, task, optimizer, run.criterion, batch, recipe, step)
@@ -72,9 +76,9 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
         if done % recipe.log_every == 0 or done == last:
             rate = (done - first) * recipe.batch_size / (time.perf_counter() - started)
             logger.write(done, {name: value.item() for name, value in values.items()} | {"samples_per_second": rate})
-        if accelerator.is_main_process and (done % recipe.eval_every == 0 or done == last):
+        if done % recipe.eval_every == 0 or done == last:
             logger.write(done, evaluate(accelerator, task))
-        if accelerator.is_main_process and (done % recipe.checkpoint_every == 0 or done == last):
+        if done % recipe.checkpoint_every == 0 or done == last:
             checkpoints.save(run.folder, done, accelerator.unwrap_model(task), optimizer)
         if run.progress:
             run.progress(done, last, f"loss {values['loss'].item():.3f}")
@@ -99,7 +103,10 @@ def train_step(
         group["lr"] = rate
     total, values = criterion(task(batch))
     accelerator.backward(total)
-    values["grad_norm"] = accelerator.clip_grad_norm_(task.parameters(), recipe.optimizer.clip_norm)  # pyright: ignore
+    norm: Any = accelerator.clip_grad_norm_(task.parameters(), recipe.optimizer.clip_norm)
+    if not torch.isfinite(norm):  # the step would make every weight nan
+        raise EdgeVLError(f"the gradient of step {step + 1} is not finite, its loss is {total.item():.4g}. {DIVERGED}")
+    values["grad_norm"] = norm
     optimizer.step()
     optimizer.zero_grad()
     return values | {"lr": torch.tensor(rate)}
@@ -127,35 +134,3 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     decayed = [p for name, p in named if p.ndim >= 2 and "position" not in name]
     kept = [p for name, p in named if p.ndim < 2 or "position" in name]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-
-
-class MetricLog:
-    """Rows to metrics.jsonl and TensorBoard. On resume, rows after the checkpoint go: they are trained again."""
-
-    def __init__(self, folder: Path, first_step: int, enabled: bool = True):
-        self.enabled = enabled
-        self.rows: list[dict[str, float]] = []
-        if not enabled:
-            return
-        self.path = folder / "metrics.jsonl"
-        if first_step and self.path.is_file():
-            rows = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
-            self.rows = [row for row in rows if row["step"] <= first_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        if not self.enabled or not values:
-            return
-        row = {"step": step, **values}
-        self.rows.append(row)
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        if self.enabled:
-            self.board.close()

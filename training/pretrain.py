@@ -1,32 +1,28 @@
 """Pretraining: language losses (MLM, ITM, ITC) and the three visual losses over captioned, annotated pictures."""
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from edgevl.atomic import write_atomically
 from edgevl.checkpoint import save_model, save_weights
 from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_dataset
 from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
 from edgevl.detector import LoadedDetector
-from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.models.core import VisionLanguageCore
 from edgevl.models.region_model import RegionVqaModel, new_region_model
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import PretrainSamples
-from edgevl.training.loop import Progress, Run, fit
+from edgevl.training.loop import Note, Progress, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
 from edgevl.training.losses.base import check_weights, loss_weights, make_losses
-from edgevl.training.recipe import Recipe, load_recipe
+from edgevl.training.recipe import Recipe
 from edgevl.training.regions import pretraining_detector, with_regions
-from edgevl.training.yaml_file import dump_yaml
+from edgevl.training.run_folder import open_run, recipe_of, run_folder
 
 RETRIEVAL_HEADS = "retrieval.safetensors"  # in a model folder; optional
 
@@ -70,6 +66,7 @@ def run(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    note: Note = lambda text: None,
 ) -> Path:
     """Pretrain by a recipe; return the run folder, whose `model` is what fine-tuning starts from.
 
@@ -92,12 +89,12 @@ def run(
     if detector:
         samples = with_regions(samples, detector, recipe, data.train, count, recipe.regions, not as_regions, progress)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
-    open_run(recipe, folder)
-    fit(Run(recipe, task.train(), samples, criterion, folder, progress), resume)
-    if "mlm" in task.losses:
-        start_head_from_mlm(model, task.losses["mlm"], tokenizer, ANSWERS)
-    save_model(folder / "model", model, tokenizer, list(ANSWERS))
-    save_retrieval_heads(folder / "model", task.losses)
+    with open_run(recipe, folder, resume):
+        fit(Run(recipe, task.train(), samples, criterion, folder, progress, note), resume)
+        if "mlm" in task.losses:
+            start_head_from_mlm(model, task.losses["mlm"], tokenizer, ANSWERS)
+        save_model(folder / "model", model, tokenizer, list(ANSWERS))
+        save_retrieval_heads(folder / "model", task.losses)
     return folder
 
 
@@ -143,38 +140,3 @@ def build_config(recipe: Recipe, tokenizer: Tokenizer, num_answers: int) -> Mode
     base = named_config(recipe.model.get("config", "nano"))
     sizes = {"vocab_size": -(-tokenizer.vocab_size // 32) * 32, "num_answers": num_answers}
     return ModelConfig.from_dict(base.to_dict() | sizes | changes)
-
-
-def recipe_of(stage: str, recipe: str | Path | Recipe, overrides: list[str] | None) -> Recipe:
-    """The recipe, loaded unless it is one already. Raises `InputError` if it is for another stage."""
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    if recipe.stage != stage:
-        command = "data detector" if recipe.stage == "detect" else recipe.stage
-        raise InputError(f'the recipe "{recipe.name}" is for {recipe.stage}; run `edgevl {command}` with it')
-    return recipe
-
-
-def run_folder(recipe: Recipe, out: Path | None, resume: bool) -> Path:
-    """The folder of a run, before anything is made: `InputError` for one in use, or one with nothing to resume."""
-    folder = Path(out) if out else Path("runs") / recipe.name
-    saved = folder / "recipe.yaml"
-    if saved.is_file() and not resume:
-        raise InputError(f"{folder} holds a run already; go on with --resume, or choose another --out")
-    if resume and not saved.is_file():
-        raise InputError(f"{folder} holds no run to go on with: check --out, or drop --resume to begin one")
-    if saved.is_file() and load_recipe(saved) != recipe:
-        raise InputError(f"{saved} differs from this recipe; a run resumes with the recipe it began with")
-    return folder
-
-
-def open_run(recipe: Recipe, folder: Path) -> None:
-    """Make the run folder and save the resolved recipe in it, unless it is there to be resumed."""
-    saved = folder / "recipe.yaml"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not saved.is_file():
-            write_atomically(saved, dump_yaml(json.loads(recipe.model_dump_json())))
-    except OSError as error:
-        raise InputError(f"cannot write the run folder {folder}: {error.strerror}") from None
-    for half in folder.glob(".checkpoint-*.tmp"):
-        shutil.rmtree(half)

@@ -48,7 +48,7 @@ def detector(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     from edgevl.training.detect import run
 
     with progress_bar("detector") as progress, how_to_resume("data detector", recipe, overrides, out):
-        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress, note=console.note)
     show_run(folder)
     model = folder / "model"
     console.next_commands(

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from edgevl.errors import EdgeVLError
+from edgevl.errors import EdgeVLError, first_line, is_out_of_memory
 
 # The usage errors of the parser under typer, whichever it is (click, or the copy inside newer typer).
 UsageError = typer.BadParameter.__bases__[0]
@@ -50,6 +50,10 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 3, _missing_module(error)
     if isinstance(error, OSError) and error.errno in USER_ERRNOS:
         return 2, _os_error(error)
+    if is_out_of_memory(error):
+        return 2, f"this machine has too little memory for it ({first_line(error, 200)}): ask for less at a time"
+    if isinstance(error, RecursionError):
+        return 1, "something is nested too deeply (RecursionError, unexpected; run with --debug for the traceback)"
     return 1, f"{type(error).__name__}: {error} (unexpected; run with --debug for the traceback)"
 
 

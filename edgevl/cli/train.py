@@ -31,7 +31,7 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     from edgevl.training.pretrain import run
 
     with progress_bar("pretrain") as progress, how_to_resume("pretrain", recipe, overrides, out):
-        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress, note=console.note)
     show_run(folder)
     console.next_commands(["edgevl", "finetune", "finetune_scenes_nano", f"init={folder / 'model'}"])
 
@@ -41,7 +41,7 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
     from edgevl.training.finetune import run
 
     with progress_bar("finetune") as progress, how_to_resume("finetune", recipe, overrides, out):
-        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress, note=console.note)
     show_run(folder)
     _what_next(folder)
 
@@ -51,7 +51,7 @@ def distill(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume
     from edgevl.training.distill import run
 
     with progress_bar("distill") as progress, how_to_resume("distill", recipe, overrides, out):
-        folder = run(recipe, overrides, out=out, resume=resume, progress=progress)
+        folder = run(recipe, overrides, out=out, resume=resume, progress=progress, note=console.note)
     show_run(folder)
     _what_next(folder)
 

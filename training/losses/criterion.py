@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from edgevl.checkpoint import DIVERGED
 from edgevl.errors import EdgeVLError
 
 
@@ -30,5 +31,5 @@ class Criterion:
         log |= {f"{name}_scaled": value.detach() for name, value in scaled.items()}
         if not torch.isfinite(total):
             values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
-            raise EdgeVLError(f"the loss is not finite: {values}. Lower optimizer.lr or raise optimizer.warmup")
+            raise EdgeVLError(f"the loss is not finite: {values}. {DIVERGED}")
         return total, log

@@ -19,6 +19,7 @@ from edgevl.bench.machine import Neighbors, cpu_name, installed_versions, usable
 from edgevl.checkpoint import write_json
 from edgevl.errors import InputError
 from edgevl.training.checkpoints import list_checkpoints
+from edgevl.training.lock import exclusive
 from edgevl.training.loop import Progress
 from edgevl.training.study.jobs import Job, in_row, make_jobs, wanted_jobs
 from edgevl.training.study.preset import Preset, load_preset
@@ -153,17 +154,10 @@ def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, pres
 @contextlib.contextmanager
 def _mine(folder: Path, job: Job) -> Iterator[bool]:
     """Hold a job's lock, which a killed process loses; two processes can share a study. Quiet jobs have one lock."""
-    import fcntl
-
     locks = folder / ".locks"
     locks.mkdir(exist_ok=True)
-    with (locks / ("quiet" if job.quiet else job.name.replace("/", "-"))).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+    with exclusive(locks / ("quiet" if job.quiet else job.name.replace("/", "-"))) as mine:
+        yield mine
 
 
 def _gather_into(folder: Path, preset: Preset, jobs: list[Job]) -> None:
