@@ -1,7 +1,6 @@
 """`edgevl pretrain`, `edgevl finetune` and `edgevl distill`: a recipe, overrides, one call."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -58,8 +57,10 @@ def distill(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume
 
 def show_run(folder: Path) -> None:
     """Print the folder of a run, and on stderr what it came to: the loss and the scores of its last step."""
+    from edgevl.training.metric_log import METRICS, read_rows
+
     console.result(str(folder))
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(folder / METRICS)
     last = {name: value for row in rows if row["step"] == rows[-1]["step"] for name, value in row.items()}
     shown = {name: value for name, value in last.items() if name == "loss" or name.startswith("val_")}
     console.note(f"{last['step']:,} steps: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}")

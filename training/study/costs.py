@@ -1,6 +1,5 @@
 """What an arm costs: multiply-adds counted over a real training step, speed of the arms in turns, latency."""
 
-import json
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -14,9 +13,11 @@ from edgevl.bench.pipelines import SCOPES
 from edgevl.bench.run import run_bench
 from edgevl.detector import load_detector
 from edgevl.models.region_model import is_region_model
+from edgevl.reading import read_json
 from edgevl.training import detect, finetune, pretrain
 from edgevl.training.compute import forward_macs
 from edgevl.training.loop import Progress
+from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.recipe import Recipe
 from edgevl.training.study.arms import BASELINE, OPPONENT, OURS
 from edgevl.training.study.preset import Preset
@@ -42,7 +43,7 @@ def macs_per_step(recipe: Recipe) -> int:
 
 def _detector_of(recipe: Recipe) -> str | None:
     if recipe.init and is_region_model(Path(recipe.init)):
-        return json.loads((Path(recipe.init) / "config.json").read_text())["detector"]
+        return read_json(Path(recipe.init) / "config.json")["detector"]
     teacher = recipe.losses.get("region_distillation", {}).get("teacher", "")
     return teacher if Path(teacher).is_dir() else None
 
@@ -53,8 +54,8 @@ def _few_steps(recipe: Recipe, steps: int) -> float:
     changes = {"stop_after": steps, "eval_samples": 0, "log_every": steps, "data": data}
     with tempfile.TemporaryDirectory() as folder:
         STAGES[recipe.stage](recipe.model_copy(update=changes), out=Path(folder) / "run")
-        rows = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
-    return json.loads(rows[-1])["samples_per_second"]
+        rows = read_rows(Path(folder) / "run" / METRICS)
+    return rows[-1]["samples_per_second"]
 
 
 def speed(preset: Preset, recipes: Mapping[str, Recipe], _folder: Path, _progress: Progress | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 from edgevl.errors import unknown_name
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.loop import Progress
+from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.recipe import Recipe
 from edgevl.training.study import costs, evaluate
 from edgevl.training.study.arms import ABLATION, ARMS, OPPONENT, OURS
@@ -90,7 +90,7 @@ def _train(
     if not list_checkpoints(folder):  # killed before the first one: nothing is lost
         shutil.rmtree(folder, ignore_errors=True)
     costs.STAGES[recipe.stage](recipe, out=folder, resume=folder.is_dir(), progress=progress)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = read_rows(folder / METRICS)
     found = {
         "steps": recipe.last_step,
         "pictures": recipe.last_step * recipe.batch_size,
