@@ -10,7 +10,7 @@ from typing import Any
 
 from edgevl.apps.jetson.bundle_files import file_problems
 from edgevl.atomic import atomic_folder, check_destination, remove_leftovers, write_atomically
-from edgevl.errors import InputError, MissingDependency, VerificationFailed, first_line
+from edgevl.errors import InputError, MissingDependency, VerificationFailed, first_line, no_such_path
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
 
 __all__ = [
@@ -59,7 +59,7 @@ class Bundle:
         """
         folder = Path(path)
         if not os.path.lexists(folder):
-            raise InputError(f'there is no bundle "{folder}": make one with edgevl export')
+            raise no_such_path("bundle", folder, "make one with edgevl export")
         if not folder.is_dir():
             raise InputError(f'"{folder}" is not a bundle: give the folder NAME{SUFFIX} that edgevl export wrote')
         file = folder / MANIFEST

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from edgevl.atomic import atomic_file, write_atomically
 from edgevl.config import ModelConfig
-from edgevl.errors import EdgeVLError, InputError
+from edgevl.errors import EdgeVLError, InputError, no_such_path
 from edgevl.limits import check_text
 from edgevl.models import VqaModel, build_model
 from edgevl.reading import read_json
@@ -50,8 +50,8 @@ def load_model(path: Path | str | None = None) -> LoadedModel:
     Raises `InputError` when a file is missing, unreadable, or does not fit the config.
     """
     folder = Path(path) if path is not None else EMBEDDED
-    if not folder.is_dir():
-        raise InputError(f"no model folder at {folder}; expected a folder with {', '.join(FILES)}")
+    if not folder.exists():
+        raise no_such_path("model folder", folder, f"a model folder holds {', '.join(FILES)}", also=[EMBEDDED.name])
     for name in FILES:
         if not (folder / name).is_file():
             raise InputError(f"{folder} is not a model folder: {name} is missing")

@@ -6,7 +6,21 @@ Exit codes: 0 fine, 1 unexpected, 2 bad usage or input, 3 a missing dependency, 
 
 import difflib
 import errno
+import itertools
+import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
+
+_LOOKED_AT = 10_000  # names in a folder, for the nearest one
+# What others call a precision, without blanks, dashes and capitals -> ours. "int8" is what most people mean by it.
+_PRECISIONS = {
+    "fp32": ("float32", "float", "f32", "full", "single", "32", "32bit", "fp"),
+    "fp16": ("float16", "f16", "half", "16", "16bit", "bf16", "bfloat16"),
+    "w8a8": ("int8", "i8", "8", "8bit", "uint8", "q8", "a8w8", "int8int8", "quantized", "qat", "ptq", "fp8", "float8"),
+    "w8": ("w8a16", "w8a32", "weightonly", "weightsonly", "int8weights"),
+    "w4": ("int4", "i4", "4", "4bit", "uint4", "q4", "w4a16", "w4a32", "nf4", "fp4", "int4weights"),
+}
 
 
 class EdgeVLError(Exception):
@@ -48,6 +62,34 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f'; did you mean "{near[0]}"?' if near else "."
     return InputError(f'unknown {kind} "{name}"{hint} Known: {", ".join(names)}')
+
+
+def unknown_precision(kind: str, precision: str, known: Iterable[str]) -> InputError:
+    """`unknown_name`, which also knows what others call a precision: `int8` is w8a8 here, `half` is fp16."""
+    names, word = sorted(known), re.sub(r"[\s_-]", "", precision.lower())
+    meant = next((ours for ours, others in _PRECISIONS.items() if word in (ours, *others)), None)
+    if meant is None:
+        return unknown_name(kind, precision, names)
+    hint = f'did you mean "{meant}"?' if meant in names else f'that would be "{meant}", which is not among them.'
+    return InputError(f'unknown {kind} "{precision}"; {hint} Known: {", ".join(names)}')
+
+
+def no_such_path(what: str, path: str | Path, advice: str, also: Iterable[str] = ()) -> InputError:
+    """Return (not raise) the error for a path where nothing is. It names the nearest name beside it.
+
+    what: what was looked for, such as "picture". also: words that mean something where a path is expected.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        return InputError(f'there is no {what} "{path}", nor a folder "{path.parent}": {advice}')
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in itertools.islice(entries, _LOOKED_AT)]
+    except OSError:  # a folder that cannot be listed
+        names = []
+    near = difflib.get_close_matches(path.name, [*names, *also], n=1)
+    hint = f'; did you mean "{near[0] if near[0] in also else path.with_name(near[0])}"?' if near else ""
+    return InputError(f'there is no {what} "{path}": {advice}{hint}')
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

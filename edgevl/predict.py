@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgevl.bundle import Bundle, is_bundle
-from edgevl.errors import InputError, VerificationFailed
+from edgevl.errors import InputError, VerificationFailed, no_such_path
 from edgevl.preprocess import ImageSource, load_image, to_pixels
 from edgevl.runtime.session import run_one
 from edgevl.runtime.split_session import SplitSession
@@ -47,6 +47,8 @@ class Answerer:
         """
         if source is not None and is_bundle(source):
             return cls._from_bundle(Bundle.open(source), threads)
+        if source is not None and not Path(source).exists():
+            raise no_such_path("bundle or model folder", source, "make a bundle with edgevl export", also=["nano"])
         from edgevl.checkpoint import load_model
         from edgevl.runtime.torch_session import TorchSession
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from edgevl import pictures
-from edgevl.errors import InputError, first_line
+from edgevl.errors import InputError, first_line, no_such_path
 from edgevl.pictures.colors import gray_of_integers, on_white, rgb_of_cmyk
 from edgevl.pictures.exif import ORIENTATION, RAW_PROFILE, exif_of_text, orientation_of
 
@@ -71,7 +71,7 @@ def _open(path: Path) -> BinaryIO:
         if "\0" in str(path):
             raise InputError(f"the path {str(path)!r} holds a null character: check the path")
         if not path.exists():
-            raise InputError(f'there is no file "{path}": check the path')
+            raise no_such_path("file", path, "check the path")
         if not path.is_file():
             raise InputError(f'"{path}" is not a regular file: {pictures.ADVICE}')
         return path.open("rb")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch.export import ExportedProgram
 
-from edgevl.errors import EdgeVLError, InputError, MissingDependency, first_line, unknown_name
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, first_line, unknown_name, unknown_precision
 from edgevl.export.program import LAYOUTS, export_program
 from edgevl.registry import Registry
 
@@ -73,7 +73,7 @@ class Exporter:
         if precision is None:
             return self.default_precision
         if precision not in self.precisions:
-            raise unknown_name(f"precision for target {self.name}", precision, self.precisions)
+            raise unknown_precision(f"precision for target {self.name}", precision, self.precisions)
         return precision
 
     def check_batch(self, batch: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgevl.atomic import Kind, atomic_folder, check_destination
 from edgevl.checkpoint import FILES, LoadedModel, load_model
 from edgevl.data import open_dataset
-from edgevl.errors import InputError, unknown_name
+from edgevl.errors import InputError, unknown_precision
 from edgevl.quantize import require_torchao
 from edgevl.quantize.plan import DATA, OBSERVER, PLAN, SAMPLES, Plan, save_plan
 from edgevl.quantize.weights import plan_weights, save_weights
@@ -59,7 +59,7 @@ def quantize_model(
         MissingDependency: torchao is not installed.
     """
     if precision not in PRECISIONS:
-        raise unknown_name("precision to quantize to", precision, PRECISIONS)
+        raise unknown_precision("precision to quantize to", precision, PRECISIONS)
     if precision == "w4" and (sensitivity or max_drop is not None):
         raise InputError("what modules cost and --max-drop are for the precision w8a8; w4 keeps no module in float")
     if precision == "w8a8":

@@ -18,12 +18,11 @@ from edgevl.bench.schema import BenchReport, BenchResult, Flag, Scope, read_repo
 from edgevl.bench.stats import block_medians, unpaired_interval
 from edgevl.bench.summary import apart
 from edgevl.bundle import Bundle, is_bundle
-from edgevl.errors import InputError
+from edgevl.errors import InputError, no_such_path
 
 SCHEMA = "edgevl.compare/1.0"
 MAX_SLOWDOWN, MAX_DROP = 0.05, 0.5  # share of the old time; points of accuracy
 JUDGED: tuple[Scope, ...] = ("model", "pipeline")  # a handful of processes is shown, but judges nothing
-_ADVICE = {"inconclusive": ", measure longer or on a quieter machine"}
 Judgment = Literal["ok", "regression", "inconclusive", "not judged"]
 Interval = tuple[float, float]
 
@@ -36,6 +35,8 @@ class Side(BaseModel):
 
 
 class Speed(BaseModel):
+    """Times at p50, and what may be said of them."""
+
     scope: Scope
     old_ms: float  # p50
     new_ms: float
@@ -43,6 +44,11 @@ class Speed(BaseModel):
     ci95: Interval
     limit: float
     verdict: Judgment
+
+    @property
+    def is_gain(self) -> bool:
+        """Is the new one faster for sure?"""
+        return self.verdict == "ok" and self.ci95[1] < 0
 
 
 class Drop(BaseModel):
@@ -71,10 +77,19 @@ class Comparison(BaseModel):
     model_config = {"populate_by_name": True, "serialize_by_alias": True}
 
     @property
+    def headline(self) -> Literal["faster", "no regression", "regression", "not proved"]:
+        """The whole in a word or two. "faster" if every time that is judged is a gain, and no accuracy is lost."""
+        if self.failures:
+            judged = [part.verdict for part in (*self.speed, self.accuracy) if part]
+            return "regression" if "regression" in judged else "not proved"
+        gains = [part.is_gain for part in self.speed if part.verdict != "not judged"]
+        return "faster" if all(gains) else "no regression"
+
+    @property
     def failures(self) -> list[str]:
         """One text for each thing that is not proved fine."""
         slow = [
-            f"{part.scope}: {describe_speed(part)}: {part.verdict}{_ADVICE.get(part.verdict, '')}"
+            f"{part.scope}: {describe_speed(part)}: {part.verdict}{_advice(part)}"
             for part in self.speed
             if part.verdict in ("regression", "inconclusive")
         ]
@@ -104,7 +119,7 @@ def compare(
     """
     for path in (old, new):
         if not Path(path).exists():
-            raise InputError(f'there is no "{path}": give a bundle, or a file of edgevl bench --out')
+            raise no_such_path("bundle or benchmark", path, "give a bundle, or a file of edgevl bench --out")
     bundles = [is_bundle(path) for path in (old, new)]
     if bundles[0] != bundles[1]:
         raise InputError(f'"{old}" and "{new}" are not a pair: give two bundles, or two files of edgevl bench --out')
@@ -169,12 +184,12 @@ class _Pair:
 def judge_interval(ci95: Interval, limit: float, valid: bool = True, paired: bool = True) -> Judgment:
     """A regression is one for sure, and so is what is fine; the rest is inconclusive.
 
-    A run that is not valid proves nothing fine. It still proves a regression if both sides were measured in turns
-    (`paired`), since what disturbed the one disturbed the other.
+    A run that is not valid proves nothing fine. If both sides were measured in turns (`paired`), it still proves a
+    regression, and a gain: what disturbed the one disturbed the other.
     """
     if ci95[0] > limit and (valid or paired):
         return "regression"
-    return "ok" if ci95[1] <= limit and valid else "inconclusive"
+    return "ok" if ci95[1] <= limit and (valid or (paired and ci95[1] < 0)) else "inconclusive"
 
 
 def _interleaved(report: BenchReport) -> _Pair:
@@ -254,6 +269,14 @@ def _accuracy(old: BenchResult, new: BenchResult, limit: float) -> tuple[Drop | 
     shares = {"old": old.accuracy.share, "new": new.accuracy.share}
     samples, data = about[0]
     return Drop(**shares, points=points, limit=limit, samples=samples, data=data, verdict=verdict), []
+
+
+def _advice(part: Speed) -> str:
+    if part.verdict != "inconclusive":
+        return ""
+    if part.ci95[1] <= part.limit:
+        return ", since a run is not valid (a note says why): measure again on a quieter machine"
+    return ", measure longer or on a quieter machine"
 
 
 def _side(source: str | Path, result: BenchResult) -> Side:

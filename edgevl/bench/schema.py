@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgevl.errors import InputError
+from edgevl.errors import InputError, no_such_path
 
 SCHEMA = "edgevl.bench/1.1"
 Scope = Literal["model", "pipeline", "end_to_end"]
@@ -194,7 +194,7 @@ def read_report(path: str | Path) -> BenchReport:
     """A JSON file of `edgevl bench --out` or of a board's own script. Raises `InputError`."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f'there is no file "{path}": write it with edgevl bench --out, or give a bundle')
+        raise no_such_path("benchmark", path, "write it with edgevl bench --out, or give a bundle")
     try:
         report = BenchReport.model_validate_json(path.read_bytes())
     except ValidationError:

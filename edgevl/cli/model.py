@@ -103,7 +103,7 @@ def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle or a model folder, or `nano` for the embedded model.")],
     image: Annotated[Path, typer.Argument(help="A picture file, or `sample`: a scene that comes with edgevl.")],
     question: Annotated[list[str], typer.Argument(help="A question, in quotes; or several about the same picture.")],
-    top: Annotated[int, typer.Option(min=1, help="Answers to list.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Answers to list, at most: none at 0.0 %.")] = 5,
     json: Json = False,
 ) -> None:
     """Answer a question, or several, about a picture."""
@@ -118,6 +118,8 @@ def predict(
         several = {"questions": [{"question": q, **d} for q, d in zip(question, data)]} if len(data) > 1 else {}
         console.print_json({**data[0], **several})
     else:
-        for prediction in predictions:
+        for number, prediction in enumerate(predictions):
+            if len(predictions) > 1:
+                show.question(question[number], first=number == 0)
             show.prediction(prediction.answer, prediction.scores)
     console.next_commands(["edgevl", "verify" if is_bundle(bundle) else "export", bundle])

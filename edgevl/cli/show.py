@@ -97,8 +97,16 @@ def doctor(data: Data) -> None:
         console.result(mark, f" {check['name']}: {check['detail']}")
 
 
+def question(text: str, first: bool) -> None:
+    """Print a question above its answers, with a blank line before it if others stand above."""
+    if not first:
+        console.result("")
+    console.result((text, "dim"))
+
+
 def prediction(answer: str, scores: list[tuple[str, float]]) -> None:
     rows = [[label, f"{100 * score:.1f} %"] for label, score in scores]
+    rows = rows[:1] + [row for row in rows[1:] if row[1] != "0.0 %"]
     console.table(answer, ["answer", "score"], rows)
 
 

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from edgevl.bench.schema import Ratio
 
 Data = dict[str, Any]
-COLORS = {"ok": "green", "regression": "bold red", "inconclusive": "yellow", "not judged": "dim"}
+COLORS = {
+    "ok": "green", "faster": "bold green", "no regression": "bold green", "regression": "bold red",
+    "not proved": "bold yellow", "inconclusive": "yellow", "not judged": "dim",
+}  # fmt: skip
 
 
 def bench(data: Data) -> None:
@@ -46,9 +49,9 @@ def faster(ratio: "Ratio") -> str:
 def comparison(found: "Comparison") -> None:
     from edgevl.bench.compare import describe_drop, describe_speed
 
-    verdict = ("no regression", "bold green") if found.ok else ("NOT PROVED FINE", "bold red")
+    verdict = (found.headline, COLORS[found.headline])
     console.result((f"{found.old.name} to {found.new.name}", "bold"), f", {found.how}  ", verdict)
-    lines = [(part.verdict, f"{part.scope}: {describe_speed(part)}") for part in found.speed]
+    lines = [("faster" if p.is_gain else p.verdict, f"{p.scope}: {describe_speed(p)}") for p in found.speed]
     lines += [(found.accuracy.verdict, f"accuracy: {describe_drop(found.accuracy)}")] if found.accuracy else []
     for judgment, text in lines:
         console.result((f"{judgment:<14}", COLORS[judgment]), text)

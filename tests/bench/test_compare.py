@@ -68,6 +68,7 @@ def test_20_percent_slower_is_caught_and_the_same_again_is_not(tmp_path, capsys)
     data = json.loads(out)
     assert data["schema"] == "edgevl.compare/1.0" and not data["ok"] and data["how"] == "two runs"
     (part,) = data["speed"]
+    assert compare(old, slow).headline == "regression"
     assert part["verdict"] == "regression" and part["slowdown"] == pytest.approx(0.2, abs=0.02)
     assert "slower is allowed: regression" in err
     assert main(["compare", str(old), str(slow), "--max-slowdown", "30%"]) == 0
@@ -87,12 +88,32 @@ def test_an_interval_around_the_limit_is_inconclusive_and_does_not_pass(tmp_path
         ((0.04, 0.09), True, True, "inconclusive"),
         ((-0.01, 0.02), True, True, "ok"),
         ((-0.01, 0.02), False, True, "inconclusive"),
+        ((-0.48, -0.44), False, True, "ok"),
+        ((-0.48, -0.44), False, False, "inconclusive"),
         ((0.06, 0.09), False, True, "regression"),
         ((0.06, 0.09), False, False, "inconclusive"),
     ],
 )
 def test_judgment(ci95, valid, paired, verdict):
     assert judge_interval(ci95, 0.05, valid, paired) == verdict
+
+
+def test_a_gain_is_called_one(tmp_path, capsys):
+    old = written(tmp_path, "old.json", 0.010)
+    new = written(tmp_path, "new.json", 0.0054, seed=2, sha256="2" * 64)
+    assert main(["compare", str(old), str(new)]) == 0
+    out = capsys.readouterr().out
+    assert "two runs  faster" in out and "% faster (95 %:" in out and "\nfaster " in out
+    assert compare(old, written(tmp_path, "same.json", 0.010, seed=1, sha256="1" * 64)).headline == "no regression"
+
+
+def test_a_gain_in_a_run_that_proves_nothing_says_why(tmp_path, capsys):
+    old = written(tmp_path, "old.json", 0.010, shape=lambda now: 1.0 if now < 0.4 else 1.3)
+    new = written(tmp_path, "new.json", 0.0054, sha256="2" * 64)
+    assert main(["compare", str(old), str(new)]) == 5
+    out, err = capsys.readouterr()
+    assert "two runs  not proved" in out and "% faster" in out
+    assert "inconclusive, since a run is not valid (a note says why): measure again on a quieter machine" in err
 
 
 def test_a_lost_point_is_caught(tmp_path, capsys):

@@ -57,11 +57,29 @@ BAD = {
     "misspelt precision": Bad(
         ("export", "--target", "onnx", "--precision", "fp23", "--out", "{new}"), 'did you mean "fp32"?'
     ),
+    "precision by another name": Bad(
+        ("export", "--precision", "int8", "--out", "{new}"), 'did you mean "w8a8"? Known: fp16, fp32, w8, w8a8'
+    ),
+    "half precision": Bad(("export", "--precision", "Float-16", "--out", "{new}"), 'did you mean "fp16"?'),
+    "precision by a name that another target has": Bad(
+        ("export", "--target", "onnx", "--precision", "int4", "--out", "{new}"), 'that would be "w4", which is not'
+    ),
+    "precision to quantize to": Bad(("quantize", "--precision", "4bit", "--out", "{new}"), 'did you mean "w4"?'),
     "precision of another target": Bad(
         ("export", "--target", "onnx", "--precision", "w4", "--out", "{new}"), "Known: fp16, fp32, w8"
     ),
     # models and bundles
     "missing model": Bad(("export", "{dir}/none", "--out", "{new}"), "no model folder"),
+    "misspelt bundle": Bad(("predict", "{dir}/brokn.edgevl", "{photo}", QUESTION), 'broken.edgevl"?'),
+    "misspelt bundle without its ending": Bad(
+        ("predict", "{dir}/tampered", "{photo}", QUESTION), "no bundle or model folder"
+    ),
+    "misspelt model": Bad(("export", "{dir}/brokenmodle", "--out", "{new}"), 'brokenmodel"?'),
+    "misspelt name of the embedded model": Bad(("export", "nanoo", "--out", "{new}"), 'did you mean "nano"?'),
+    "misspelt picture": Bad(("predict", "{onnx}", "{dir}/txet.png", QUESTION), 'text.png"?'),
+    "picture in a folder that is not there": Bad(("predict", "{onnx}", "{dir}/no/a.png", QUESTION), "nor a folder"),
+    "misspelt benchmark": Bad(("report", "--bench", "{dir}/bad.ymal", "--out", "{new}"), 'bad.yaml"?'),
+    "misspelt side of a comparison": Bad(("compare", "{onnx}", "{dir}/brokn.edgevl"), 'broken.edgevl"?'),
     "folder that is no model": Bad(("export", "{folder}", "--out", "{new}"), "config.json is missing"),
     "model with broken JSON": Bad(("export", "{brokenmodel}", "--out", "{new}"), "config.json"),
     "model with truncated weights": Bad(("export", "{shortmodel}", "--out", "{new}"), "model.safetensors"),
@@ -241,6 +259,24 @@ def test_a_very_long_question_is_answered_with_a_warning(photo, onnx_bundle, edg
     answer = edgevl("predict", onnx_bundle, photo, "what color is the car " * 2000, "--json")
     assert answer.code == 0 and len(json.loads(answer.out)["scores"]) == 5
     assert "warning: the question is longer than" in answer.err
+
+
+def test_several_questions_stand_above_their_answers(photo, onnx_bundle, edgevl):
+    asked = ["is the square red?", "how many squares?"]
+    lines = edgevl("predict", onnx_bundle, photo, *asked).out.splitlines()
+    places = [lines.index(question) for question in asked]
+    assert places[0] == 0 and lines[places[1] - 1] == ""
+    assert lines[places[0] + 2].split() == lines[places[1] + 2].split() == ["answer", "score"]
+    alone = edgevl("predict", onnx_bundle, photo, asked[0]).out.splitlines()
+    assert asked[0] not in alone and alone[0] == lines[1]
+
+
+def test_answers_at_0_percent_are_not_listed(photo, onnx_bundle, edgevl):
+    out = edgevl("predict", onnx_bundle, photo, QUESTION, "--top", "100").out
+    assert " 0.0 %" not in out and len(out.splitlines()) < 60
+    assert (
+        len(json.loads(edgevl("predict", onnx_bundle, photo, QUESTION, "--top", "100", "--json").out)["scores"]) == 100
+    )
 
 
 def test_both_targets_give_the_same_answer(photo, onnx_bundle, coreml_bundle, edgevl):

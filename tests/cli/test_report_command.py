@@ -51,4 +51,4 @@ def test_every_benchmark_must_be_there(tmp_path, capsys):
     good = bench_file(tmp_path / "good.json", None)
     page = tmp_path / "page.html"
     assert main(["report", "--bench", good, "--bench", str(tmp_path / "none.json"), "--out", str(page)]) == 2
-    assert "there is no file" in capsys.readouterr().err and not page.exists()
+    assert "there is no benchmark" in capsys.readouterr().err and not page.exists()

@@ -155,7 +155,7 @@ def test_a_killed_distillation_goes_on_as_one_never_killed(tmp_path, distill_val
     ("change", "message"),
     [
         ({"teacher": None}, "has no teacher"),
-        ({"teacher": "nowhere"}, "no model folder at nowhere"),
+        ({"teacher": "nowhere"}, 'no model folder "nowhere"'),
         ({"losses": {}}, "has no losses"),
         ({"losses": {"logit": {}}}, 'did you mean "logits"'),
         ({"losses": {"features": {"at": ["visoin"]}}}, 'did you mean "vision"'),
