@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgevl
-from edgevl.bundle import SUFFIX, atomic_folder, check_destination, list_files
+from edgevl.bundle import SUFFIX, Bundle, atomic_folder, check_destination, list_files
 from edgevl.card import README, write_card
 from edgevl.errors import InputError
 from edgevl.golden import GOLDEN, write_golden
@@ -101,11 +101,13 @@ def export_bundle(
         InputError: no such model, target, precision, layout or option; the destination exists or cannot be written; the
             disk is full.
         MissingDependency: the target's package is not installed.
+        VerificationFailed: the artifact does not run on this machine, which has the target's runtime, or is far off.
     """
-    tell = _steps(progress, 5 + 2 * (2 if layout == "split" else 1))
+    tell = _steps(progress, 6 + 2 * (2 if layout == "split" else 1))
     tell("loading PyTorch")
     from edgevl.checkpoint import load_model
     from edgevl.export.registry import get_exporter
+    from edgevl.export.trial import try_out
     from edgevl.quantize import plan_for
 
     exporter = get_exporter(target)
@@ -119,14 +121,16 @@ def export_bundle(
     destination = Path(out) if out is not None else Path(request.bundle_name(loaded.config.name))
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
-        plan = plan_for(loaded) if precision == "w8a8" else None
-        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan, tell)
         tell("writing golden cases")
         loaded.tokenizer.save(folder / "tokenizer.json")
         _write_json(folder / "labels.json", loaded.labels)
         write_golden(loaded, folder, precision)
+        plan = plan_for(loaded) if precision == "w8a8" else None
+        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan, tell)
         tell("writing manifest.json")
         _finish(loaded, request, folder, plan)
+        tell("running it once")
+        try_out(Bundle.open(folder), exporter.advice)
     tell("done")
     return destination
 
