@@ -88,7 +88,8 @@ def export_bundle(
         model: a model folder; None is the embedded nano.
         target: one of `edgevl.export.registry.target_names()`, or an alias of one.
         precision: None is the target's default.
-        out: the bundle to write; default: NAME-TARGET-PRECISION.edgevl in the current folder.
+        out: the bundle to write; default: NAME-TARGET-PRECISION.edgevl in the current folder, where NAME is the model's
+            or, for the model of a training run, the run's.
         force: replace an existing bundle; it is deleted only when the new one is in place.
         progress: called as progress(done, total, text).
         layout: `single`, or `split` into a vision encoder and a fusion head, so that an app encodes a picture once
@@ -118,7 +119,7 @@ def export_bundle(
     exporter.check_packages()
     tell("loading the model")
     loaded = load_model(model)
-    destination = Path(out) if out is not None else Path(request.bundle_name(loaded.config.name))
+    destination = Path(out) if out is not None else Path(request.bundle_name(stem_of(loaded)))
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
         tell("writing golden cases")
@@ -139,6 +140,12 @@ def _steps(progress: Progress | None, total: int) -> Callable[[str], None]:
     """A function that reports the beginning of each step, of which there are `total`, the last one being the end."""
     done = itertools.count()
     return lambda text: progress(next(done), total - 1, text) if progress else None
+
+
+def stem_of(loaded: "LoadedModel") -> str:
+    """Return what a bundle is called after: of a training run, whose model is `RUN/model`, the run; else the model."""
+    folder = loaded.path.resolve()
+    return folder.parent.name if folder.name == "model" and folder.parent.name else loaded.config.name
 
 
 def _rounded(loaded: "LoadedModel", request: Request) -> "VqaModel":
