@@ -10,6 +10,7 @@ import typer
 from edgevl import __version__
 from edgevl.cli import bench, console, data, demo, doctor, model, quantize, report, streams, study, train
 from edgevl.cli.failures import explain
+from edgevl.cli.narrow_help import Command, Group
 from edgevl.quiet import open_missing_streams, quiet_python
 
 app = typer.Typer(
@@ -17,7 +18,7 @@ app = typer.Typer(
     help="Small vision-language models without a detector, from raw pixels to a phone, proved on the artifact itself.",
     epilog="Start with: edgevl demo",
     no_args_is_help=True,
-    add_completion=False,
+    cls=Group,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,16 +27,32 @@ for group in (demo, doctor, data, train, study, quantize, model, bench, report):
     group.add_to(app)
 
 
+@app.command("version", cls=Command, epilog="Example: edgevl version")
+def version() -> None:
+    """Print the version."""
+    console.result(f"edgevl {__version__}")
+
+
+@app.command("help", cls=Command, epilog="Example: edgevl help export")
+def show_help(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="A command. Default: all of them.", metavar="COMMAND")
+    ] = None,
+) -> None:
+    """Show what a command does and takes, as its --help does."""
+    app(args=[*(words or []), "--help"], prog_name="edgevl", standalone_mode=False)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
-        console.result(f"edgevl {__version__}")
+        version()
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks, warnings and logs. May stand anywhere on the line.")

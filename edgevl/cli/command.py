@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edgevl.cli.failures import Interrupted
+from edgevl.cli.narrow_help import Command
 from edgevl.cli.streams import library_output_to_stderr
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,7 +29,7 @@ def command(app: typer.Typer, name: str, example: str) -> Callable[[F], F]:
             except KeyboardInterrupt:
                 raise Interrupted("interrupted") from None
 
-        app.command(name, epilog=f"Example: {example}")(run)
+        app.command(name, epilog=f"Example: {example}", cls=Command)(run)
         return function
 
     return register

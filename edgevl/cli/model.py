@@ -47,7 +47,7 @@ def export(
     license: Annotated[
         str | None, typer.Option(help='Of the weights, for the manifest, such as MIT. Default: "not stated" if yours.')
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: NAME-TARGET-PRECISION.edgevl.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: named after model, target, precision.")] = None,
     force: Force = False,
 ) -> None:
     """Export a model to a bundle that an app can ship."""

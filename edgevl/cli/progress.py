@@ -17,12 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from edgevl.cli import console, streams
+from edgevl.cli.narrow_help import NARROW
 from edgevl.plain import plain
 
 ProgressCallback = Callable[[int, int, str], None]
 FIRST_S, EVERY_S, RAREST_S = 10.0, 30.0, 300.0  # of lines: the first after, then every; hours need fewer
 ALIKE = 20  # steps of a stage that are as good as equal: so many give a rate, four of an export do not
-BAR, NARROW = 24, 72  # columns: of the bar, and of a terminal that has no place for it
+BAR = 24  # columns
 
 
 class Work:

@@ -76,11 +76,9 @@ def _real_stream(index: int) -> IO[str] | None:
 def library_output_to_stderr() -> Iterator[None]:
     """Send whatever Python code prints to stderr, made safe; only the console reaches the real streams."""
     _real.append((sys.stdout, sys.stderr))
+    stream: Any = LibraryStream(error_stream())
     try:
-        with contextlib.ExitStack() as stack:
-            stream: Any = LibraryStream(sys.stderr or stack.enter_context(open(os.devnull, "w")))
-            stack.enter_context(contextlib.redirect_stdout(stream))
-            stack.enter_context(contextlib.redirect_stderr(stream))
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             yield
     finally:
         _real.pop()

@@ -18,7 +18,7 @@ from edgevl.errors import BudgetFailed, EdgeVLError, InputError, MissingDependen
 
 COMMANDS = [
     "demo", "doctor", "data scenes", "pretrain", "finetune", "distill", "quantize", "export", "verify", "inspect",
-    "predict", "bench", "compare", "report",
+    "predict", "bench", "compare", "report", "study", "data detector", "data annotate", "version", "help",
 ]  # fmt: skip
 
 
@@ -47,9 +47,54 @@ def test_help_is_quick():
     assert os.times().children_user - started[2] < 1.0
 
 
-def test_version(capsys):
-    assert main(["--version"]) == 0
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_version(word, capsys):
+    assert main([word]) == 0
     assert capsys.readouterr().out == "edgevl 0.1.0\n"
+
+
+def test_help_is_a_command_too(capsys):
+    for words in ([], ["export"], ["data", "scenes"]):
+        assert main([*words, "--help"]) == 0
+        wanted = capsys.readouterr().out
+        assert main(["help", *words]) == 0
+        assert capsys.readouterr().out == wanted and "Usage: edgevl" in wanted
+    assert main(["help", "exprot"]) == 2
+    assert "Did you mean 'export'?" in capsys.readouterr().err
+
+
+def every_command(command, path=()):
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from every_command(child, (*path, name))
+
+
+@pytest.mark.parametrize("columns", [40, 60, 71, 72, 80, 160])
+def test_no_name_breaks_at_any_width(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for path, command in every_command(typer.main.get_command(app)):
+        assert main([*path, "--help"]) == 0
+        text = capsys.readouterr().out
+        names = [name for param in command.params for name in param.opts if name.startswith("--")]
+        names += getattr(command, "commands", {})
+        assert [name for name in names if name not in text] == [], path
+        assert all(len(line) <= columns for line in text.splitlines()), path
+        assert "…" not in text, "nothing is cut off either"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("edgevl ver", {"verify", "version"}), ("edgevl export --pre", {"--precision"}), ("edgevl data s", {"scenes"})],
+)
+def test_a_shell_completes_commands_and_options(typed, offered):
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_EDGEVL_COMPLETE": "complete_bash"}
+    answer = edgevl(env={**os.environ, **words})
+    assert set(answer.stdout.split()) == offered and answer.stderr == ""
+
+
+def test_the_completion_of_a_shell_is_shown():
+    answer = edgevl("--show-completion", "bash")
+    assert answer.returncode == 0 and "_EDGEVL_COMPLETE=complete_bash" in answer.stdout
 
 
 def test_no_command_shows_the_help(capsys):
@@ -203,7 +248,3 @@ def test_what_to_run_next_can_be_pasted(capsys):
 def test_brackets_in_a_message_are_printed_as_they_are(capsys):
     console.error_line('needs: pip install "edgevl[tensorrt]"')
     assert capsys.readouterr().err == 'error: needs: pip install "edgevl[tensorrt]"\n'
-
-
-def test_the_application_installs_no_completion_of_its_own():
-    assert not app._add_completion
