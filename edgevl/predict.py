@@ -1,7 +1,9 @@
 """Answer one question about one picture, with a bundle, a model folder, or the embedded model."""
 
 import dataclasses
+import sys
 import time
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,3 +136,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities float64 [A] of logits [A]."""
     shifted = np.exp(logits.astype(np.float64) - logits.max())
     return shifted / shifted.sum()
+
+
+class _Callable(types.ModuleType):
+    """`edgevl.predict` is this module as soon as it is imported; called, it is its function of the same name."""
+
+    __call__ = staticmethod(predict)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -47,7 +47,9 @@ def export(
     license: Annotated[
         str | None, typer.Option(help='Of the weights, for the manifest, such as MIT. Default: "not stated" if yours.')
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Bundle to write. Default: named after model, target, precision.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Bundle to write. Default: named after the model, target and precision.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Export a model to a bundle that an app can ship."""
