@@ -6,12 +6,15 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevl.apps.jetson.bundle_files import file_problems
 from edgevl.atomic import atomic_folder, check_destination, remove_leftovers, write_atomically
 from edgevl.errors import InputError, MissingDependency, VerificationFailed, first_line, no_such_path
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
+
+if TYPE_CHECKING:
+    from edgevl.domain.judge import Domain
 
 __all__ = [
     "IGNORED", "MEASURED", "SUFFIX", "Bundle", "FileProblem", "atomic_folder", "check_destination", "is_bundle",
@@ -134,6 +137,18 @@ class Bundle:
                 f"{spec.file} has {found[0]} pieces and padding {found[1]}, the manifest says {said[0]} and {said[1]}"
             )
         return tokenizer
+
+    def domain(self) -> "Domain | None":
+        """What the model was trained on, as numbers; None if the bundle does not say.
+
+        Raises `VerificationFailed` if the file is damaged, of other weights, or of another version.
+        """
+        from edgevl.domain.judge import DOMAIN, MAX_BYTES, parse_domain
+
+        if DOMAIN not in self.manifest.files:
+            return None
+        text = read_text(self.file(DOMAIN), MAX_BYTES)
+        return parse_domain(text, self.manifest.provenance.checkpoint_sha256, self.manifest.preprocessing.size)
 
     def session(self, threads: int | None = None) -> Any:
         """Open the artifact, or both of a split bundle, in the target's runtime.

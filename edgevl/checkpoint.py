@@ -1,7 +1,8 @@
 """The model folder: what training leaves behind and every other command starts from.
 
 `config.json`, `model.safetensors` (fp16), `tokenizer.json`, `labels.json` (the answers in the order of the logits),
-`README.md` (the model card) and, when trained here, `training.json` (recipe, data, curves). Nothing is unpickled.
+`README.md` (the model card) and, when trained here, `training.json` (recipe, data, curves) and `domain.json` (what
+pictures and answers were like in training). Nothing is unpickled.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from edgevl.atomic import atomic_file, write_atomically
 from edgevl.config import ModelConfig
+from edgevl.domain.judge import Domain, load_domain
 from edgevl.errors import EdgeVLError, InputError, no_such_path
 from edgevl.limits import check_text
 from edgevl.models import VqaModel, build_model
@@ -42,6 +44,11 @@ class LoadedModel:
         """Recipe, data and scores recorded by training; empty when there is no record."""
         record = self.path / "training.json"
         return read_json(record) if record.is_file() else {}
+
+    @property
+    def domain(self) -> Domain | None:
+        """What it was trained on, as numbers. Raises `InputError` for a `domain.json` that does not fit the weights."""
+        return load_domain(self.path, self.sha256, self.config.image_size)
 
 
 def load_model(path: Path | str | None = None) -> LoadedModel:

@@ -4,13 +4,14 @@ import dataclasses
 import sys
 import time
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgevl.bundle import Bundle, is_bundle
+from edgevl.domain.judge import Domain
 from edgevl.errors import InputError, VerificationFailed, no_such_path
 from edgevl.preprocess import ImageSource, load_image, to_pixels
 from edgevl.runtime.session import run_one
@@ -21,12 +22,20 @@ SAMPLE = Path(__file__).parent / "assets" / "sample.png"  # scenes:test, the sce
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """answer: the best label. scores: (label, probability), best first. ms: from picture to answer, without loading."""
+    """answer: the best label. scores: (label, probability), best first. ms: from picture to answer, without loading.
+
+    The last fields say how far the answer is to be trusted, by the model's `domain.json`; where there is none, they are
+    None, but that an unknown word makes `in_domain` False. docs/predict.md has how often they are right.
+    """
 
     answer: str
     scores: list[tuple[str, float]]
     ms: float
-    notes: list[str] = dataclasses.field(default_factory=list)  # what was done to the input, for example truncation
+    notes: list[str] = dataclasses.field(default_factory=list)  # what a user should hear: a sentence each
+    in_domain: bool | None = None  # are picture, words and answer like those that the model learned from?
+    confidence: float | None = None  # how often such an answer is right; None unless in_domain
+    domain_score: float | None = None  # of the picture: above 1 it is of another kind than those of training
+    unknown_words: list[str] = dataclasses.field(default_factory=list)  # of the question, not in the vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Answerer:
     labels: list[str]
     size: int  # S
     length: int  # T
+    domain: Domain | None = None
 
     @classmethod
     def load(cls, source: str | Path | None, threads: int | None = None) -> "Answerer":
@@ -56,14 +66,15 @@ class Answerer:
 
         loaded = load_model(source)
         session = TorchSession(loaded.model, threads)
-        return cls(session, loaded.tokenizer, loaded.labels, loaded.config.image_size, loaded.config.text_length)
+        size, length = loaded.config.image_size, loaded.config.text_length
+        return cls(session, loaded.tokenizer, loaded.labels, size, length, loaded.domain)
 
     @classmethod
     def _from_bundle(cls, bundle: Bundle, threads: int | None) -> "Answerer":
         bundle.require_intact()
         session, manifest = bundle.session(threads), bundle.manifest
         size, length = manifest.preprocessing.size, manifest.tokenizer.length
-        return cls(session, bundle.tokenizer(), bundle.labels(), size, length)
+        return cls(session, bundle.tokenizer(), bundle.labels(), size, length, bundle.domain())
 
     def answer(self, image: ImageSource, question: str, top: int = 5) -> Prediction:
         """See `predict`."""
@@ -79,11 +90,14 @@ class Answerer:
         if not questions or not all(question.strip() for question in questions):
             raise InputError('the question is empty: ask something, for example "what color is the car?"')
         start, predictions = time.perf_counter(), []
-        ask = self._about(to_pixels(load_image(named_picture(image)), self.size)[None])
+        pixels = to_pixels(load_image(named_picture(image)), self.size)
+        ask, score = self._about(pixels[None]), self.domain and self.domain.score(pixels)
         for question in questions:
-            ranked = self._rank(ask(self.tokenizer.encode(question, self.length)[None]), top)
+            logits = ask(self.tokenizer.encode(question, self.length)[None])
+            ranked = self._rank(logits, top)
             now = time.perf_counter()
-            predictions.append(Prediction(ranked[0][0], ranked, 1000 * (now - start), self._notes(question)))
+            trust = self._trust(question, logits, score)
+            predictions.append(Prediction(ranked[0][0], ranked, 1000 * (now - start), domain_score=score, **trust))
             start = now
         return predictions
 
@@ -104,10 +118,33 @@ class Answerer:
         order = np.argsort(-scores, kind="stable")[:top]
         return [(self.labels[index], float(scores[index])) for index in order]
 
-    def _notes(self, question: str) -> list[str]:
-        if not self.tokenizer.is_truncated(question, self.length):
-            return []
-        return [f"the question is longer than {self.length - 2} tokens; its end was cut off"]
+    def _trust(self, question: str, logits: np.ndarray, score: float | None) -> dict[str, Any]:
+        """`notes`, `unknown_words`, `in_domain` and `confidence` of an answer about a picture with this score."""
+        domain, notes = self.domain, []
+        if self.tokenizer.is_truncated(question, self.length):
+            notes.append(f"the question is longer than {self.length - 2} tokens; its end was cut off")
+        unknown = self.tokenizer.unknown_words(question, domain and domain.characters)
+        doubts = list(_doubts(domain, score, unknown, logits))
+        in_domain = False if doubts else None if domain is None else True
+        confidence = domain.confidence(logits) if domain and in_domain else None
+        return {
+            "notes": notes + doubts,
+            "unknown_words": unknown,
+            "in_domain": in_domain,
+            "confidence": confidence,
+        }
+
+
+def _doubts(domain: Domain | None, score: float | None, unknown: list[str], logits: np.ndarray) -> Iterator[str]:
+    """Yield a sentence for each reason not to trust an answer."""
+    strange = domain is not None and score is not None and score > 1
+    if domain and strange:
+        yield f"the picture does not look like what the model was trained on ({domain.about}): the answer means nothing"
+    if unknown:
+        shown = ", ".join(f'"{word[:30]}"' for word in unknown[:5]) + (" …" if len(unknown) > 5 else "")
+        yield f"the model does not know the word{'s' if len(unknown) > 1 else ''} {shown}: the answer means nothing"
+    if domain and not strange and not unknown and not domain.is_sure(logits):
+        yield "no answer fits this question and picture as well as answers did in training: do not trust this one"
 
 
 def named_picture(image: ImageSource) -> ImageSource:

@@ -111,6 +111,20 @@ class Tokenizer:
         """Whether `encode(text, length)` would lose pieces."""
         return len(self.pieces(text)) > length - 2
 
+    def unknown_words(self, text: str, characters: str | None = None) -> list[str]:
+        """The words of `text` that are no piece of the vocabulary by themselves, in order, each once.
+
+        They reach the model as [UNK] or in letters that it never saw together. Every letter and digit is a piece of
+        every vocabulary: `characters` are those that training used as words; None takes all of them for known.
+        """
+        self.pieces(text)  # refuses what is no Unicode
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        words: dict[Any, list[tuple[str, int, int]]] = {}
+        for word, piece, (start, end) in zip(encoding.word_ids, encoding.tokens, encoding.offsets):
+            words.setdefault(word, []).append((piece, start, end))
+        unknown = [parts for parts in words.values() if not _is_known([piece for piece, *_ in parts], characters)]
+        return list(dict.fromkeys(text[parts[0][1] : parts[-1][2]] for parts in unknown))
+
     def encode(self, text: str, length: int) -> np.ndarray:
         """Return int32 ids [length]. Text that is too long loses its end; [SEP] stays.
 
@@ -126,6 +140,13 @@ class Tokenizer:
     def encode_batch(self, texts: list[str], length: int) -> np.ndarray:
         """Return int32 ids [len(texts), length]."""
         return np.stack([self.encode(text, length) for text in texts])
+
+
+def _is_known(pieces: list[str], characters: str | None) -> bool:
+    """Say if a word that fell into `pieces` is a word of the vocabulary."""
+    if len(pieces) > 1 or pieces[0] == UNK:
+        return False
+    return characters is None or pieces[0] not in CHARACTERS or pieces[0] in characters
 
 
 def _vocabulary(values: Any) -> dict[str, int]:

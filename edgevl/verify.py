@@ -162,6 +162,7 @@ class _Check:
             self.problems += manifest_problems(self.manifest)
             if self.problems:
                 return
+            self.bundle.domain()
             session = self._open()
             replayed = replay(self.bundle, session)
             self.problems += replayed.problems

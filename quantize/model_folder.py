@@ -8,6 +8,7 @@ from pathlib import Path
 from edgevl.atomic import Kind, atomic_folder, check_destination
 from edgevl.checkpoint import FILES, LoadedModel, load_model
 from edgevl.data import open_dataset
+from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError, unknown_precision
 from edgevl.quantize import require_torchao
 from edgevl.quantize.plan import DATA, OBSERVER, PLAN, SAMPLES, Plan, save_plan
@@ -15,7 +16,7 @@ from edgevl.quantize.weights import plan_weights, save_weights
 
 PRECISIONS = ("w8a8", "w4")
 QUANTIZED = Kind("quantized model", PLAN, "FOLDER/NAME-w8a8")
-_FURTHER = ("README.md", "training.json", "curves.png")  # of a model folder, where it has them
+_FURTHER = ("README.md", "training.json", "curves.png", DOMAIN)  # of a model folder, where it has them
 
 Progress = Callable[[int, int, str], None]
 

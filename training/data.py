@@ -6,6 +6,7 @@ Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects 
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgevl.config import ModelConfig
 from edgevl.data.annotations import MAX_OBJECTS, Annotations
-from edgevl.data.scenes import Question, Scene, Scenes
-from edgevl.errors import InputError
+from edgevl.data.scenes import ANSWERS, QUESTION_KINDS, Question, Scene, Scenes
+from edgevl.errors import InputError, unknown_name
 from edgevl.tokenizer import Tokenizer
+from edgevl.training.recipe import Recipe
 
 Sample = dict[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
@@ -108,6 +110,21 @@ class StatementSamples(VqaSamples):
 
     def asked(self, scene: Scene) -> list[Question]:
         return statement_questions(scene, self.texts)
+
+
+def make_samples(
+    recipe: Recipe, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, focus: Sequence[str] = ()
+) -> Any:
+    """What the recipe's task asks of the pictures; `focus` are kinds of question."""
+    data = recipe.data
+    for kind in focus:
+        if kind not in QUESTION_KINDS:
+            raise unknown_name("kind of question in data.focus", kind, QUESTION_KINDS)
+    if recipe.task == "retrieval":
+        return RetrievalSamples(scenes, tokenizer, config, data.texts)
+    if recipe.task == "statement":
+        return StatementSamples(scenes, tokenizer, config, ANSWERS, data.texts)
+    return VqaSamples(scenes, tokenizer, config, ANSWERS, data.texts, focus, data.focus_texts)
 
 
 def statement_questions(scene: Scene, n: int) -> list[Question]:

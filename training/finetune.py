@@ -1,7 +1,7 @@
 """Fine-tuning a pretrained core: for questions or statements (an answer head, cross entropy), or for retrieval."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import torch
 from edgevl.checkpoint import EMBEDDED, check_size, load_weights, write_json
 from edgevl.config import ModelConfig
 from edgevl.data import open_dataset
-from edgevl.data.scenes import ANSWERS, QUESTION_KINDS, VOCABULARY, Scenes
-from edgevl.errors import InputError, unknown_name
+from edgevl.data.scenes import ANSWERS, VOCABULARY
+from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.models.region_model import RegionVqaModel, is_region_model
 from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
-from edgevl.training.data import RetrievalSamples, StatementSamples, VqaSamples
+from edgevl.training.data import VqaSamples, make_samples
+from edgevl.training.domain import fit_trained
 from edgevl.training.grow import grow
 from edgevl.training.loop import Note, Progress, Run, fit
 from edgevl.training.losses import Criterion
@@ -94,22 +95,9 @@ def train_answers(
         rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress, note), resume)
         task.save(folder / "model", tokenizer)
         write_json(folder / "model" / "training.json", training_record(recipe, rows))
+        if not isinstance(model, RegionVqaModel):
+            fit_trained(folder / "model", recipe, progress)
     return folder
-
-
-def make_samples(
-    recipe: Recipe, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, focus: Sequence[str] = ()
-) -> Any:
-    """What the recipe's task asks of the pictures; `focus` are kinds of question."""
-    data = recipe.data
-    for kind in focus:
-        if kind not in QUESTION_KINDS:
-            raise unknown_name("kind of question in data.focus", kind, QUESTION_KINDS)
-    if recipe.task == "retrieval":
-        return RetrievalSamples(scenes, tokenizer, config, data.texts)
-    if recipe.task == "statement":
-        return StatementSamples(scenes, tokenizer, config, ANSWERS, data.texts)
-    return VqaSamples(scenes, tokenizer, config, ANSWERS, data.texts, focus, data.focus_texts)
 
 
 def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:

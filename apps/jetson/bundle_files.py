@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CARD, SCRIPT = "README.md", "build_engine.py"
+CARD, DOMAIN, SCRIPT = "README.md", "domain.json", "build_engine.py"
 # sha256 of the script that each version of EdgeVL puts into a bundle for TensorRT. A release adds a line; none goes.
 SCRIPTS = {"0.1.0": "20a21e593a2ddbc39461b2ec627756e9fb756c486c40341792ed1fa900c2dc7c"}
 # What the artifact of each target is called: a runtime may choose its reader by the end of the name.
@@ -46,7 +46,7 @@ def file_problems(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
             problem = script_problem(str(manifest["versions"].get("edgevl")), entry["sha256"])
             if problem:
                 yield name, problem
-        elif not (name in (CARD, *texts, *artifacts) or name.endswith(".png") or name.startswith(folders)):
+        elif not (name in (CARD, DOMAIN, *texts, *artifacts) or name.endswith(".png") or name.startswith(folders)):
             yield name, f"has no part in a bundle for {target}"
 
 

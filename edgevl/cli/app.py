@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgevl import __version__
-from edgevl.cli import bench, console, data, demo, doctor, model, quantize, report, streams, study, train
+from edgevl.cli import bench, console, data, demo, doctor, domain, model, quantize, report, streams, study, train
 from edgevl.cli.failures import explain
 from edgevl.cli.narrow_help import Command, Group
 from edgevl.quiet import open_missing_streams, quiet_python
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, doctor, data, train, study, quantize, model, bench, report):
+for group in (demo, doctor, data, train, study, quantize, domain, model, bench, report):
     group.add_to(app)
 
 

@@ -1,5 +1,6 @@
 """`edgevl export`, `verify`, `inspect`, `predict`: from a model to a proved bundle, and an answer from it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -115,7 +116,7 @@ def predict(
     predictions = Answerer.load(model_argument(bundle)).answer_all(image, question, top)
     for text in dict.fromkeys(text for prediction in predictions for text in prediction.notes):
         console.note(f"warning: {text}")
-    data = [{"answer": each.answer, "scores": each.scores, "ms": each.ms} for each in predictions]
+    data = [dataclasses.asdict(each) for each in predictions]
     if json:
         several = {"questions": [{"question": q, **d} for q, d in zip(question, data)]} if len(data) > 1 else {}
         console.print_json({**data[0], **several})
@@ -123,5 +124,5 @@ def predict(
         for number, prediction in enumerate(predictions):
             if len(predictions) > 1:
                 show.question(question[number], first=number == 0)
-            show.prediction(prediction.answer, prediction.scores)
+            show.prediction(prediction.answer, prediction.scores, prediction.confidence, prediction.in_domain)
     console.next_commands(["edgevl", "verify" if is_bundle(bundle) else "export", bundle])

@@ -104,10 +104,23 @@ def question(text: str, first: bool) -> None:
     console.result((text, "dim"))
 
 
-def prediction(answer: str, scores: list[tuple[str, float]]) -> None:
+def prediction(
+    answer: str, scores: list[tuple[str, float]], confidence: float | None = None, in_domain: bool | None = None
+) -> None:
     rows = [[label, f"{100 * score:.1f} %"] for label, score in scores]
     rows = rows[:1] + [row for row in rows[1:] if row[1] != "0.0 %"]
-    console.table(answer, ["answer", "score"], rows)
+    console.table(answer + _trust(confidence, in_domain), ["answer", "score"], rows)
+
+
+def _trust(confidence: float | None, in_domain: bool | None) -> str:
+    if in_domain is False:
+        return " (not to be trusted)"
+    return "" if confidence is None else f" ({_sure(confidence)} sure)"
+
+
+def _sure(confidence: float) -> str:
+    """A share that is never shown as 100 %: what is measured of it does not say so."""
+    return "over 99 %" if confidence >= 0.995 else f"{100 * confidence:.0f} %"
 
 
 def _lines(lines: dict[str, str]) -> None:

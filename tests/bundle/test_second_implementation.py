@@ -18,6 +18,7 @@ from mutations_files import png
 from PIL import Image
 
 from edgevl.checkpoint import EMBEDDED
+from edgevl.domain import Domain, parse_domain, picture_features
 from edgevl.errors import InputError
 from edgevl.preprocess import load_image, to_pixels
 from edgevl.tokenizer import Tokenizer
@@ -145,10 +146,47 @@ def test_every_filter_of_png():
     assert np.array_equal(np.array(second.read_png(data)), np.asarray(Image.open(io.BytesIO(data))))
 
 
+DOMAIN = json.loads((EMBEDDED / "domain.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def domain() -> Domain:
+    return parse_domain((EMBEDDED / "domain.json").read_text(encoding="utf-8"), DOMAIN["checkpoint_sha256"], 128)
+
+
+@settings(BUDGET, max_examples=60)
+@given(st.integers(8, 40), st.integers(1, 9), st.integers(0, 2**32 - 1), st.booleans())
+def test_random_pictures_have_the_same_score(domain, size, side, seed, hard):
+    """From single colors (`side` of 1) to noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    pixels = to_pixels(Image.fromarray((pixels // 128 * 255).astype(np.uint8) if hard else pixels), size)
+    rows = [[tuple(map(int, pixel)) for pixel in row] for row in pixels]
+    assert second.domain_numbers(rows) == picture_features(pixels).tolist()
+    assert second.domain_score(DOMAIN, rows) == pytest.approx(domain.score(pixels), rel=1e-12)
+
+
+@BUDGET
+@given(TEXT)
+@example("is there a b or a 7?")
+def test_random_questions_have_the_same_strange_words(tokenizer, text):
+    try:
+        tokenizer.encode(text, LENGTH)
+    except InputError:
+        return
+    ours = tokenizer.unknown_words(text, DOMAIN["characters"])
+    assert bool(ours) == bool(second.strange_words(DOMAIN, text, VOCABULARY)), ascii(text)
+
+
+def test_logits_have_the_same_confidence(domain):
+    for seed in range(20):
+        logits = np.random.default_rng(seed).normal(0, 6, 167).astype(np.float32)
+        assert second.domain_confidence(DOMAIN, logits.tolist()) == pytest.approx(domain.confidence(logits), rel=1e-9)
+
+
 def test_the_document_names_every_field():
     from edgevl.golden import GoldenCase, GoldenFile
     from edgevl.manifest import LabelsSpec, Manifest, ProgramSpec, TensorSpec, TokenizerSpec
 
-    for part in (Manifest, TensorSpec, ProgramSpec, TokenizerSpec, LabelsSpec, GoldenFile, GoldenCase):
+    for part in (Manifest, TensorSpec, ProgramSpec, TokenizerSpec, LabelsSpec, GoldenFile, GoldenCase, Domain):
         for field in part.model_fields:
             assert re.search(rf"`(cases\[\]\.)?{field}`", second.DOCUMENT), f"{part.__name__}.{field}"

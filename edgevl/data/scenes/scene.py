@@ -131,6 +131,8 @@ class Scenes(Sequence[Scene]):
     are drawn and named, of CATEGORIES; a choice of them is another data set.
     """
 
+    about = "Scenes: emoji pictures"  # in a warning that a picture is of another kind
+
     def __init__(self, split: str = "train", seed: int = 0, size: int = 128, categories: tuple[str, ...] = CATEGORIES):
         if split not in SPLITS:
             raise unknown_name("split of Scenes", split, SPLITS)

@@ -1,0 +1,166 @@
+"""How often strange pictures and questions are noticed, how often Scenes are flagged, and how right a confidence is.
+
+Shapes: N samples, S side of the model's picture, A answers.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from edgevl.domain import strangers
+from edgevl.domain.fit import calibration_error
+from edgevl.domain.judge import DOMAIN, Domain
+from edgevl.errors import InputError
+from edgevl.evaluate import Samples, draw_samples, evaluate_session
+from edgevl.predict import Answerer, softmax
+
+Progress = Callable[[int, int, str], None]
+SPLITS = ("val", "test", "test_pairs", "test_style")  # Fluent artwork, but for the last: Noto
+SEED = 7
+NOISES, GIBBERISH = 100, 100
+
+
+class Rate(BaseModel):
+    """Pictures of one kind. Shares are of `count`."""
+
+    name: str
+    count: int
+    flagged: float  # for the picture or for the answer
+    by_picture: float
+    by_answer: float
+    lowest_score: float  # of the pictures; the limit is 1
+    accuracy_trusted: float | None = None  # of the answers that were not flagged; null where nothing is right
+    accuracy_flagged: float | None = None
+
+
+class Calibration(BaseModel):
+    """Every question of a split, flagged or not."""
+
+    data: str
+    accuracy: float
+    confidence: float  # its mean
+    error: float  # expected calibration error of the confidence
+    error_of_scores: float  # of the largest of `scores`, without the temperature
+
+
+class Words(BaseModel):
+    name: str
+    count: int  # questions
+    caught: float  # with at least one word that is named
+
+
+class RatesReport(BaseModel):
+    """What `edgevl domain measure --json` prints."""
+
+    model: str
+    about: str
+    temperature: float
+    pictures: list[Rate]
+    calibration: list[Calibration]
+    words: list[Words]
+
+
+def measure(source: str | Path | None, samples: int = 1000, progress: Progress | None = None) -> RatesReport:
+    """Measure a bundle, a model folder or (None) the embedded model.
+
+    Args:
+        samples: questions of each split of Scenes.
+        progress: called as progress(done, total, text).
+
+    Raises:
+        InputError: no such model, or one without a `domain.json`.
+        MissingDependency: scikit-image, which holds the photographs, is not installed.
+    """
+    answerer = Answerer.load(source)
+    if answerer.domain is None:
+        raise InputError(f"{source} has no {DOMAIN}: make one with edgevl domain fit, then export again")
+    strange = _strange(answerer.size)
+    scenes = {f"scenes:{split}": draw_samples(f"scenes:{split}", samples, answerer.size) for split in SPLITS}
+    questions = scenes["scenes:test"].questions
+    sets = {**scenes, **{name: _asked(name, pixels, questions) for name, pixels in strange.items()}}
+    done, total = 0, sum(map(len, sets.values()))
+    rates, calibration = [], []
+    for name, drawn in sets.items():
+        if progress:
+            progress(done, total, name)
+        found = evaluate_session(answerer.session, drawn, answerer.tokenizer, answerer.length, answerer.labels)
+        correct = found.correct_N if name in scenes else None
+        rates.append(_rate(name, answerer.domain, drawn.pixels_NSS3, found.logits_NA, correct))
+        if correct is not None:
+            calibration.append(_calibration(name, answerer.domain, found.logits_NA, correct))
+        done += len(drawn)
+    return RatesReport(
+        model=str(source or "nano"),
+        about=answerer.domain.about,
+        temperature=answerer.domain.temperature,
+        pictures=rates,
+        calibration=calibration,
+        words=_words(answerer, questions),
+    )
+
+
+def _strange(size: int) -> dict[str, np.ndarray]:
+    found = {
+        "photographs and crops": strangers.files(strangers.PHOTOGRAPHS, size, SEED),
+        "drawings and crops": strangers.files(strangers.DRAWINGS, size, SEED),
+        **{kind: strangers.noise(kind, NOISES, size, SEED) for kind in strangers.NOISE},
+    }
+    return {name: np.stack(list(pictures)) for name, pictures in found.items()}
+
+
+def _asked(name: str, pixels_NSS3: np.ndarray, questions: Sequence[str]) -> Samples:
+    """The pictures with questions of Scenes: nothing is right about them, and no word is strange."""
+    count = len(pixels_NSS3)
+    asked = tuple(questions[index % len(questions)] for index in range(count))
+    return Samples(name, pixels_NSS3, asked, ("",) * count, ("strange",) * count)
+
+
+def _rate(
+    name: str, domain: Domain, pixels_NSS3: np.ndarray, logits_NA: np.ndarray, correct_N: np.ndarray | None
+) -> Rate:
+    scores = np.array([domain.score(pixels) for pixels in pixels_NSS3])
+    strange, unsure = scores > 1, np.array([not domain.is_sure(logits) for logits in logits_NA])
+    flagged = strange | unsure
+    return Rate(
+        name=name,
+        count=len(scores),
+        flagged=float(flagged.mean()),
+        by_picture=float(strange.mean()),
+        by_answer=float(unsure.mean()),
+        lowest_score=float(scores.min()),
+        accuracy_trusted=_accuracy(correct_N, ~flagged),
+        accuracy_flagged=_accuracy(correct_N, flagged),
+    )
+
+
+def _accuracy(correct_N: np.ndarray | None, chosen_N: np.ndarray) -> float | None:
+    return float(correct_N[chosen_N].mean()) if correct_N is not None and chosen_N.any() else None
+
+
+def _calibration(data: str, domain: Domain, logits_NA: np.ndarray, correct_N: np.ndarray) -> Calibration:
+    confidence = np.array([domain.confidence(logits) for logits in logits_NA])
+    scores = np.array([softmax(logits).max() for logits in logits_NA])
+    return Calibration(
+        data=data,
+        accuracy=float(correct_N.mean()),
+        confidence=float(confidence.mean()),
+        error=calibration_error(confidence, correct_N),
+        error_of_scores=calibration_error(scores, correct_N),
+    )
+
+
+def _words(answerer: Answerer, questions: Sequence[str]) -> list[Words]:
+    sets = {
+        "questions of scenes:test": questions,
+        "everyday English": strangers.EVERYDAY,
+        "other languages": strangers.LANGUAGES,
+        "random letters": strangers.gibberish(GIBBERISH, SEED),
+    }
+    return [Words(name=name, count=len(texts), caught=_caught(answerer, texts)) for name, texts in sets.items()]
+
+
+def _caught(answerer: Answerer, questions: Sequence[str]) -> float:
+    characters = answerer.domain and answerer.domain.characters
+    return float(np.mean([bool(answerer.tokenizer.unknown_words(text, characters)) for text in questions]))
