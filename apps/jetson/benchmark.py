@@ -33,7 +33,7 @@ except ImportError as error:
 
 import jetson_board
 import measuring
-from bundle_reader import BAD_INPUT, Bundle, Problem, decode, to_pixels
+from bundle_reader import BAD_INPUT, Bundle, Problem, decode, plain, to_pixels
 from pictures import RESAMPLING
 from runtimes import launch_note, open_runner
 
@@ -131,7 +131,7 @@ def end_with_stdin() -> None:
 
 
 def tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

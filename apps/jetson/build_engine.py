@@ -39,11 +39,15 @@ MAX_MANIFEST, MAX_ONNX = 16 << 20, 1 << 40  # bytes
 NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}  # the others in lower case
 
 
+def plain(text: str) -> str:  # one line that no terminal obeys: what does not show is written out, as \x1b
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
+
+
 class Problem(Exception):
     """What the user must hear, as one line, with the exit code of the process."""
 
     def __init__(self, exit_code: int, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(plain(message))
         self.exit_code = exit_code
 
 
@@ -54,10 +58,9 @@ def find_models(path: Path) -> list[tuple[Path, str, Any]]:
     file = path / "manifest.json"
     try:
         manifest = json.loads(read_plain(file, MAX_MANIFEST).decode("utf-8"), parse_int=float)
-        names = [program["artifact"] for program in manifest.get("programs") or [manifest]]
+        target, names = manifest["target"], [each["artifact"] for each in manifest.get("programs") or [manifest]]
         listed = [(manifest["files"][name]["bytes"], manifest["files"][name]["sha256"]) for name in names]
         inside = [path in (path / name).resolve().parents for name in names]  # a link leads where it leads
-        target = manifest["target"]
     except OSError as error:
         raise Problem(BAD_INPUT, f"{file} cannot be read ({error.strerror}): name a bundle or an ONNX file") from None
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:  # RuntimeError: too deep
@@ -186,10 +189,7 @@ def error_text(error: Any) -> str:
 
 
 def describe(trt: Any, network: Any) -> dict[str, Any]:
-    """Layers by type and by the dtype of what they give, and bytes of weights by dtype, as the parsed network says.
-
-    That is before TensorRT fuses anything. In a strongly typed network a layer computes in the dtype that it gives.
-    """
+    """Layers by type and by the dtype that they compute in and give, bytes of weights by dtype, before any fusion."""
     types: dict[str, dict[str, int]] = {}
     weights: dict[str, int] = {}
     for layer in map(network.get_layer, range(network.num_layers)):
@@ -310,7 +310,7 @@ def main(argv: list[str] | None = None, describe: Any = describe) -> int:
     except KeyboardInterrupt:
         code, message = 130, "interrupted; no engine was left half written"
     except Exception as error:
-        code, message = 1, f"{type(error).__name__}: {error} (unexpected)"
+        code, message = 1, plain(f"{type(error).__name__}: {error} (unexpected)")
     if message:
         print(f"error: {message}", file=sys.stderr)
     return code
@@ -362,14 +362,14 @@ def build_model(trt: Any, data: bytes, wanted: Any, options: argparse.Namespace,
     for record in wanted:
         engine = engine_path(path, record, options.out)
         if not (options.check or options.force) and is_current(engine, record):
-            print(f"{engine} is up to date", file=out)
+            print(plain(f"{engine} is up to date"), file=out)
             continue
         parsed = parsed or parse(trt, data, name)
         serialized = build_one(trt, parsed, record, options.describe)
         if not options.check:
             keep(engine, serialized, record)
             size, seconds = serialized.nbytes / 2**20, record["engine"]["seconds"]
-            print(f"{engine}: {size:.1f} MiB, built in {seconds:.1f} s", file=out)
+            print(plain(f"{engine}: {size:.1f} MiB, built in {seconds:.1f} s"), file=out)
         built.append(record)
     return built
 

@@ -27,11 +27,16 @@ BAD_INPUT, MISSING, REFUSED = 2, 3, 4  # exit codes, those of EdgeVL
 SLACK = 2  # answers whose margin is below this many tolerances are not compared
 
 
+def plain(text: str) -> str:
+    """One line that no terminal obeys: whatever is not a character that shows is written out, as \\x1b."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
+
+
 class Problem(Exception):
     """What the user must hear, as one line, with the exit code of the process."""
 
     def __init__(self, exit_code: int, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(plain(message))
         self.exit_code = exit_code
 
 
