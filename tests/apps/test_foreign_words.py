@@ -29,5 +29,5 @@ def test_a_hostile_bundle_commands_no_terminal(bundles, tmp_path, script):
         (bundle / "manifest.json").write_text(json.dumps({**manifest, **values}))
         answer = subprocess.run([sys.executable, JETSON / script, str(bundle)], capture_output=True, cwd=tmp_path)
         text = answer.stderr.decode()
-        assert answer.returncode in (2, 3, 4) and text.startswith("error: ") or "every file" in text, text
+        assert (answer.returncode in (2, 3, 4) and text.startswith("error: ")) or "every file" in text, text
         assert all(line.isprintable() for line in (text + answer.stdout.decode()).split("\n")), text
