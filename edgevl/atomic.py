@@ -91,7 +91,9 @@ def check_destination(destination: Path, force: bool, kind: Kind = BUNDLE) -> No
             f'"{destination}" is a folder that is not a {kind.name}: name the {kind.name} itself, --out {kind.example}'
         )
     if not force:
-        raise InputError(f'"{destination}" exists: add --force to replace it, or choose another path with --out')
+        raise InputError(
+            f'"{destination}" exists: replace it with --force (force=True), or choose another path with --out (out=...)'
+        )
 
 
 @contextlib.contextmanager

@@ -187,8 +187,14 @@ def _verdict(report: "VerifyReport") -> str:
 
 
 def _race(bench: "BenchReport") -> str:
+    """A number that is not valid is not said here: the report has it, with its reasons."""
+    from edgevl.bench.titles import title_of
+
+    if not bench.valid:
+        reasons = dict.fromkeys(flag.text for result in bench.results for flag in result.flags if flag.invalidates)
+        return f"timed, but not valid on this machine now: {'; '.join(reasons) or 'see the report'}"
     ratios = [ratio for ratio in bench.ratios if ratio.scope == "pipeline"]
-    return ", ".join(f"{ratio.ratio:.0f}x faster than {ratio.baseline}" for ratio in ratios)
+    return ", ".join(f"{ratio.ratio:.0f}x faster than {title_of(ratio.baseline)} (untrained)" for ratio in ratios)
 
 
 def _write(

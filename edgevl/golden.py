@@ -64,7 +64,10 @@ class Replay:
 
 
 def write_golden(loaded: "LoadedModel", folder: Path, precision: str) -> None:
-    """Write `golden.json` and the pictures `golden/*.png` of a model into a bundle's folder."""
+    """Write `golden.json` and the pictures `golden/*.png` of a model into a bundle's folder.
+
+    Raises `InputError` for a model whose logits are not finite.
+    """
     (folder / "golden").mkdir()
     cases = []
     for name, picture, question in _choose(loaded):
@@ -129,7 +132,10 @@ def _logits(loaded: "LoadedModel", pixels: np.ndarray, question: str) -> np.ndar
     ids = torch.from_numpy(loaded.tokenizer.encode(question, loaded.config.text_length))[None]
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
     with torch.inference_mode():
-        return loaded.model(image, ids)[0].numpy()
+        logits = loaded.model(image, ids)[0].numpy()
+    if not np.isfinite(logits).all():
+        raise InputError(f"{loaded.path} answers with logits that are not finite: a value inside overflows")
+    return logits
 
 
 def _margin(logits: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgevl
-from edgevl.bundle import SUFFIX, atomic_folder, check_destination, list_files
+from edgevl.bundle import SUFFIX, Bundle, atomic_folder, check_destination, list_files
 from edgevl.card import README, write_card
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
@@ -89,7 +89,8 @@ def export_bundle(
         model: a model folder; None is the embedded nano.
         target: one of `edgevl.export.registry.target_names()`, or an alias of one.
         precision: None is the target's default.
-        out: the bundle to write; default: NAME-TARGET-PRECISION.edgevl in the current folder.
+        out: the bundle to write; default: NAME-TARGET-PRECISION.edgevl in the current folder, where NAME is the model's
+            or, for the model of a training run, the run's.
         force: replace an existing bundle; it is deleted only when the new one is in place.
         progress: called as progress(done, total, text).
         layout: `single`, or `split` into a vision encoder and a fusion head, so that an app encodes a picture once
@@ -102,11 +103,13 @@ def export_bundle(
         InputError: no such model, target, precision, layout or option; the destination exists or cannot be written; the
             disk is full.
         MissingDependency: the target's package is not installed.
+        VerificationFailed: the artifact does not run on this machine, which has the target's runtime, or is far off.
     """
-    tell = _steps(progress, 5 + 2 * (2 if layout == "split" else 1))
+    tell = _steps(progress, 6 + 2 * (2 if layout == "split" else 1))
     tell("loading PyTorch")
     from edgevl.checkpoint import load_model
     from edgevl.export.registry import get_exporter
+    from edgevl.export.trial import try_out
     from edgevl.quantize import plan_for
 
     exporter = get_exporter(target)
@@ -118,19 +121,21 @@ def export_bundle(
     tell("loading the model")
     loaded = load_model(model)
     domain = loaded.domain
-    destination = Path(out) if out is not None else Path(request.bundle_name(loaded.config.name))
+    destination = Path(out) if out is not None else Path(request.bundle_name(stem_of(loaded)))
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
-        plan = plan_for(loaded) if precision == "w8a8" else None
-        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan, tell)
         tell("writing golden cases")
         loaded.tokenizer.save(folder / "tokenizer.json")
         _write_json(folder / "labels.json", loaded.labels)
         if domain:
             (folder / DOMAIN).write_text(domain.to_json(), encoding="utf-8", newline="\n")
         write_golden(loaded, folder, precision)
+        plan = plan_for(loaded) if precision == "w8a8" else None
+        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan, tell)
         tell("writing manifest.json")
         _finish(loaded, request, folder, plan)
+        tell("running it once")
+        try_out(Bundle.open(folder), exporter.advice)
     tell("done")
     return destination
 
@@ -139,6 +144,12 @@ def _steps(progress: Progress | None, total: int) -> Callable[[str], None]:
     """A function that reports the beginning of each step, of which there are `total`, the last one being the end."""
     done = itertools.count()
     return lambda text: progress(next(done), total - 1, text) if progress else None
+
+
+def stem_of(loaded: "LoadedModel") -> str:
+    """Return what a bundle is called after: of a training run, whose model is `RUN/model`, the run; else the model."""
+    folder = loaded.path.resolve()
+    return folder.parent.name if folder.name == "model" and folder.parent.name else loaded.config.name
 
 
 def _rounded(loaded: "LoadedModel", request: Request) -> "VqaModel":

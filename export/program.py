@@ -76,14 +76,17 @@ def example_inputs(
 
 
 def deployable(model: "VqaModel") -> "VqaModel":
-    """A copy to capture, with the branches of re-parameterizable blocks (RepViT, FastViT, MobileOne) merged."""
+    """A copy to capture: branches of re-parameterizable blocks (RepViT, MobileOne) merged, filters standardized."""
     from timm.utils.model import reparameterize_model
+
+    from edgevl.export.filters import fold_standardized
 
     copied = copy.deepcopy(model).eval()
     backbone = copied.core.vision.backbone
     names = ("fuse", "reparameterize", "switch_to_deploy")
     if any(hasattr(module, name) for module in backbone.modules() for name in names):
         copied.core.vision.backbone = reparameterize_model(backbone, inplace=True)
+    fold_standardized(copied.core.vision)
     return copied
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _MODULES = ("to_onnx", "to_coreml", "to_tensorrt", "to_executorch", "to_litert", "to_coreai")
 
 
+class Unconvertible(EdgeVLError):
+    """A target cannot take a model; the message says why. `Exporter.export` adds what to do instead."""
+
+
 class Write(Protocol):
     """Writes a program as an artifact at `path`. `options` holds a value for each option of the exporter."""
 
@@ -61,6 +65,12 @@ class Exporter:
     @property
     def default_precision(self) -> str:
         return self.precisions[0]
+
+    @property
+    def advice(self) -> str:
+        """What to do about a model that this target does not take."""
+        others = [name for name in target_names() if name != self.name]
+        return f"Try another target ({_list(others)}) or another backbone: docs/targets.md has what goes together"
 
     def check_packages(self) -> None:
         """Raises `MissingDependency` for a package that is not there, at once: nothing is imported."""
@@ -130,9 +140,10 @@ class Exporter:
         for the precision `w8a8`: the ranges of activations. `tell` hears of two steps for each part as they begin.
 
         Raises:
-            InputError: a precision, layout, batch or option that this target does not support; `w8a8` without a plan.
+            InputError: a precision, layout, batch or option that this target does not support; `w8a8` without a plan; a
+                model that the target's converter cannot express.
             MissingDependency: the target's package is not installed.
-            EdgeVLError: the folder cannot be written, or the target's converter cannot express the model.
+            EdgeVLError: the folder cannot be written.
         """
         precision, files = self.check_precision(precision), self.files(layout)
         batch, chosen = self.check_batch(batch), self.check_options(options, precision)
@@ -145,9 +156,7 @@ class Exporter:
             tell(f"capturing the {part} program" if layout == "split" else "capturing the program")
             program = export_program(model, self.adapter, batch, part)
             tell(f"converting to {self.name} {precision}")
-            if precision == "w8a8":
-                program = self._quantized(program, plan, chosen)
-            self._convert(program, path, precision, chosen)
+            self._convert(program, path, precision, chosen, plan)
         if self.finish:
             self.finish(folder)
         return folder / (self.artifact if layout == "single" else "model")
@@ -163,15 +172,23 @@ class Exporter:
 
         return quantize_program(program, plan, get_dialect(options.get("dialect", self.dialect)))
 
-    def _convert(self, program: ExportedProgram, path: Path, precision: str, options: dict[str, str]) -> None:
+    def _convert(
+        self, program: ExportedProgram, path: Path, precision: str, options: dict[str, str], plan: "Plan | None" = None
+    ) -> None:
         """Write one artifact; what a converter raises for a model that it cannot express becomes one line."""
         try:
+            if precision == "w8a8":
+                program = self._quantized(program, plan, options)
             self.write(program, path, precision, **options)
+        except Unconvertible as error:
+            raise InputError(f"target {self.name} cannot take this model: {error}. {self.advice}") from error
         except (EdgeVLError, OSError, MemoryError):
             raise
         except Exception as error:  # each converter has its own exceptions
-            reason = first_line(error)
-            raise EdgeVLError(f"the converter for {self.name} cannot express this model ({reason})") from error
+            raise InputError(
+                f"target {self.name} cannot take this model: its converter cannot express it "
+                f"({type(error).__name__}: {first_line(error)}). {self.advice}"
+            ) from error
 
 
 exporters: Registry[Exporter] = Registry("export target")

@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 
 from edgevl.errors import EdgeVLError, first_line, unknown_name
 from edgevl.export.program import program_inputs, program_outputs
-from edgevl.export.registry import register_exporter
+from edgevl.export.registry import Unconvertible, register_exporter
 from edgevl.runtime.coreai_asset import METADATA, import_coreai, quiet_coreai
 from edgevl.runtime.session import TensorSpec
 
@@ -49,7 +49,8 @@ def write_coreai(program: ExportedProgram, path: Path, precision: str = "fp32") 
     Raises:
         InputError: an unknown precision.
         MissingDependency: coreai-torch is not installed.
-        EdgeVLError: Core AI cannot convert the program, or the folder cannot be written.
+        Unconvertible: Core AI cannot convert the program.
+        EdgeVLError: the folder cannot be written.
     """
     if precision not in PRECISIONS:
         raise unknown_name("Core AI precision", precision, PRECISIONS)
@@ -84,7 +85,7 @@ def _converted(program: ExportedProgram, inputs: tuple[TensorSpec, ...], outputs
                 .to_coreai()
             )
     except Exception as error:  # the converter raises ValueError, RuntimeError, KeyError, NotImplementedError
-        raise EdgeVLError(f"Core AI cannot convert this model: {first_line(error)}") from error
+        raise Unconvertible(f"Core AI cannot convert it ({first_line(error)})") from error
 
 
 @contextlib.contextmanager

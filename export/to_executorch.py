@@ -9,9 +9,10 @@ from torch.export import ExportedProgram
 from edgevl.contents.executorch_program import INPUT_NAMES, OUTPUT_NAMES
 from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
 from edgevl.export.executorch_tables import quantize_tables
+from edgevl.export.padding import pad_by_slices
 from edgevl.export.pooling import fills
 from edgevl.export.program import program_inputs, program_outputs
-from edgevl.export.registry import Option, register_exporter
+from edgevl.export.registry import Option, Unconvertible, register_exporter
 from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
 
 DELEGATES = ("xnnpack", "coreml")
@@ -55,7 +56,8 @@ def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp3
     Raises:
         InputError: an unknown precision or delegate, or `w8a8` for another delegate than `xnnpack`.
         MissingDependency: executorch, or for the delegate `coreml` coremltools, is not installed.
-        EdgeVLError: ExecuTorch or the delegate cannot take the program, or the file cannot be written.
+        Unconvertible: ExecuTorch or the delegate cannot take the program.
+        EdgeVLError: the file cannot be written.
     """
     check_delegate(precision, delegate)
     content = to_pte(quantize_tables(program) if precision == "w8a8" else program, delegate)
@@ -80,14 +82,14 @@ def to_pte(program: ExportedProgram, delegate: str = "xnnpack") -> bytes:
         raise
     except Exception as error:  # exir, torch and the delegates each raise types of their own
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise EdgeVLError(f"ExecuTorch cannot lower this model to {delegate} ({reason})") from error
+        raise Unconvertible(f"ExecuTorch cannot lower it to {delegate} ({reason})") from error
 
 
 def _lower_xnnpack(exir: Any, program: ExportedProgram, names: dict[str, str]) -> Any:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
     return exir.to_edge_transform_and_lower(
-        program,
+        pad_by_slices(program),
         transform_passes=[without_identities, unshare_dequantizers],
         partitioner=[XnnpackPartitioner()],
         constant_methods=names,

@@ -104,7 +104,7 @@ class Named(nn.Module):
 
     def __init__(self, program: ExportedProgram):
         super().__init__()
-        module = guard_float_weights(floor_pools(share_heads_explicitly(program.module())))
+        module = guard_float_weights(floor_pools(broadcast_implicitly(share_heads_explicitly(program.module()))))
         self.program: Any = name_layers(module)
         self._inputs = [spec.name for spec in program_inputs(program)]
         self._outputs = [spec.name for spec in program_outputs(program)]
@@ -154,6 +154,33 @@ def floor_pools(module: Any) -> Any:
         if fills(node) and not any(node.args[3]):
             node.args = (*node.args[:4], False, True)
     return module
+
+
+_ELEMENTWISE = {"add", "sub", "mul", "div"}
+
+
+def broadcast_implicitly(module: Any) -> Any:
+    """Let elementwise operators broadcast what an `expand` widened for them, in the graph of `module`, in place.
+
+    litert-torch 0.10 loses the expand of [B, C, P, 1] to [B, C, P, N] where it changes the layout around it, and then
+    refuses the operands ("'tfl.mul' op operands don't have broadcast-compatible shapes"): MobileViT v2's attention.
+    """
+    for node in [node for node in module.graph.nodes if operator_name(node) in ("expand", "expand_as")]:
+        for reader in [reader for reader in node.users if _broadcasts(reader, node)]:
+            reader.replace_input_with(node, node.args[0])
+        if not node.users:
+            module.graph.erase_node(node)
+    module.recompile()
+    return module
+
+
+def _broadcasts(reader: Any, wide: Any) -> bool:
+    """Is it an elementwise operator whose result has the same shape without the expand `wide`?"""
+    if operator_name(reader) not in _ELEMENTWISE:
+        return False
+    operands = [wide.args[0] if operand is wide else operand for operand in reader.all_input_nodes]
+    shapes = [operand.meta["val"].shape for operand in operands]
+    return torch.broadcast_shapes(*shapes) == reader.meta["val"].shape
 
 
 def share_heads_explicitly(module: Any) -> Any:

@@ -142,10 +142,10 @@ class RoundedModel(nn.Module):
         self._folded: list[tuple[str, str]] = []  # paths of convolutions and of the batch norms behind them
         self.vision = self._prepared(model, "vision", pictures, TrainingQuantizer(plan, scheme))
         self.fusion = self._prepared(model, "fusion", pictures * questions, TrainingQuantizer(plan, scheme))
-        self._check(model)
 
     def _prepared(self, model: VqaModel, part: str, batch: int, quantizer: TrainingQuantizer) -> GraphModule:
         graph: Any = export_program(model, "float", batch, part).module()
+        check_parameters(graph, model, part)
         self._folded += [(_path(conv, part), _path(norm, part)) for conv, norm in folded_pairs(graph)]
         prepared = prepare_pt2e(graph, quantizer)
         prepared.requires_grad_()  # torchao freezes the bias that a batch norm leaves behind
@@ -176,12 +176,16 @@ class RoundedModel(nn.Module):
             for name, value in (dict(program.named_parameters()) | rounded_weights(program)).items()
         }
 
-    def _check(self, model: VqaModel) -> None:
-        new = {name for name in self._trained() if not name.endswith(".weight_bias")} - model.state_dict().keys()
-        if new:
+
+def check_parameters(graph: GraphModule, model: VqaModel, part: str) -> None:
+    """Raises `InputError` for a parameter that is made for deployment: what is trained would have no place."""
+    state = model.state_dict()
+    for name, value in graph.named_parameters():
+        path = _path(name, part)
+        if path not in state or not torch.equal(value, state[path]):
             raise InputError(
-                f"{model.config.backbone} cannot be trained with quantization: {min(new)} exists only once its "
-                "branches are merged for deployment. Train it without, then quantize"
+                f"{model.config.backbone} cannot be trained with quantization: {path} is made for deployment, of "
+                "merged branches or by standardizing a filter. Train it without, then quantize"
             )
 
 

@@ -8,7 +8,6 @@ float weights and need no format of their own.
 O output channels, K inputs of one output (channels times places of the kernel), N rows of inputs.
 """
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from edgevl.checkpoint import LoadedModel
 from edgevl.errors import InputError
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.export.coreml_weights import LARGEST_KEPT, SMALLEST, block_groups
+from edgevl.export.program import deployable
 from edgevl.export.weight_codes import quantize
 from edgevl.quantize.calibration_audit import audit_samples
 from edgevl.quantize.plan import Calibration, ModulePlan, Plan, load_plan
@@ -35,6 +35,7 @@ ROUNDED = "quantization.safetensors"  # beside the plan
 ROWS = 1 << 17  # inputs of a batch that a layer's statistics are made of, about: of more, every n-th
 _DAMPING = 0.01  # of the mean diagonal, as the paper has it
 _LOW, _HIGH = -8, 7
+_AGAIN = "make plan and weights again with `edgevl quantize --precision w4`"
 
 Progress = Callable[[int, int, str], None]
 
@@ -51,7 +52,7 @@ def plan_weights(
     """
     drawn = draw_samples(data, samples, loaded.config.image_size, seed)
     coverage = audit_samples(drawn, loaded.labels)
-    model, found = copy.deepcopy(loaded.model).eval(), dict[str, Tensor]()
+    model, found = deployable(loaded.model), dict[str, Tensor]()
     layers, rounded = list(_layers(model)), dataclasses.replace(loaded, model=model)
     for number, (name, layer) in enumerate(layers):
         _round_layer(layer, _scale_behind(model, name), lambda: evaluate_model(rounded, drawn))
@@ -83,9 +84,9 @@ def save_weights(weights: dict[str, Tensor], folder: Path) -> str:
 
 
 def rounded_model(loaded: LoadedModel) -> "VqaModel":
-    """The model with the 4-bit weights that lie beside it; the model itself where none do.
+    """The model as it is deployed, with the 4-bit weights that lie beside it; the model itself where none do.
 
-    Raises `InputError` if they are not those of the plan.
+    Raises `InputError` if they are not those of the plan, or not of the model that is deployed today.
     """
     from safetensors.torch import load_file
 
@@ -94,9 +95,10 @@ def rounded_model(loaded: LoadedModel) -> "VqaModel":
         return loaded.model
     path = loaded.path / ROUNDED
     if not path.is_file() or sha256_file(path) != plan.weights_sha256:
-        raise InputError(f"{path} is not the file of its plan: make both again with `edgevl quantize --precision w4`")
-    model = copy.deepcopy(loaded.model)
-    model.load_state_dict(load_file(path), strict=False)
+        raise InputError(f"{path} is not the file of its plan: {_AGAIN}")
+    model = deployable(loaded.model)
+    if strange := model.load_state_dict(load_file(path), strict=False).unexpected_keys:
+        raise InputError(f"{path} holds {strange[0]}, which the deployed model has not: {_AGAIN}")
     return model
 
 

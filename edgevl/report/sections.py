@@ -17,6 +17,7 @@ class Point:
 
     text: str
     ok: bool | None = None
+    doubtful: bool = False  # a number that its own preset does not trust: shown small
 
 
 @dataclasses.dataclass(frozen=True)

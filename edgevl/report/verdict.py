@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from edgevl.bench.schema import BenchReport, BenchResult, Ratio, Scope
+from edgevl.bench.titles import title_of
 from edgevl.report.formats import format_factor, format_ms
 from edgevl.report.runs import is_untrained, sides_of
 from edgevl.report.sections import Accuracy, Artifact, Point, Verdict
@@ -18,11 +19,14 @@ IN_WORDS: dict[Scope, str] = {
 def derive_verdict(
     artifacts: Sequence[Artifact], accuracy: Sequence[Accuracy], benches: Sequence[BenchReport]
 ) -> Verdict:
-    """The verdict of these sections. The headline is of the first benchmark; the points are of all."""
+    """The verdict of these sections: first what is proved, then, if the timing is valid, how fast.
+
+    The headline is of the first benchmark; the points are of all.
+    """
     points = [*_artifact_points(artifacts), *_accuracy_points(accuracy)]
     for bench in benches:
         points += _bench_points(bench, len(benches) > 1, not artifacts)
-    sentence = "; ".join([*_speed(benches[:1]), *_verification(artifacts)]) or "Nothing was measured"
+    sentence = "; ".join([*_verification(artifacts), *_speed(benches[:1])]) or "Nothing was measured"
     return Verdict(sentence[0].upper() + sentence[1:] + ".", points)
 
 
@@ -32,20 +36,27 @@ def _verification(artifacts: Sequence[Artifact]) -> list[str]:
         return [f"verification failed for {', '.join(failed)}"]
     if not artifacts or not all(artifact.ok for artifact in artifacts):
         return []
-    return [f"{'the' if len(artifacts) == 1 else 'every'} exported artifact is verified"]
+    what = "the exported artifact is" if len(artifacts) == 1 else f"{len(artifacts)} exported artifacts are"
+    known = [artifact.accuracy for artifact in artifacts if artifact.accuracy is not None]
+    if len(known) < len(artifacts):
+        return [f"{what} verified"]
+    least, most = (f"{100 * share:.1f}" for share in (min(known), max(known)))
+    return [f"{what} verified, {least if least == most else f'{least} to {most}'} % right"]
 
 
 def _speed(benches: Sequence[BenchReport]) -> list[str]:
+    """A time that is not valid is no headline: its point says why."""
     if not benches or not benches[0].results:
         return []
     bench = benches[0]
-    remark = "" if bench.valid else " (timing not valid, see below)"
+    if not bench.valid:
+        return ["the timing is not valid"]
     if not bench.ratios:
         first = next((one for one in bench.results if one.scope == "pipeline"), bench.results[0])
-        return [f"{format_ms(first.p50_ms)}, {IN_WORDS[first.scope]}{remark}"]
+        return [f"{format_ms(first.p50_ms)}, {IN_WORDS[first.scope]}"]
     scope = "pipeline" if any(ratio.scope == "pipeline" for ratio in bench.ratios) else bench.ratios[0].scope
     ratios = sorted((ratio for ratio in bench.ratios if ratio.scope == scope), key=lambda ratio: ratio.ratio)
-    return [f"{_factors(ratios)}, {IN_WORDS[scope]}{remark}"]
+    return [f"{_factors(ratios)}, {IN_WORDS[scope]}"]
 
 
 def _factors(ratios: Sequence[Ratio]) -> str:
@@ -59,8 +70,8 @@ def _factors(ratios: Sequence[Ratio]) -> str:
 
 def _factor(ratio: Ratio) -> str:
     if ratio.verdict:
-        return f"{format_factor(ratio.factor)} {ratio.verdict} than {ratio.baseline}"
-    return f"neither faster nor slower than {ratio.baseline} for sure"
+        return f"{format_factor(ratio.factor)} {ratio.verdict} than {title_of(ratio.baseline)}"
+    return f"neither faster nor slower than {title_of(ratio.baseline)} for sure"
 
 
 def _artifact_points(artifacts: Sequence[Artifact]) -> list[Point]:
@@ -112,9 +123,10 @@ def _ratio_point(bench: BenchReport, ratio: Ratio, where: str) -> Point:
     valid = ours.valid and theirs.valid
     remarks = [f"95%: {low} to {high}", *["not valid"] * (not valid), *["untrained weights"] * is_untrained(theirs)]
     times = f"{format_ms(ours.p50_ms)} against {format_ms(theirs.p50_ms)}"
-    return Point(f"{_factor(ratio)}{where}: {times} ({', '.join(remarks)})", ratio.ci95[0] > 1 if valid else None)
+    text = f"{_factor(ratio)}{where}: {times} ({', '.join(remarks)})"
+    return Point(text, ratio.ci95[0] > 1 if valid else None, doubtful=not valid)
 
 
 def _time_point(result: BenchResult, where: str) -> Point:
     text = f"{result.name}{where}: {format_ms(result.p50_ms)}, {IN_WORDS[result.scope]}"
-    return Point(text + ("" if result.valid else " (not valid)"))
+    return Point(text + ("" if result.valid else " (not valid)"), doubtful=not result.valid)

@@ -1,5 +1,6 @@
 """Run an ExecuTorch program with ExecuTorch's own runtime: XNNPACK on the CPU, or Core ML on macOS."""
 
+import io
 import threading
 import weakref
 from collections.abc import Mapping
@@ -60,11 +61,11 @@ class ExecutorchSession(ArtifactSession):
             self._load()
         assert self._loaded is not None, "loaded just above"
         arrays = [np.require(feeds[spec.name], requirements=["C", "W"]) for spec in self.inputs]
-        try:
-            with with_streams():
+        with with_streams(), captured_log() as log:
+            try:
                 outputs = self._loaded[1]([torch.from_numpy(array) for array in arrays])
-        except RuntimeError as error:
-            raise EdgeVLError(f"{self.path.name} fails when it runs: {error}") from error
+            except RuntimeError as error:
+                raise EdgeVLError(f"{self.path.name} fails when it runs: {_said(log, error)}") from error
         return {spec.name: tensor.numpy() for spec, tensor in zip(self.outputs, outputs)}
 
     def unload(self) -> None:
@@ -84,8 +85,7 @@ class ExecutorchSession(ArtifactSession):
             else:
                 failure = None
         if failure:
-            lines = [line.split("] ", 1)[-1] for line in log.getvalue().splitlines() if line.strip()]
-            raise self._refused(lines[-1] if lines else str(failure)) from failure
+            raise self._refused(_said(log, failure)) from failure
         _pool.users.add(self)
 
     def _checked(self) -> tuple[PteProgram, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -122,6 +122,13 @@ class ExecutorchSession(ArtifactSession):
         for call in self._program.forward.calls:
             if call.operator and call.operator not in known:
                 raise self._refused(f"it has no operator {call.operator!a}")
+
+
+def _said(log: io.StringIO, error: RuntimeError) -> str:
+    """What the runtime logged last, as a rule the operator that failed; else the error, which is a number."""
+    lines = [line.split("] ", 1)[-1] for line in log.getvalue().splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("arg ")]  # a failed kernel is followed by its arguments
+    return lines[-1] if lines else str(error)
 
 
 class _ThreadPool:

@@ -65,8 +65,8 @@ def test_default_name_and_progress(tiny_model, tmp_path, monkeypatch):
     seen = []
     path = export_bundle(tiny_model, progress=lambda *step: seen.append(step))
     assert str(path) == "tiny-test-onnx-fp32.edgevl" and path.is_dir()
-    assert [step[0] for step in seen] == list(range(7)) and {step[1] for step in seen} == {6}
-    assert [step[2] for step in seen][2:4] == ["capturing the program", "converting to onnx fp32"]
+    assert [step[0] for step in seen] == list(range(8)) and {step[1] for step in seen} == {7}
+    assert [step[2] for step in seen][3:5] == ["capturing the program", "converting to onnx fp32"]
     with pytest.raises(InputError, match="--force"):
         export_bundle(tiny_model)
 

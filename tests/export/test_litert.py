@@ -194,6 +194,30 @@ def test_heads_that_share_a_key(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, SharedHeads()(image).numpy(), atol=1e-5)
 
 
+class LinearAttention(torch.nn.Module):
+    """As MobileViT v2 attends: a context [B, C, P, 1] widened to the values [B, C, P, N]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = torch.nn.Conv2d(8, 17, 1), torch.nn.Conv2d(8, 8, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        query, key, value = self.qkv(image).split([1, 8, 8], 1)
+        context = (key * query.softmax(-1)).sum(-1, keepdim=True)
+        return self.out(torch.relu(value) * context.expand_as(value))
+
+
+def test_an_expand_in_front_of_a_product(tmp_path: Path) -> None:
+    """The converter lost it: "'tfl.mul' op operands don't have broadcast-compatible shapes"."""
+    torch.manual_seed(0)
+    model, image = LinearAttention().eval(), torch.randn(1, 8, 4, 16)
+    program = name_output(torch.export.export(model, (image,)), "logits")
+    write_litert(program, tmp_path / "model.tflite")
+    got = open_session(tmp_path / "model.tflite", "litert").run({"image": image.numpy()})["logits"]
+    with torch.no_grad():
+        np.testing.assert_allclose(got, model(image).numpy(), atol=1e-5)
+
+
 def test_int8_needs_the_quantizer(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     converted = parse_model(files["fp32"].read_bytes(), "a test", import_schema("a test"))
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)

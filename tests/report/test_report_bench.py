@@ -6,6 +6,7 @@ import pytest
 from test_report import MACHINE, Page, bench, result  # pyright: ignore[reportMissingImports]
 
 from edgevl.bench.schema import BenchReport, Board, Energy, Flag, Machine, Peak, Rail, Ratio, Roofline, TaskAccuracy
+from edgevl.bench.titles import title_of
 from edgevl.errors import InputError
 from edgevl.report import derive_verdict, render_report
 from edgevl.report.figures import BINS, STRIP, LogAxis, roof, strip_path
@@ -178,7 +179,7 @@ def test_the_headline_is_not_of_the_best_opponent_alone():
 def test_a_headline_of_another_scope_names_that_scope():
     only = bench()
     only.ratios = [ratio for ratio in only.ratios if ratio.scope == "model"]
-    assert derive_verdict([], [], [only]).headline == "150× faster than region-r50, pixels to logits."
+    assert derive_verdict([], [], [only]).headline == f"150× faster than {title_of('region-r50')}, pixels to logits."
 
 
 def test_untrained_weights_are_said_beside_each_number():

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from edgevl.data.scenes.scene import Scene
 
 COLUMNS = 4
-SIDE, GAP, LINE = 256, 16, 16  # pixels
+SIDE, GAP, LINE, FONT = 384, 24, 22, 17  # pixels; the default font joins words below 14
 LINES = 10
 
 
@@ -24,7 +24,7 @@ def contact_sheet(scenes: Sequence[Scene], columns: int = COLUMNS) -> Image.Imag
 
 def _draw(sheet: Image.Image, scene: Scene, x: int, y: int) -> None:
     sheet.paste(Image.fromarray(scene.image).resize((SIDE, SIDE), Image.Resampling.NEAREST), (x, y))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
     y += SIDE + 3
     for text, ink in _texts(scene):
         for line in _wrap(text, lambda text: draw.textlength(text, font) <= SIDE):

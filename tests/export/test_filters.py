@@ -1,0 +1,121 @@
+"""Filters that are standardized at every run of a backbone (NFNet, BiT) are constants of the deployed model."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from torch import nn
+
+from edgevl.checkpoint import load_model
+from edgevl.config import ModelConfig
+from edgevl.export.family import write_untrained
+from edgevl.export.filters import fold_standardized
+from edgevl.export.program import deployable, export_program
+from edgevl.models import VqaModel, build_model
+from edgevl.quantize.values import operator_name
+
+CONFIG = ModelConfig(
+    name="nf", backbone="test_nfnet", backbone_options={}, image_size=32, text_length=6, vocab_size=50, num_answers=10,
+    width=32, depth=1, heads=2,
+)  # fmt: skip
+LAYERS = {
+    "bit": lambda: StdConv2d(8, 12, 3, stride=2, padding=1, groups=2, bias=True),
+    "bit, padded as TensorFlow does": lambda: StdConv2dSame(8, 12, 3, stride=2),
+    "nfnet": lambda: ScaledStdConv2d(8, 12, 3, dilation=2, gamma=1.7, bias=False),
+    "nfnet, padded as TensorFlow does": lambda: ScaledStdConv2dSame(8, 12, 5, stride=2, gamma=1.7),
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> VqaModel:
+    torch.manual_seed(0)
+    return build_model(CONFIG)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_the_same_to_the_last_bit(kind: str):
+    torch.manual_seed(0)
+    layer = LAYERS[kind]()
+    if hasattr(layer, "gain"):
+        nn.init.normal_(layer.gain)
+    inner = nn.Sequential(layer)
+    folded, x = nn.Sequential(inner), torch.randn(2, 8, 11, 13)
+    with torch.no_grad():
+        expected = layer(x)
+        fold_standardized(folded)
+        assert type(inner[0]) is not type(layer), "a plain convolution"
+        assert torch.equal(folded(x), expected)
+
+
+def test_no_filter_is_computed_in_the_program(model: VqaModel):
+    convolutions = [node for node in export_program(model).graph.nodes if operator_name(node) == "conv"]
+    assert len(convolutions) > 8 and all(node.args[1].op == "placeholder" for node in convolutions)
+
+
+def test_the_model_itself_stays_and_trains(model: VqaModel):
+    image, ids = torch.rand(2, 3, 32, 32) * 255, torch.ones(2, 6, dtype=torch.int32)
+    folded = deployable(model)
+    with torch.no_grad():
+        assert torch.equal(folded(image, ids), model(image, ids))
+    layers = [layer for layer in model.modules() if isinstance(layer, ScaledStdConv2d)]
+    assert len(layers) > 8 and not any(isinstance(layer, ScaledStdConv2d) for layer in folded.modules())
+    model(image, ids).sum().backward()
+    assert all(layer.weight.grad is not None and layer.gain.grad is not None for layer in layers)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_untrained(CONFIG, tmp_path_factory.mktemp("models") / "nf")
+
+
+@pytest.mark.parametrize("backbone", ["test_nfnet", "mobileone_s0"])
+def test_4_bit_weights_are_rounded_as_they_are_deployed(backbone: str, tmp_path: Path):
+    """A filter that is standardized, or branches that are merged, after rounding would lie on no grid."""
+    from edgevl.quantize.model_folder import quantize_model
+    from edgevl.quantize.weights import rounded_model
+
+    source = write_untrained(CONFIG.replace(backbone=backbone, name=backbone), tmp_path / "model")
+    quantized = quantize_model(source, "w4", samples=64, out=tmp_path / "w4")
+    model = rounded_model(load_model(quantized.folder))
+    deployed = dict(deployable(model).named_parameters())
+    exact = dict(deployable(load_model(source).model).named_parameters())
+    rounded = [name for name in quantized.plan.modules if name.startswith("core.vision.backbone")]
+    assert rounded
+    for name in rounded:
+        assert torch.equal(deployed[f"{name}.weight"], dict(model.named_parameters())[f"{name}.weight"])
+        assert not torch.equal(deployed[f"{name}.weight"], exact[f"{name}.weight"])
+
+
+def test_rounded_weights_of_another_shape_of_the_model_are_refused(folder: Path, tmp_path: Path):
+    """Until branches were merged first, their weights were rounded: such a file would be passed over in silence."""
+    from safetensors.torch import load_file
+
+    from edgevl.errors import InputError
+    from edgevl.quantize.model_folder import quantize_model
+    from edgevl.quantize.plan import load_plan, save_plan
+    from edgevl.quantize.weights import ROUNDED, rounded_model, save_weights
+
+    quantized = quantize_model(folder, "w4", samples=64, out=tmp_path / "w4").folder
+    loaded = load_model(quantized)
+    plan = load_plan(quantized, loaded.sha256)
+    assert plan is not None
+    digest = save_weights(load_file(quantized / ROUNDED) | {"core.vision.branch.weight": torch.ones(2)}, quantized)
+    save_plan(plan.model_copy(update={"weights_sha256": digest}), quantized)
+    with pytest.raises(InputError, match=r"holds core\.vision\.branch\.weight, which the deployed model has not"):
+        rounded_model(loaded)
+
+
+def test_training_with_rounding_is_refused(folder: Path):
+    """What is trained there is the folded filter: put back as a weight, it would be standardized again."""
+    pytest.importorskip("torchao")
+    from edgevl.errors import InputError
+    from edgevl.quantize.calibrate import calibrate
+    from edgevl.quantize.qat import RoundedModel, Scheme, trainable
+    from edgevl.quantize.spec import get_dialect
+
+    loaded = load_model(folder)
+    plan = trainable(calibrate(dataclasses.replace(loaded), samples=256))
+    with pytest.raises(InputError, match=r"test_nfnet cannot be trained with quantization: core\.vision\.backbone"):
+        RoundedModel(loaded.model, plan, Scheme(get_dialect("x86")), 1, 1)
