@@ -1,61 +1,24 @@
 """A reader of bundles written from docs/bundle.md alone: nothing of EdgeVL, no Pillow, no `tokenizers`.
 
 NumPy holds the arrays that ONNX Runtime takes; all arithmetic is plain Python. The sets of code points are read from
-the document itself.
+the document itself. Files of pictures are read in `second_pictures.py`.
 """
 
 import hashlib
 import json
 import math
 import re
-import struct
 import unicodedata
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from second_pictures import Rows, read_picture
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
-Rows = list[list[tuple[int, ...]]]  # H rows of W pixels of three channels
 
 
 # Pictures
-
-
-def read_png(data: bytes) -> Rows:
-    """Decode what golden pictures are: 8 bits per channel, RGB, not interlaced."""
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    place, header, packed = 8, b"", b""
-    while place < len(data):
-        (size,) = struct.unpack(">I", data[place : place + 4])
-        kind, content = data[place + 4 : place + 8], data[place + 8 : place + 8 + size]
-        header = content if kind == b"IHDR" else header
-        packed += content if kind == b"IDAT" else b""
-        place += size + 12
-    width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    assert (depth, color, interlaced) == (8, 2, 0)
-    raw, above, rows = zlib.decompress(packed), [0] * (3 * width), []
-    for row in range(height):
-        start = row * (3 * width + 1)
-        above = unfilter(raw[start], raw[start + 1 : start + 1 + 3 * width], above)
-        rows.append([tuple(above[x : x + 3]) for x in range(0, 3 * width, 3)])
-    return rows
-
-
-def unfilter(kind: int, line: bytes, above: list[int]) -> list[int]:
-    result: list[int] = []
-    for x, value in enumerate(line):
-        left, corner = (result[x - 3], above[x - 3]) if x >= 3 else (0, 0)
-        up = above[x]
-        guess = (0, left, up, (left + up) // 2, paeth(left, up, corner))[kind]
-        result.append((value + guess) % 256)
-    return result
-
-
-def paeth(left: int, up: int, corner: int) -> int:
-    estimate = left + up - corner
-    return min((left, up, corner), key=lambda value: abs(estimate - value))  # of equal ones the first, as PNG says
 
 
 def weights(n: int, m: int) -> list[tuple[int, list[int]]]:
@@ -241,7 +204,9 @@ class SecondBundle:
         """Replay every golden case; returns how many."""
         golden, length = self._json(self.manifest["golden"]), self.manifest["tokenizer"]["length"]
         for case in golden["cases"]:
-            rows = resize(read_png((self.folder / case["image"]).read_bytes()), self.manifest["preprocessing"]["size"])
+            rows = resize(
+                read_picture((self.folder / case["image"]).read_bytes()), self.manifest["preprocessing"]["size"]
+            )
             flat = bytes(value for row in rows for pixel in row for value in pixel)
             assert hashlib.sha256(flat).hexdigest() == case["pixels_sha256"], case["image"]
             ids = encode(case["question"], self.vocabulary, length)

@@ -133,7 +133,7 @@ def test_random_pictures(width, height, size, seed, hard):
     pixels = (pixels // 128 * 255).astype(np.uint8) if hard else pixels
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
-    rows = second.read_png(file.getvalue())
+    rows = second.read_picture(file.getvalue())
     assert np.array_equal(np.array(rows), pixels)
     ours = to_pixels(load_image(pixels), size)
     assert np.array_equal(np.array(second.resize(rows, size)), ours)
@@ -143,7 +143,7 @@ def test_every_filter_of_png():
     """Rows of random bytes, each said to be filtered in another way: Pillow and the second decoder undo them alike."""
     lines = [bytes([row % 5]) + np.random.default_rng(row).bytes(3 * 7) for row in range(15)]
     data = png(7, 15, zlib.compress(b"".join(lines)))
-    assert np.array_equal(np.array(second.read_png(data)), np.asarray(Image.open(io.BytesIO(data))))
+    assert np.array_equal(np.array(second.read_picture(data)), np.asarray(Image.open(io.BytesIO(data))))
 
 
 DOMAIN = json.loads((EMBEDDED / "domain.json").read_text(encoding="utf-8"))

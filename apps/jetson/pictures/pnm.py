@@ -115,17 +115,21 @@ def text_blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def numbers_of_text(stream: BinaryIO) -> Iterator[Any]:
+    """What is no number matters only if the picture needs it: another picture may follow."""
     for text in text_blocks(stream):
         tokens = text.split()
-        if any(len(token) > 10 or not token.isdigit() for token in tokens):
+        right = [len(token) <= 10 and token.isdigit() for token in tokens]
+        good = tokens if all(right) else tokens[: right.index(False)]
+        yield np.minimum(np.array([int(token) for token in good], np.int64), 65535).astype(np.uint16)
+        if len(good) < len(tokens):
             raise damaged("it holds what is no number")
-        yield np.minimum(np.array([int(token) for token in tokens], np.int64), 65535).astype(np.uint16)
 
 
 def bits_of_text(stream: BinaryIO) -> Iterator[Any]:
     """Of a bitmap every digit is a value, with blanks between them or without."""
     for text in text_blocks(stream):
         digits = np.frombuffer(b"".join(text.split()), np.uint8)
-        if ((digits != 48) & (digits != 49)).any():
+        wrong = np.flatnonzero((digits != 48) & (digits != 49))
+        yield (digits[: wrong[0] if wrong.size else None] - 48).astype(np.uint16)
+        if wrong.size:
             raise damaged("it holds what is neither 0 nor 1")
-        yield (digits - 48).astype(np.uint16)

@@ -155,6 +155,8 @@ def counted(layout: Layout) -> Layout:
 def in_parts(layout: Layout) -> Layout:
     """Cut long strips that are not packed into shorter ones, so that no more than a few MiB are read at once."""
     rows = max(1, min(layout.rows, LEAST_CHUNK // layout.row_bytes))
+    while layout.rows < layout.height and layout.rows % rows:  # parts of one length, across the ends of strips
+        rows -= 1
     offsets, counts = [], []
     for plane in range(layout.planes):
         for strip in range(layout.chunks):
