@@ -32,6 +32,8 @@ def gray_of_integers(values: Any) -> Any:
 
 def on_white(samples: Any, alpha: Any) -> Any:
     """Composite gray or colors of 8 bits on white: (c * a + 255 * (255 - a) + 127) // 255."""
+    if alpha.size and alpha.min() == 255:
+        return samples
     a = alpha.astype(np.uint16)  # 255 * 255 + 127 still fits 16 bits
     a = a if samples.ndim == alpha.ndim else a[..., None]
     return ((samples * a + 255 * (255 - a) + 127) // 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from PIL import GifImagePlugin
 
 from .colors import on_white
 from .splice import Splice
-from .stored import Stored, check_size, damaged, load, strips, take
+from .stored import Stored, check_size, damaged, load, looked_up, take
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -33,8 +33,8 @@ def read(stream: BinaryIO) -> Stored:
     head = struct.pack("<6sHHBBB", b"GIF89a", columns, rows, 0xF7, 0, 0) + GRAYS
     head += struct.pack("<BHHHHB", IMAGE, 0, 0, columns, rows, local & 0x40)
     image = load(GifImagePlugin.GifImageFile, Splice(head, stream, start, stream.seek(0, 2) - start))
-    table = table_on_white(palette, transparent)
-    return Stored(size, strips(image, lambda indices: table[indices], left, top))
+    frame = looked_up(image, table_on_white(palette, transparent))
+    return Stored(size, iter([(left, top, frame)]), whole=frame if frame.size == size else None)
 
 
 def table_length(flags: int) -> int:

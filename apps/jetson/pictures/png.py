@@ -16,7 +16,7 @@ from PIL import PngImagePlugin
 from .colors import gray_of_16_bits, gray_table, on_white
 from .exif import RAW_PROFILE, exif_of_text, orientation_of
 from .splice import Splice
-from .stored import Stored, check_size, damaged, load, same, strips, take
+from .stored import Stored, check_size, damaged, load, looked_up, same, strips, take
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -49,8 +49,16 @@ def read(stream: BinaryIO) -> Stored:
     if (chunks.depth, chunks.color) == (8, RGB) and chunks.transparent is None:
         image = load(PngImagePlugin.PngImageFile, plain(chunks, stream))
         return Stored(image.size, iter(()), chunks.orientation, image)
-    convert = converter(chunks, stream)
+    table, convert = None, same
+    if chunks.color == PALETTE:
+        table = palette_on_white(chunks)
+    elif chunks.color == GRAY and chunks.depth <= 8:
+        table = grays_on_white(chunks)
+    else:
+        convert = converter(chunks, stream)
     image = load(PngImagePlugin.PngImageFile, plain(chunks, stream))
+    if table is not None:
+        return Stored(image.size, iter(()), chunks.orientation, looked_up(image, table))
     return Stored(image.size, strips(image, convert), chunks.orientation)
 
 
@@ -69,7 +77,7 @@ def read_chunks(stream: BinaryIO) -> Chunks:
             check(stream, count, kind)
             start, length = start or before, place - (start or before)
         elif kind in (b"eXIf", b"tEXt", b"zTXt"):
-            note_exif(found, kind, stream.read(min(count, size)))
+            note_exif(found, kind, stream.read(min(count, 2 * MAX_TEXT)))
         elif kind == b"IEND":
             break
     if b"IHDR" not in found or not start:
@@ -143,20 +151,18 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def converter(chunks: Chunks, stream: BinaryIO) -> Callable[[Any], Any]:
-    """Return the function from a strip of what Pillow decoded to gray or RGB on white."""
+    """Return the function from a strip of several channels, as Pillow decoded it, to gray or RGB on white."""
     depth, color = chunks.depth, chunks.color
-    if color == PALETTE:
-        table = palette_on_white(chunks)
-        return lambda samples: table[samples]
     if color == GRAY:
         key = transparent_value(chunks, 1)
-        return gray_converter(depth, key[0] if key else None)
+        return lambda samples: gray_of_bytes(samples, key)
     if color == RGB:
         return rgb_converter(chunks, stream)
     if (depth, color) == (16, GRAY_ALPHA):
-        return lambda samples: on_white(gray_of_16_bits(joined(samples)), samples[..., 2])
-    channels = 1 if color == GRAY_ALPHA else 3
-    return lambda samples: on_white(samples[..., 0] if channels == 1 else samples[..., :3], samples[..., channels])
+        return lambda samples: on_white(gray_of_bytes(samples), samples[..., 2])
+    if color == GRAY_ALPHA:
+        return lambda samples: on_white(samples[..., 0], samples[..., 1])
+    return lambda samples: on_white(samples[..., :3], samples[..., 3])
 
 
 def transparent_value(chunks: Chunks, channels: int) -> tuple[int, ...] | None:
@@ -177,26 +183,21 @@ def palette_on_white(chunks: Chunks) -> Any:
     return on_white(colors, alpha)
 
 
-def gray_converter(depth: int, key: int | None) -> Callable[[Any], Any]:
-    if depth <= 8:
-        table = gray_table(depth)
-        if key is not None:
-            table[key] = 255
-        return lambda samples: table[samples]
-
-    def convert(samples: Any) -> Any:
-        values = joined(samples)
-        gray = gray_of_16_bits(values)
-        if key is not None:
-            gray[values == key] = 255
-        return gray
-
-    return convert
+def grays_on_white(chunks: Chunks) -> Any:
+    """uint8 [256, 3] for gray of up to 8 bits."""
+    grays, key = gray_table(chunks.depth), transparent_value(chunks, 1)
+    if key:
+        grays[key[0]] = 255
+    return np.resize(grays, 256)[:, None].repeat(3, axis=1)
 
 
-def joined(samples: Any) -> Any:
-    """uint16 [h, w] from its high and its low byte, which stand in the first two channels."""
-    return samples[..., 0].astype(np.uint16) << 8 | samples[..., 1]
+def gray_of_bytes(samples: Any, key: tuple[int, ...] | None = None) -> Any:
+    """Gray of 16 bits, whose high and low byte stand in the first two channels; `key` is white."""
+    values = samples[..., 0].astype(np.uint16) << 8 | samples[..., 1]
+    gray = gray_of_16_bits(values)
+    if key:
+        gray[values == key[0]] = 255
+    return gray
 
 
 def rgb_converter(chunks: Chunks, stream: BinaryIO) -> Callable[[Any], Any]:

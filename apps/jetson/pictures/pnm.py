@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any, Iterator
 
@@ -47,24 +48,26 @@ def pieces(blocks: Iterator[Any], top: int, bitmap: bool) -> Iterator[Piece]:
         if bitmap:
             values = np.where(samples, np.uint8(0), np.uint8(255))  # 1 is black
         else:
-            values = scaled(np.minimum(samples, top), top)
+            values = scaled(samples, top)
         yield 0, y, values if values.shape[2] == 3 else values[..., 0]
         y += len(samples)
 
 
 def scaled(samples: Any, top: int) -> Any:
-    """[h, w, c] of at most `top` to 8 bits: by a table, since a sample has at most 65536 values.
+    """[h, w, c] of up to `top` to 8 bits: by a table, since a sample has at most 65536 values.
 
     Gray of more than 8 bits goes through 16 bits; of colors of 16 bits the high byte counts.
     """
-    values = np.arange(top + 1)
+    if top == 255 and samples.dtype == np.uint8:
+        return samples
     if top == 65535 and samples.shape[2] == 3:
         return (samples >> 8).astype(np.uint8)
+    values = np.arange(top + 1)
     if top > 255 and samples.shape[2] == 1:
         table = gray_of_16_bits(np.rint(values / top * 65535))
     else:
         table = np.rint(values / top * 255).astype(np.uint8)
-    return table[samples]
+    return table[np.minimum(samples, top)]
 
 
 def byte_samples(stream: BinaryIO, kind: int, shape: tuple[int, int, int], top: int, rows: int) -> Iterator[Any]:
@@ -94,34 +97,28 @@ def text_samples(stream: BinaryIO, kind: int, shape: tuple[int, int, int], top: 
 
 
 def text_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """The text without comments, in blocks that end between two numbers."""
-    rest, comment = b"", False
+    """The text without its comments, in blocks."""
+    comment = False
     while True:
         block = stream.read(BLOCK)
-        if comment:
-            block = b"#" + block
-        block = re.sub(rb"#[^\r\n]*(?=[\r\n])", b"", block)
+        if not block:
+            return
+        block = re.sub(rb"#[^\r\n]*(?=[\r\n])", b"", b"#" + block if comment else block)
         text, hash_sign, _ = block.partition(b"#")  # the comment that the block's end cuts off
         comment = bool(hash_sign)
-        text = rest + text
-        if not block:
-            yield text
-            return
-        end = max(text.rfind(blank) for blank in (b" ", b"\n", b"\t", b"\r", b"\v", b"\f")) + 1
-        rest = text[end:]
-        if len(rest) > BLOCK:
-            raise damaged("it holds a number without end")
-        yield text[:end]
+        yield text
 
 
 def numbers_of_text(stream: BinaryIO) -> Iterator[Any]:
     """What is no number matters only if the picture needs it: another picture may follow."""
-    for text in text_blocks(stream):
-        tokens = text.split()
+    rest = b""
+    for text in itertools.chain(text_blocks(stream), [b" "]):
+        *tokens, rest = re.split(rb"[ \t-\r]+", rest + text)  # the last one may go on in the next block
+        tokens = [token for token in tokens if token]
         right = [len(token) <= 10 and token.isdigit() for token in tokens]
         good = tokens if all(right) else tokens[: right.index(False)]
         yield np.minimum(np.array([int(token) for token in good], np.int64), 65535).astype(np.uint16)
-        if len(good) < len(tokens):
+        if len(good) < len(tokens) or len(rest) > 10:
             raise damaged("it holds what is no number")
 
 

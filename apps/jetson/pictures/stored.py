@@ -22,7 +22,7 @@ MAX_SIDE = 1_000_000  # Pillow keeps a pointer for each row, numpy an object for
 STRIP_PIXELS = 2**20
 ADVICE = "give a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM picture"
 
-Piece = Tuple[int, int, Any]  # x, y on the canvas, and uint8 [h, w] gray or [h, w, 3] RGB
+Piece = Tuple[int, int, Any]  # x, y on the canvas; an RGB image, or uint8 [h, w] gray or [h, w, 3] RGB
 TRANSPOSITIONS: Any = getattr(Image, "Transpose", Image)  # Pillow 9.1 moved the names
 TURNS = {
     2: TRANSPOSITIONS.FLIP_LEFT_RIGHT,
@@ -96,6 +96,12 @@ def same(values: Any) -> Any:
     return values
 
 
+def looked_up(image: Any, table: Any) -> Image.Image:
+    """RGB of an image of indices by a table [256, 3]."""
+    image.putpalette(table.tobytes())
+    return image.convert("RGB")
+
+
 def upright(stored: Stored) -> Image.Image:
     """Compose the pieces on white and turn them as the orientation says. Returns an image of mode RGB."""
     turn = TURNS.get(stored.orientation)
@@ -105,10 +111,15 @@ def upright(stored: Stored) -> Image.Image:
     across = stored.orientation >= 5
     canvas = Image.new("RGB", (height, width) if across else (width, height), (255, 255, 255))
     for x, y, block in stored.pieces:
-        piece = Image.fromarray(np.ascontiguousarray(block)).convert("RGB")
+        piece = block if isinstance(block, Image.Image) else rgb_image(block)
         place = turned_place(stored, x, y, *piece.size)
         canvas.paste(piece if turn is None else piece.transpose(turn), place)
     return canvas
+
+
+def rgb_image(block: Any) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(block))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def turned_place(stored: Stored, x: int, y: int, width: int, height: int) -> tuple[int, int]:

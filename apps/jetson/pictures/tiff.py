@@ -187,6 +187,8 @@ def alpha_kind(layout: Layout, count: int) -> int:
 
 def to_8_bits(layout: Layout, samples: Any) -> Any:
     """Of 16 bits the high byte: what counts of colors and alpha."""
+    if layout.bits == 8:
+        return samples
     return (samples >> 8).astype(np.uint8) if layout.bits == 16 else colors.gray_table(layout.bits)[samples]
 
 
