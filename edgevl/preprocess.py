@@ -106,7 +106,8 @@ def _pieces(image: Image.Image) -> Iterator[pictures.Piece]:
         raise pictures.PictureError("holds floating-point values of unknown range: save it with 8 or 16 bits")
     try:
         if mode.startswith("I"):
-            yield from pictures.strips(image, gray_of_integers)
+            key = image.info.get("transparency")
+            yield from pictures.strips(image, lambda v: np.where(v == key, np.uint8(255), gray_of_integers(v)))
         elif transparent or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
             yield from pictures.strips(image, lambda rgba: on_white(rgba[..., :3], rgba[..., 3]), mode="RGBA")
         elif mode == "CMYK":

@@ -352,6 +352,7 @@ def read_tiff(data: bytes) -> tuple[Rows, int]:
 
     width, height, bits, samples = one(256, 0), one(257, 0), one(258, 1), one(277, 1)
     planes = samples if one(284, 1) == 2 else 1
+    predictor = one(317, 1) if one(259, 1) in (5, 8, 32946) else 1
     tiled = 324 in tags
     columns, lines = (one(322, 0), one(323, 0)) if tiled else (width, min(one(278, height), height))
     offsets, counts = (tags[324], tags[325]) if tiled else (tags[273], tags[279])
@@ -367,7 +368,7 @@ def read_tiff(data: bytes) -> tuple[Rows, int]:
         for y in range(lines if tiled else min(lines, height - y0)):
             line = raw[y * length : (y + 1) * length]
             assert len(line) == length, "truncated"
-            values = tiff_line(line, bits, order, one(339, 1), each, one(317, 1))
+            values = tiff_line(line, bits, order, one(339, 1), each, predictor)
             for x in range(min(columns, width - x0) if y0 + y < height else 0):
                 for c in range(each):
                     stored[y0 + y][x0 + x][plane + c] = values[x * each + c]

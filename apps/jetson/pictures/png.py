@@ -77,7 +77,7 @@ def read_chunks(stream: BinaryIO) -> Chunks:
             check(stream, count, kind)
             start, length = start or before, place - (start or before)
         elif kind in (b"eXIf", b"tEXt", b"zTXt"):
-            note_exif(found, kind, stream.read(min(count, 2 * MAX_TEXT)))
+            note_exif(found, kind, stream.read(min(count, 2 * MAX_TEXT, size)))
         elif kind == b"IEND":
             break
     if b"IHDR" not in found or not start:

@@ -14,10 +14,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-MAX_PIXELS = 89_478_485  # 2**30 / 12: the decoders that take 12 bytes for a pixel stay within a GiB
-MAX_PIXELS_OF_LARGE = (
-    50_331_648  # 2**30 / 21: WebP takes up to 20 bytes for a pixel, and JPEG of four components 12 and its RGB
-)
+MAX_PIXELS = 89_478_485  # of 2**30 bytes, 12 for each: what the decoders take at most, but for these two:
+MAX_PIXELS_OF_LARGE = 50_331_648  # WebP takes up to 20 bytes for a pixel, JPEG of four components 12 and then its RGB
 MAX_SIDE = 1_000_000  # Pillow keeps a pointer for each row, numpy an object for each piece
 STRIP_PIXELS = 2**20
 ADVICE = "give a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM picture"
@@ -60,10 +58,18 @@ def check_size(width: int, height: int, limit: int = MAX_PIXELS) -> None:
 
 def take(stream: BinaryIO, count: int) -> bytes:
     """Read exactly `count` bytes. Raises `PictureError` where the file ends before."""
-    data = stream.read(count)
+    data = stream.read(count if count < 2**16 else min(count, left(stream)))  # a file would take memory for all of them
     if len(data) < count:
         raise PictureError(f"is truncated: {count - len(data)} bytes are missing; save it again, or {ADVICE}")
     return data
+
+
+def left(stream: BinaryIO) -> int:
+    """Bytes from here to the end of the file."""
+    place = stream.tell()
+    end = stream.seek(0, 2)
+    stream.seek(place)
+    return max(end - place, 0)
 
 
 def damaged(reason: str) -> PictureError:

@@ -6,15 +6,16 @@ Shapes: N chunks, R rows, W columns, C samples.
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import JpegImagePlugin, TiffImagePlugin
 
 from . import colors, jpeg
-from .stored import STRIP_PIXELS, PictureError, Piece, Stored, damaged, load
+from .stored import STRIP_PIXELS, PictureError, Piece, Stored, damaged, left, load
 from .tiff_tags import (
     BLACK_IS_ZERO,
     CMYK,
@@ -24,7 +25,6 @@ from .tiff_tags import (
     GROUP3,
     GROUP4,
     JPEG,
-    MAX_CHUNK,
     NONE,
     OLD_DEFLATE,
     PALETTE,
@@ -33,7 +33,7 @@ from .tiff_tags import (
     YCBCR,
     Layout,
     read_layout,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -50,50 +50,56 @@ def read(stream: BinaryIO) -> Stored:
 
 
 def pieces(layout: Layout, stream: BinaryIO) -> Iterator[Piece]:
-    """Unpack as many chunks at once as make a strip, and place each, a strip at a time."""
+    """Unpack as many chunks at once as make a strip, and place them: a file's strips as one block, each tile alone."""
     convert, step = converter(layout), max(1, STRIP_PIXELS // (layout.columns * layout.rows))
-    rows = max(1, STRIP_PIXELS // layout.columns)
     for first in range(0, layout.chunks, step):
         chunks = range(first, min(first + step, layout.chunks))
         planes = [
-            samples_of(layout, stream, [plane * layout.chunks + c for c in chunks]) for plane in range(layout.planes)
+            unpacked(layout, stream, [plane * layout.chunks + c for c in chunks]) for plane in range(layout.planes)
         ]
-        samples = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=3)
-        for chunk, block in zip(chunks, samples):
-            top, x = chunk // layout.across * layout.rows, chunk % layout.across * layout.columns
-            block = block[: layout.height - top, : layout.width - x]
-            for y in range(0, len(block), rows):
-                yield x, top + y, convert(block[y : y + rows])
+        for number in range(len(chunks) if layout.tiled else 1):
+            top, x = (first + number) // layout.across * layout.rows, (first + number) % layout.across * layout.columns
+            begin = number * layout.rows
+            end = min(begin + layout.rows, begin + layout.height - top) if layout.tiled else len(planes[0])
+            yield from block_pieces(layout, [plane[begin:end] for plane in planes], x, top, convert)
 
 
-def samples_of(layout: Layout, stream: BinaryIO, chunks: list[int]) -> Any:
-    """[N, R, W, C] in the machine's own order, with the predictor undone. A last strip that is shorter is filled up."""
+def block_pieces(layout: Layout, planes: list[Any], x: int, top: int, convert: Callable[[Any], Any]) -> Iterator[Piece]:
+    """Take the rows of a block apart a strip at a time: that costs several times the bytes that are stored."""
+    rows = max(1, STRIP_PIXELS // layout.columns)
+    for y in range(0, len(planes[0]), rows):
+        parts = [samples_of(layout, plane[y : y + rows]) for plane in planes]
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        yield x, top + y, convert(samples[:, : layout.width - x])
+
+
+def unpacked(layout: Layout, stream: BinaryIO, chunks: list[int]) -> Any:
+    """uint8 [R, bytes]: the rows of these chunks, one below the other; of a fax and a JPEG a byte is a sample."""
     heights = [layout.rows_of(chunk) for chunk in chunks]
     data = [chunk_bytes(layout, stream, chunk) for chunk in chunks]
-    each = layout.samples // layout.planes
-    shape = (len(chunks), layout.rows, layout.columns, each)
     if layout.compression == JPEG:
-        rows = np.concatenate([jpeg_rows(layout, chunk, height) for chunk, height in zip(data, heights)])
-    elif layout.compression in FAX:
-        rows = by_libtiff(layout, data, layout.columns, sum(heights)).astype(np.uint8)
-    else:
-        if layout.compression in (NONE, DEFLATE, OLD_DEFLATE):
-            unpack = bytes if layout.compression == NONE else inflate
-            parts = [exactly(unpack(chunk), height * layout.row_bytes) for chunk, height in zip(data, heights)]
-            packed = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
-        else:
-            packed = by_libtiff(layout, data, layout.row_bytes, sum(heights))
-        rows = taken_apart(layout, packed.reshape(sum(heights), layout.row_bytes), layout.columns * each)
-    missing = len(chunks) * layout.rows - len(rows)
-    if missing:
-        rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-    samples = rows.reshape(shape)
-    return np.cumsum(samples, axis=2, dtype=samples.dtype) if layout.predictor == 2 else samples
+        return np.concatenate([jpeg_rows(layout, chunk, height) for chunk, height in zip(data, heights)])
+    if layout.compression in FAX:
+        return by_libtiff(layout, data, layout.columns, sum(heights)).astype(np.uint8)
+    if layout.compression in (NONE, DEFLATE, OLD_DEFLATE):
+        unpack = exactly if layout.compression == NONE else inflate
+        parts = [unpack(chunk, height * layout.row_bytes) for chunk, height in zip(data, heights)]
+        packed = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
+        return packed.reshape(sum(heights), layout.row_bytes)
+    return by_libtiff(layout, data, layout.row_bytes, sum(heights))
+
+
+def samples_of(layout: Layout, packed: Any) -> Any:
+    """[R, W, C] in the machine's own order, with the predictor undone, of rows of one plane."""
+    each = layout.samples // layout.planes
+    apart = packed if layout.compression in (JPEG, *FAX) else taken_apart(layout, packed, layout.columns * each)
+    samples = apart.reshape(len(packed), layout.columns, each)
+    return np.cumsum(samples, axis=1, dtype=samples.dtype) if layout.predictor == 2 else samples
 
 
 def chunk_bytes(layout: Layout, stream: BinaryIO, chunk: int) -> bytes:
     stream.seek(min(int(layout.offsets[chunk]), 2**62))
-    data = stream.read(int(layout.counts[chunk]))
+    data = stream.read(min(int(layout.counts[chunk]), left(stream)))
     return data.translate(REVERSED) if layout.fill == 2 and layout.compression != JPEG else data
 
 
@@ -103,8 +109,8 @@ def exactly(data: bytes, count: int) -> bytes:
     return data[:count]
 
 
-def inflate(data: bytes) -> bytes:
-    return zlib.decompressobj().decompress(data, MAX_CHUNK)
+def inflate(data: bytes, count: int) -> bytes:
+    return exactly(zlib.decompressobj().decompress(data, count), count)
 
 
 def by_libtiff(layout: Layout, data: list[bytes], columns: int, rows: int) -> Any:
@@ -112,11 +118,12 @@ def by_libtiff(layout: Layout, data: list[bytes], columns: int, rows: int) -> An
 
     Neither the kind of picture nor the order of bytes is left to Pillow, whose versions differ in what they know.
     """
-    offsets = [8 + sum(map(len, data[:index])) for index in range(len(data))]
+    lengths = [len(chunk) for chunk in data]
+    offsets = list(itertools.accumulate([8, *lengths[:-1]]))
     fax = layout.compression in FAX
     tags = {
         256: [columns], 257: [rows], 258: [1 if fax else 8], 259: [layout.compression], 262: [BLACK_IS_ZERO],
-        273: offsets, 277: [1], 278: [layout.rows], 279: [len(chunk) for chunk in data],
+        273: offsets, 277: [1], 278: [layout.rows], 279: lengths,
     }  # fmt: skip
     if layout.compression in (GROUP3, GROUP4):
         tags[292 if layout.compression == GROUP3 else 293] = [layout.fax[layout.compression == GROUP4]]
@@ -142,12 +149,13 @@ def jpeg_rows(layout: Layout, data: bytes, height: int) -> Any:
     transform = 1 if layout.photometric == YCBCR else 0
     adobe = struct.pack(">HH5sHHHB", 0xFFEE, 14, b"Adobe", 100, 0, 0, transform)
     file = head[:2] + adobe + layout.tables[2:-2] + head[2:] + data[start:]
-    image = jpeg.decode(io.BytesIO(file))
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(file))
     if image.width != layout.columns or not height <= image.height <= layout.rows:
         raise damaged("a strip or tile has another size")
-    samples = np.asarray(image).reshape(image.height, -1)[:height]
-    if samples.shape[1] != layout.columns * (layout.samples // layout.planes):
+    if len(image.getbands()) != layout.samples // layout.planes:
         raise damaged("a strip or tile has other samples")
+    image.load()
+    samples = np.asarray(image).reshape(image.height, -1)[:height]
     return 255 - samples if image.mode == "CMYK" else samples  # Pillow inverts, which is the way of whole files
 
 

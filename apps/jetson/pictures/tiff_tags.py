@@ -89,11 +89,13 @@ def read_layout(stream: BinaryIO) -> Layout:
     samples, photometric = one("samples", 1), one("photometric", WHITE_IS_ZERO)
     planes = samples if one("planar", 1) == 2 else 1
     tiled = "tiles" in tags
+    compression = one("compression", NONE)
+    predictor = one("predictor", 1) if compression in (LZW, DEFLATE, OLD_DEFLATE) else 1
     columns = one("columns", 0) if tiled else width
     rows = one("lines", 0) if tiled else min(one("rows", height) or height, height)
     layout = Layout(
-        order, width, height, one("bits", 1), one("format", UNSIGNED), samples, planes, one("compression", NONE),
-        one("predictor", 1), photometric, tuple(int(kind) for kind in tags.get("extra", ())), one("fill", 1),
+        order, width, height, one("bits", 1), one("format", UNSIGNED), samples, planes, compression,
+        predictor, photometric, tuple(int(kind) for kind in tags.get("extra", ())), one("fill", 1),
         (one("fax3", 0), one("fax4", 0)), one("orientation", 1), tags.get("palette", np.zeros(0, np.uint16)),
         bytes(tags.get("tables", b"")), tiled, columns, rows, tags.get("tiles" if tiled else "offsets", ()),
         tags.get("tile_counts" if tiled else "counts", ()),
@@ -105,34 +107,38 @@ def read_layout(stream: BinaryIO) -> Layout:
 
 def check_kind(layout: Layout, tags: dict[str, Any]) -> None:
     if layout.compression not in COMPRESSIONS:
-        raise PictureError(
-            f"is a TIFF with compression {layout.compression}, which is not read: save it with LZW or Deflate"
-        )
+        kind = f"compression {layout.compression}"
+        raise PictureError(f"is a TIFF of a kind that is not read ({kind}): save it with LZW or Deflate")
     if layout.format == FLOAT:
         raise PictureError("holds floating-point values of unknown range: save it with 8 or 16 bits")
-    colors = COLORS.get(layout.photometric, 0)
-    gray = layout.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
-    depths = (1, 2, 4, 8, 12, 16, 32) if gray else (1, 2, 4, 8) if layout.photometric == PALETTE else (8, 16)
-    kinds = (UNSIGNED, SIGNED) if layout.photometric == BLACK_IS_ZERO and layout.samples == 1 else (UNSIGNED,)
     same = all(len(set(map(int, tags.get(name, ())))) < 2 for name in ("bits", "format"))
-    if (
-        not colors <= layout.samples <= 16
-        or not colors
-        or layout.bits not in depths
-        or layout.format not in kinds
-        or not same
-        or (layout.bits == 32 and (layout.photometric, layout.samples) != (BLACK_IS_ZERO, 1))
-        or (layout.photometric == YCBCR and (layout.compression != JPEG or layout.samples != 3))
-        or (layout.photometric == PALETTE and layout.palette.size < 3 * 2**layout.bits)
-        or (layout.compression in FAX and (layout.bits, layout.samples) != (1, 1))
-        or (
-            layout.compression == JPEG
-            and (layout.bits != 8 or (layout.planes == 1 and layout.samples not in (1, 3, 4)))
-        )
-        or layout.predictor not in ((1, 2) if layout.bits in (8, 16, 32) else (1,))
-    ):
+    if not (same and colors_are_read(layout) and unpacking_is_read(layout)):
         kind = f"photometric interpretation {layout.photometric}, {layout.samples} samples of {layout.bits} bits"
         raise PictureError(f"is a TIFF of a kind that is not read ({kind}): save it as gray or RGB with 8 bits")
+
+
+def colors_are_read(layout: Layout) -> bool:
+    """What samples there may be, and how large they may be."""
+    kind, bits = layout.photometric, layout.bits
+    if kind not in COLORS or not COLORS[kind] <= layout.samples <= 16:
+        return False
+    if kind == BLACK_IS_ZERO and layout.samples == 1 and (bits == 32 or layout.format == SIGNED):
+        return bits in (8, 16, 32) and layout.format in (UNSIGNED, SIGNED)
+    if layout.format != UNSIGNED:
+        return False
+    if kind == PALETTE:
+        return bits in (1, 2, 4, 8) and layout.palette.size >= 3 * 2**bits
+    return bits in ((1, 2, 4, 8, 12, 16) if kind in (WHITE_IS_ZERO, BLACK_IS_ZERO) else (8, 16))
+
+
+def unpacking_is_read(layout: Layout) -> bool:
+    if layout.photometric == YCBCR:
+        return (layout.compression, layout.bits, layout.samples, layout.planes) == (JPEG, 8, 3, 1)
+    if layout.compression == JPEG:
+        return layout.bits == 8 and layout.samples // layout.planes in (1, 3, 4)
+    if layout.compression in FAX:
+        return (layout.bits, layout.samples) == (1, 1)
+    return layout.predictor == 1 or (layout.predictor == 2 and layout.bits in (8, 16, 32))
 
 
 def check_chunks(layout: Layout) -> None:
