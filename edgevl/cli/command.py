@@ -8,13 +8,20 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edgevl.cli.failures import Interrupted
-from edgevl.cli.narrow_help import Command
+from edgevl.cli.narrow_help import Command, Group
 from edgevl.cli.streams import library_output_to_stderr
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+
+
+def command_group(app: typer.Typer, name: str, help: str) -> typer.Typer:
+    """Make `edgevl NAME …`, whose commands are registered on what is returned."""
+    group = typer.Typer(cls=Group, help=help, no_args_is_help=True)
+    app.add_typer(group, name=name)
+    return group
 
 
 def command(app: typer.Typer, name: str, example: str) -> Callable[[F], F]:

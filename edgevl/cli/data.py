@@ -10,15 +10,13 @@ from typing import Annotated
 import typer
 
 from edgevl.cli import console
-from edgevl.cli.command import Force, command
-from edgevl.cli.narrow_help import Group
+from edgevl.cli.command import Force, command, command_group
 from edgevl.cli.progress import progress_bar
 from edgevl.cli.train import Out, Overrides, Recipe, Resume, how_to_resume, show_run
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(cls=Group, help="Write a data set out, or annotate one with a detector.", no_args_is_help=True)
-    app.add_typer(group, name="data")
+    group = command_group(app, "data", "Write a data set out, or annotate one with a detector.")
     command(group, "scenes", example="edgevl data scenes --split test --count 100 --out scenes-test")(scenes)
     command(group, "detector", example="edgevl data detector detect_scenes steps=200 --out runs/detector")(detector)
     example = "edgevl data annotate scenes:train --detector runs/detect_scenes/model --out boxes.jsonl"

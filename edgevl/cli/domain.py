@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 
 from edgevl.cli import console, show_domain
-from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.cli.command import Force, Json, command, command_group, model_argument
 from edgevl.cli.progress import progress_bar
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(help="Tell when an answer is not to be trusted, and measure how well.", no_args_is_help=True)
-    app.add_typer(group, name="domain")
+    group = command_group(app, "domain", "Tell when an answer is not to be trusted, and measure how well.")
     command(group, "fit", example="edgevl domain fit runs/finetune_scenes_nano/model")(fit)
     command(group, "measure", example="edgevl domain measure nano")(measure)
 

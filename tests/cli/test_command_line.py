@@ -18,7 +18,8 @@ from edgevl.errors import BudgetFailed, EdgeVLError, InputError, MissingDependen
 
 COMMANDS = [
     "demo", "doctor", "data scenes", "pretrain", "finetune", "distill", "quantize", "export", "verify", "inspect",
-    "predict", "bench", "compare", "report", "study", "data detector", "data annotate", "version", "help",
+    "predict", "bench", "compare", "report", "study", "data detector", "data annotate", "version", "help", "domain fit",
+    "domain measure",
 ]  # fmt: skip
 
 
