@@ -143,14 +143,18 @@ def check_size(config: ModelConfig, weights: Path) -> None:
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Copy saved weights into a float32 model. Raises `InputError` for a file that is unreadable or does not fit."""
+    """Copy saved weights into a float32 model.
+
+    Raises `InputError` for a file that is unreadable, does not fit, or holds a number that is not finite.
+    """
     try:
-        state = load_file(path)
+        stored = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
+    state = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
+    if wrong := not_finite(state):
+        raise InputError(f"{path}: {wrong} holds a number that is not finite: that training diverged, use another")
     try:
-        model.load_state_dict(
-            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-        )
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{path} does not fit config.json: {str(error).splitlines()[-1].strip()}") from None

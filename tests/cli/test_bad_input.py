@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 QUESTION = "what color is the car?"
+NOT_FINITE = "core.fusion.blocks.1.mlp.0.weight holds a number that is not finite"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ BAD = {
     "misspelt side of a comparison": Bad(("compare", "{onnx}", "{dir}/brokn.edgevl"), 'broken.edgevl"?'),
     "folder that is no model": Bad(("export", "{folder}", "--out", "{new}"), "config.json is missing"),
     "model with broken JSON": Bad(("export", "{brokenmodel}", "--out", "{new}"), "config.json"),
+    "export of a diverged model": Bad(("export", "{nanmodel}", "--out", "{new}"), NOT_FINITE),
+    "w8a8 of a diverged model": Bad(("export", "{nanmodel}", "--precision", "w8a8", "--out", "{new}"), NOT_FINITE),
+    "quantize of a diverged model": Bad(("quantize", "{nanmodel}", "--out", "{new}"), NOT_FINITE),
+    "predict of a diverged model": Bad(("predict", "{nanmodel}", "{photo}", QUESTION), NOT_FINITE),
     "model with truncated weights": Bad(("export", "{shortmodel}", "--out", "{new}"), "model.safetensors"),
     "missing bundle": Bad(("verify", "{dir}/none.edgevl"), "none.edgevl"),
     "folder that is no bundle": Bad(("verify", "{folder}"), "manifest.json"),
@@ -171,7 +176,18 @@ def _models(folder: Path) -> dict[str, Path]:
     (broken / "config.json").write_text("{")
     shutil.copytree(EMBEDDED, short)
     _cut(short / "model.safetensors")
-    return {"brokenmodel": broken, "shortmodel": short}
+    return {"brokenmodel": broken, "shortmodel": short, "nanmodel": _diverged(folder / "nanmodel")}
+
+
+def _diverged(folder: Path) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    from edgevl.checkpoint import EMBEDDED
+
+    weights = load_file(Path(shutil.copytree(EMBEDDED, folder)) / "model.safetensors")
+    weights["core.fusion.blocks.1.mlp.0.weight"][4, 7] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+    return folder
 
 
 def _bundles(folder: Path, good: Path) -> dict[str, Path]:
