@@ -120,6 +120,7 @@ def export_bundle(
     exporter.check_packages()
     tell("loading the model")
     loaded = load_model(model)
+    exporter.check_size(loaded.model, precision, layout)
     domain = loaded.domain
     destination = Path(out) if out is not None else Path(request.bundle_name(stem_of(loaded)))
     check_destination(destination, force)

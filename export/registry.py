@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgevl.models.vqa import VqaModel
     from edgevl.quantize.plan import Plan
 
+ONE_FILE = 2**31  # bytes: protobuf and FlatBuffers count them in 31 bits
 # Imported on first use; none of them imports its backend before it writes.
 _MODULES = ("to_onnx", "to_coreml", "to_tensorrt", "to_executorch", "to_litert", "to_coreai")
 
@@ -61,6 +62,8 @@ class Exporter:
     check: Callable[..., object] | None = None  # check(precision, **options): `InputError` if they do not go together
     packages: Mapping[str, str] = field(default_factory=dict)  # what it imports, by pip's name -> the extra with it
     dialect: str = ""  # of `w8a8`: a name of `edgevl.quantize.spec.DIALECTS`; an option of this name may say otherwise
+    # Precision -> bytes that each parameter takes in the one file, of `ONE_FILE` bytes at most, or on the way to it.
+    one_file: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def default_precision(self) -> str:
@@ -71,6 +74,28 @@ class Exporter:
         """What to do about a model that this target does not take."""
         others = [name for name in target_names() if name != self.name]
         return f"Try another target ({_list(others)}) or another backbone: docs/targets.md has what goes together"
+
+    def check_size(self, model: "VqaModel", precision: str, layout: str = "single") -> None:
+        """Raises `InputError` for a model with more weights than a file of this target can hold, before any work."""
+        size = self._largest(model, precision, layout)
+        if size < ONE_FILE:
+            return
+        roomy = [(each, each._roomy(model, layout)) for each in _all_exporters().values()]
+        named = [f"{each.name} {precisions[0]}" for each, precisions in roomy if precisions]
+        raise InputError(
+            f"{self.name} {precision} holds its weights in one file of at most 2 GiB, and those of this model take "
+            f"{size / 2**30:.2f} GiB there. What has room: {_list(named)}"
+        )
+
+    def _roomy(self, model: "VqaModel", layout: str) -> list[str]:
+        return [each for each in self.precisions if self._largest(model, each, layout) < ONE_FILE]
+
+    def _largest(self, model: "VqaModel", precision: str, layout: str) -> int:
+        """Bytes that count in the largest file of a model; 0 where there is no limit."""
+        vision = sum(parameter.numel() for parameter in model.core.vision.parameters())
+        rest = sum(parameter.numel() for parameter in model.parameters()) - vision
+        parameters = vision + rest if layout == "single" else max(vision, rest)
+        return self.one_file.get(precision, 0) * parameters
 
     def check_packages(self) -> None:
         """Raises `MissingDependency` for a package that is not there, at once: nothing is imported."""
@@ -208,13 +233,14 @@ def register_exporter(
     check: Callable[..., object] | None = None,
     packages: Mapping[str, str] | None = None,
     dialect: str = "",
+    one_file: Mapping[str, int] | None = None,
 ) -> Callable[[W], W]:
     """Decorate a function `(program, path, precision, **options)` that writes an artifact. See `Exporter`."""
 
     def add(write: W) -> W:
         exporter = Exporter(
             name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish, check,
-            packages or {}, dialect,
+            packages or {}, dialect, one_file or {},
         )  # fmt: skip
         exporters.register(name)(exporter)
         return write

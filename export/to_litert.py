@@ -46,6 +46,7 @@ PRECISIONS = tuple(_CONVERT)
     aliases=("tflite", "lite-rt"),
     packages={"litert-torch": "litert"},
     dialect="litert",
+    one_file=dict.fromkeys(PRECISIONS, 4),  # every precision is made of the converted file, which is in fp32
 )
 def write_litert(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
     """Write `program` to `path`. The same weights give the same bytes; `program` stays as it is.

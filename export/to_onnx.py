@@ -1,5 +1,7 @@
 """Write a program as ONNX: one file, opset 20, weights inside, nothing that names the machine that built it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from edgevl.export.onnx_half import to_half
 from edgevl.export.onnx_qdq import to_static_int8
 from edgevl.export.onnx_weights import quantize_weights
 from edgevl.export.program import program_inputs, program_outputs
-from edgevl.export.registry import Option, register_exporter
+from edgevl.export.registry import Option, Unconvertible, register_exporter
 
 if TYPE_CHECKING:
     import onnx
@@ -22,6 +24,8 @@ _CONVERT = {"fp32": lambda model: model, "fp16": to_half, "w8": quantize_weights
 PRECISIONS = tuple(_CONVERT)
 PACKAGES = {"onnx": "onnx", "onnxscript": "onnx"}  # both are in the extra `onnx`
 DIALECTS = ("x86", "arm")
+# fp16 is made from the file in fp32, and shapes are inferred from its bytes.
+ONE_FILE_BYTES = {"fp32": 4, "fp16": 4, "w8": 1, "w8a8": 1}
 
 
 def check_dialect(precision: str, dialect: str) -> None:
@@ -43,6 +47,7 @@ def check_dialect(precision: str, dialect: str) -> None:
     options={"dialect": Option((*DIALECTS, "none"), "none", {"w8a8": "x86"})},
     check=check_dialect,
     packages=PACKAGES,
+    one_file=ONE_FILE_BYTES,
 )
 def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", dialect: str = "none") -> None:
     """Write `program` to `path`, optimized and checked. The same weights give the same bytes.
@@ -54,10 +59,23 @@ def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", di
     Raises:
         InputError: a precision and a dialect that do not go together, or a weight that float16 cannot hold.
         MissingDependency: onnx or onnxscript is not installed.
+        Unconvertible: the file would be larger than protobuf allows.
         EdgeVLError: the file cannot be written.
     """
     check_dialect(precision, dialect)
-    save_onnx(_CONVERT[precision](to_onnx(program)), path)
+    with one_protobuf():
+        save_onnx(_CONVERT[precision](to_onnx(program)), path)
+
+
+@contextmanager
+def one_protobuf() -> Iterator[None]:
+    """Protobuf's own words for a model beyond 2 GiB are "Failed to serialize proto"."""
+    from google.protobuf.message import EncodeError
+
+    try:
+        yield
+    except EncodeError as error:
+        raise Unconvertible("its ONNX file would be larger than 2 GiB, which is protobuf's limit") from error
 
 
 def save_onnx(model: "onnx.ModelProto", path: Path) -> None:

@@ -10,7 +10,7 @@ from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_na
 from edgevl.export.onnx_qdq import to_symmetric_int8
 from edgevl.export.program import program_inputs
 from edgevl.export.registry import register_exporter
-from edgevl.export.to_onnx import PACKAGES, save_onnx, to_onnx, write_onnx
+from edgevl.export.to_onnx import ONE_FILE_BYTES, PACKAGES, one_protobuf, save_onnx, to_onnx, write_onnx
 
 PRECISIONS = ("fp16", "fp32", "w8a8")
 
@@ -42,6 +42,7 @@ def copy_script(folder: Path) -> None:
     packages=PACKAGES,
     finish=copy_script,
     dialect="tensorrt",
+    one_file=ONE_FILE_BYTES,
 )
 def write_tensorrt(program: ExportedProgram, path: Path, precision: str = "fp16") -> None:
     """Write `program` as ONNX for TensorRT 10 and 11. The same weights give the same bytes.
@@ -60,7 +61,8 @@ def write_tensorrt(program: ExportedProgram, path: Path, precision: str = "fp16"
     if precision not in PRECISIONS:
         raise unknown_name("TensorRT precision", precision, PRECISIONS)
     if precision == "w8a8":
-        save_onnx(to_symmetric_int8(to_onnx(program)), path)
+        with one_protobuf():
+            save_onnx(to_symmetric_int8(to_onnx(program)), path)
     else:
         write_onnx(program, path, precision)
 
