@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import JpegImagePlugin
 
@@ -23,16 +23,11 @@ ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment
 def read(stream: BinaryIO) -> Stored:
     """Read a JPEG: gray, YCbCr or RGB, and CMYK or YCCK stored inverted, as everybody stores them since Adobe."""
     head, exif, start = segments(stream)
-    image = decode(Splice(head, stream, start, stream.seek(0, 2) - start))
+    image = load(JpegImagePlugin.JpegImageFile, Splice(head, stream, start, stream.seek(0, 2) - start))
     orientation = orientation_of(exif)
     if image.mode == "RGB":
         return Stored(image.size, iter(()), orientation, image)
     return Stored(image.size, strips(image, rgb_of_cmyk if image.mode == "CMYK" else same), orientation)
-
-
-def decode(file: Any) -> Any:
-    """An image of mode L, RGB or CMYK, of a file without EXIF."""
-    return load(JpegImagePlugin.JpegImageFile, file)
 
 
 def segments(stream: BinaryIO, keep: tuple[int, ...] = (APP0, APP14)) -> tuple[bytes, bytes, int]:

@@ -53,7 +53,7 @@ def check_size(width: int, height: int, limit: int = MAX_PIXELS) -> None:
     if width * height > limit:
         raise PictureError(f"has {width}x{height} pixels, at most {limit:,} are read: save it smaller")
     if max(width, height) > MAX_SIDE:
-        raise PictureError(f"has {width}x{height} pixels, a side may have {MAX_SIDE:,}: save it smaller")
+        raise PictureError(f"has {width}x{height} pixels, a side may have at most {MAX_SIDE:,}: save it smaller")
 
 
 def take(stream: BinaryIO, count: int) -> bytes:
