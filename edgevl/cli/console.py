@@ -18,6 +18,8 @@ from edgevl.cli import streams
 from edgevl.cli.streams import SafeConsole
 from edgevl.plain import command_line, plain, plain_json
 
+NARROW = 72  # columns: a terminal of fewer has no place for typer's help, for a bar, for wide gaps in tables
+SHORT = 11  # of words that are not broken in a table
 PIPE_WIDTH = 160  # of tables that no terminal shows: a file has no edge at which to cut a name
 Part = str | tuple[str, str]  # a text, or (text, style)
 
@@ -94,16 +96,22 @@ def error_line(message: str) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a plain table on stdout: columns of numbers to the right, the rest to the left."""
-    grid = Table(
-        title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0)
-    )
+    """Print a plain table on stdout: columns of numbers to the right, the rest to the left.
+
+    Where the terminal is too narrow, long words go on below themselves: a name or a command is never cut off.
+    """
+    console = out()
+    apart = 1 if console.width < NARROW else 3
+    grid = Table(title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    grid.padding = (0, apart, 0, 0)
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        grid.add_column(plain(column), justify="right" if numeric else "left", header_style="dim")
+        short = numeric or max(len(row[index]) for row in [columns, *rows]) <= SHORT
+        justify = "right" if numeric else "left"
+        grid.add_column(plain(column), justify=justify, header_style="dim", overflow="fold", no_wrap=short)
     for row in rows:
         grid.add_row(*[text(cell) for cell in row])
-    out().print(grid)
+    console.print(grid)
 
 
 def _is_number(cell: str) -> bool:

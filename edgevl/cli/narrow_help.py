@@ -11,9 +11,9 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from edgevl.cli import streams
+from edgevl.cli.console import NARROW
 from edgevl.cli.streams import SafeConsole
 
-NARROW = 72  # columns: of fewer, typer's table breaks a name
 _INDENT = "    "
 Entry = tuple[str, str]  # a name, and what it does
 

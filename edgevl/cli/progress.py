@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgevl.cli import console, streams
-from edgevl.cli.narrow_help import NARROW
+from edgevl.cli.console import NARROW
 from edgevl.plain import plain
 
 ProgressCallback = Callable[[int, int, str], None]

@@ -133,7 +133,8 @@ def _line(label: str, text: str, width: int) -> None:
     """A label and a text; on a terminal a long text goes on below itself, in a pipe it stays one line."""
     terminal = console.out()
     room = max(20, terminal.width - width) if terminal.is_terminal else max(1, len(text))
-    glued = re.sub(r"(?<=\w) (?=\d)", "\N{NO-BREAK SPACE}", plain(text))  # a name and its number stay on one line
+    pairs = r"(?<=\w) (?=\d)|(?<=\d) (?=(?:%|dB|[kM]?B|ms)(?:\W|$))"  # a name and its number, a number and its unit
+    glued = re.sub(pairs, "\N{NO-BREAK SPACE}", plain(text))
     parts = textwrap.wrap(glued, room, break_long_words=False, break_on_hyphens=False) or [""]
     for index, part in enumerate(parts):
         part = part.replace("\N{NO-BREAK SPACE}", " ")

