@@ -1,7 +1,6 @@
 """The float PyTorch model as a reference: find it by its digest, and compare logits with it."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from edgevl.bundle import Bundle, sha256_file
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
 from edgevl.manifest import MANIFEST, Parity, parse_json, read_text
+from edgevl.reading import read_json
 
 MAX_PSNR = 300.0  # reported for logits that are equal, where the ratio is infinite
 _LARGEST = 1e12  # what the manifest can hold
@@ -66,7 +66,7 @@ def source_problems(bundle: Bundle, reference: Reference) -> list[str]:
         problems.append(f"{MANIFEST}: model is not the config.json of {bundle.manifest.provenance.checkpoint}")
     for name in (bundle.manifest.labels.file, bundle.manifest.tokenizer.file):
         source = (reference.path or EMBEDDED) / Path(name).name
-        if source.is_file() and json.loads(source.read_text("utf-8")) != parse_json(read_text(bundle.file(name)), name):
+        if source.is_file() and read_json(source, object) != parse_json(read_text(bundle.file(name)), name):
             problems.append(f"{name} is not that of the checkpoint {bundle.manifest.provenance.checkpoint}")
     return problems
 

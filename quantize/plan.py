@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgevl.errors import InputError
+from edgevl.reading import read_text
 
 PLAN = "quantization.json"
 INT8 = "int8, one scale for each output channel"
@@ -102,8 +103,8 @@ def load_plan(folder: Path, checkpoint_sha256: str) -> Plan | None:
     if not path.is_file():
         return None
     try:
-        plan = Plan.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+        plan = Plan.model_validate_json(read_text(path))
+    except ValidationError as error:
         raise InputError(f"{path} is not a quantization plan: make it again with `edgevl quantize`") from error
     if plan.checkpoint_sha256 != checkpoint_sha256:
         raise InputError(f"{path} was made for other weights: make it again with `edgevl quantize {folder}`")

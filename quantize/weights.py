@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from edgevl.bundle import sha256_file
 from edgevl.checkpoint import LoadedModel
-from edgevl.errors import InputError
+from edgevl.errors import InputError, first_line
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.export.coreml_weights import LARGEST_KEPT, SMALLEST, block_groups
 from edgevl.export.program import deployable
@@ -88,6 +88,7 @@ def rounded_model(loaded: LoadedModel) -> "VqaModel":
 
     Raises `InputError` if they are not those of the plan, or not of the model that is deployed today.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     plan = load_plan(loaded.path, loaded.sha256)
@@ -97,7 +98,11 @@ def rounded_model(loaded: LoadedModel) -> "VqaModel":
     if not path.is_file() or sha256_file(path) != plan.weights_sha256:
         raise InputError(f"{path} is not the file of its plan: {_AGAIN}")
     model = deployable(loaded.model)
-    if strange := model.load_state_dict(load_file(path), strict=False).unexpected_keys:
+    try:
+        strange = model.load_state_dict(load_file(path), strict=False).unexpected_keys
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path} does not fit the deployed model ({first_line(error)}): {_AGAIN}") from None
+    if strange:
         raise InputError(f"{path} holds {strange[0]}, which the deployed model has not: {_AGAIN}")
     return model
 

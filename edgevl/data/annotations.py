@@ -19,6 +19,8 @@ from edgevl.data.regions import BATCH, find_regions
 from edgevl.data.scenes import CATEGORIES, COLORS, GROUP_OF, SIZES, Scene, SceneObject
 from edgevl.detector import LoadedDetector, Regions
 from edgevl.errors import InputError
+from edgevl.limits import check_real, shown
+from edgevl.reading import MAX_RESULTS_BYTES, read_text, strict_json
 
 MAX_OBJECTS = 8  # of a picture, best first
 Progress = Callable[[int, int, str], None]
@@ -72,7 +74,7 @@ class Annotations:
     def __init__(self, path: Path | str, data: str, seed: int, count: int):
         """`data`, `seed`, `count`: the scenes that are asked for. Raises `InputError` when the file is not for them."""
         self.path = Path(path)
-        head, *self._lines = _read(self.path)
+        head, self._lines = _read(self.path)
         found = head.get("data"), head.get("seed")
         if found != (data, seed):
             raise InputError(
@@ -86,6 +88,9 @@ class Annotations:
                 f"run `edgevl data annotate {data} --count {count}`, or lower steps or batch_size"
             )
         self._size = head["size"]
+        for number, line in enumerate(self._lines, start=2):
+            for item in line["objects"]:
+                _check_object(item, f"{path}: line {number}")
 
     def scene(self, scene: Scene) -> Scene:
         """The same picture with the objects of the file for its own. Its texts would be about them: do not ask it."""
@@ -114,13 +119,42 @@ def _scene_object(item: dict[str, Any], scale: float, mask: np.ndarray) -> Scene
     return SceneObject(category, ids[0], GROUP_OF[category], color, ids[1], item["size"], (x0, y0, x1, y1), mask)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The first line of a file of `annotate`, and a line for each scene. Raises `InputError` for what is not one."""
     if not path.is_file():
         raise InputError(f"no annotations at {path}: make them with `edgevl data annotate`")
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise InputError(f"{path} is not a file of `edgevl data annotate`: {error}") from None
-    if not lines or not isinstance(lines[0], dict) or not {"classes", "attributes", "size"} <= lines[0].keys():
-        raise InputError(f"{path} is not a file of `edgevl data annotate`: its first line does not say what it is")
-    return lines
+    lines = []
+    for number, line in enumerate(read_text(path, MAX_RESULTS_BYTES).splitlines(), start=1):
+        try:
+            lines.append(strict_json(line))
+            _check_line(lines[-1], number)
+        except ValueError as error:
+            raise InputError(f"{path} is not a file of `edgevl data annotate`: line {number}: {error}") from None
+    if not lines:
+        raise InputError(f"{path} is not a file of `edgevl data annotate`: it is empty")
+    return lines[0], lines[1:]
+
+
+def _check_line(line: Any, number: int) -> None:
+    """Raise `ValueError` for a line that `annotate` does not write."""
+    if not isinstance(line, dict):
+        raise ValueError("it is no object")
+    if number == 1:
+        size = line.get("size")
+        if not {"classes", "attributes"} <= line.keys() or type(size) is not int or not 1 <= size <= 4096:
+            raise ValueError("it does not say what the file is")
+        return
+    objects = line.get("objects")
+    if line.get("index") != number - 2 or not isinstance(objects, list) or len(objects) > MAX_OBJECTS:
+        raise ValueError(f"it must hold the index {number - 2} and at most {MAX_OBJECTS} objects")
+
+
+def _check_object(item: Any, where: str) -> None:
+    """Raise `InputError` for an object without a box in pixels, or one of no class, color or size of Scenes."""
+    if not isinstance(item, dict) or not isinstance(box := item.get("box"), list) or len(box) != 4:
+        raise InputError(f"{where}: an object has no box of four sides")
+    for side in box:
+        check_real(side, f"{where}: a side of a box", -1e5, 1e5)
+    for key, known in (("category", CATEGORIES), ("color", COLORS), ("size", SIZES)):
+        if item.get(key) not in known:
+            raise InputError(f"{where}: {shown(item.get(key))} is no {key}")

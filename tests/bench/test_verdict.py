@@ -7,7 +7,9 @@ from edgevl.bench.verdict import MIXED, NOT_WORTH, UNKNOWN, USE, Verdict, decide
 
 
 def found(lost=0.1, size=0.3, low=1.5, high=1.7, target="onnx", kept=()) -> Verdict:
-    speed = Ratio(baseline="fp32", candidate="w8a8", scope="model", ratio=(low + high) / 2, ci95=(low, high), pairs=[])
+    """A verdict of these numbers; with `low` 0 its speed was not measured."""
+    ends = (low or high, high)
+    speed = Ratio(baseline="fp32", candidate="w8a8", scope="model", ratio=sum(ends) / 2, ci95=ends, pairs=[])
     return Verdict(
         target=target,
         verdict="",

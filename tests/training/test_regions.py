@@ -279,6 +279,23 @@ def test_annotations_of_other_scenes_or_labels_are_refused(tmp_path, loaded):
         Annotations(tmp_path / "nowhere.jsonl", "scenes:train", 1, 4)
 
 
+def test_annotations_that_somebody_changed_are_one_line(tmp_path, loaded):
+    out = annotate(loaded, "scenes:train", 2, tmp_path / "boxes.jsonl", threshold=0.0)
+    head, first, second = out.read_text(encoding="utf-8").splitlines()
+    whole = json.loads(first)["objects"][0]
+    wrong = {"deep": "[" * 10**5, "a list": "[]", "no objects": '{"index": 0}', "another scene": second}
+    for change in ({"box": [1, 2, 3]}, {"box": [1, 2, 3, 1e300]}, {"box": "abcd"}, {"category": "x"}, {"color": 7}):
+        wrong[str(change)] = json.dumps({"index": 0, "objects": [whole | change]})
+    wrong["nine objects"] = json.dumps({"index": 0, "objects": [whole] * 9})
+    wrong["a huge size"] = "\n".join([json.dumps(json.loads(head) | {"size": 10**9}), first])
+    for name, text in wrong.items():
+        lines = text if name == "a huge size" else f"{head}\n{text}\n{second}"
+        out.write_text(lines, encoding="utf-8")
+        with pytest.raises(InputError, match=r"line [12]: ") as error:
+            Annotations(out, "scenes:train", 0, 1)
+        assert "\n" not in str(error.value) and len(str(error.value)) < len(str(out)) + 300, name
+
+
 def test_the_command_annotates_and_does_not_replace(tmp_path, loaded, capsys):
     out = tmp_path / "new" / "boxes.jsonl"
     command = ["data", "annotate", "scenes:train", "--detector", str(loaded.path), "--out", str(out), "--count", "3"]

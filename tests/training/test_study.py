@@ -15,9 +15,10 @@ from edgevl.errors import InputError
 from edgevl.training import checkpoints
 from edgevl.training.study import grid
 from edgevl.training.study.arms import ABLATION, ARMS, LANGUAGE
-from edgevl.training.study.grid import load_results, run_study
+from edgevl.training.study.grid import run_study
 from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
 from edgevl.training.study.preset import PRESETS, detect_recipe, finetune_recipe, load_preset, pretrain_recipe
+from edgevl.training.study.results import load_results
 
 
 @pytest.fixture

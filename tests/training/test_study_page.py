@@ -1,16 +1,18 @@
 """The study's arithmetic against values by hand, its verdicts, and its page, which follows from the JSON alone."""
 
+import copy
 import json
 import math
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgevl.bench.stats import geometric_interval, t_interval
+from edgevl.errors import InputError
 from edgevl.training.study import claims
 from edgevl.training.study.arms import ARMS
-from edgevl.training.study.grid import SCHEMA, load_results
 from edgevl.training.study.intervals import (
     bootstrap_difference,
     calibration_error,
@@ -18,6 +20,7 @@ from edgevl.training.study.intervals import (
 )
 from edgevl.training.study.page import publish, render
 from edgevl.training.study.preset import load_preset
+from edgevl.training.study.results import SCHEMA, load_results
 from edgevl.training.study.view import View
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -90,6 +93,43 @@ def made_up(gain: float = 0.1, seeds: int = 3, latency: float = 12.0) -> dict:
         "all/vqa/0": {"seconds": 7200},
     }
     return {"schema": SCHEMA, "preset": preset, "rows": len(runs), "machine": machine, "runs": runs, "timing": timing}
+
+
+WRONG = [None, -1, 0, 1e30, 10**9, "x", [], {}, [[]], True, "delete"]
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    """Every place in nested data; of a list the first two."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
+
+
+def test_results_that_somebody_changed_make_a_page_or_are_one_line(tmp_path):
+    whole, rng, refused = made_up(seeds=2), random.Random(1), 0
+    every = [path for path in places(whole) if path]
+    for *parents, last in rng.sample(every, 40):
+        wrong, values = rng.choice(WRONG), copy.deepcopy(whole)
+        place: dict = values
+        for key in parents:
+            place = place[key]
+        place[last] = wrong
+        if wrong == "delete":
+            del place[last]
+        (tmp_path / "results.json").write_text(json.dumps(values), encoding="utf-8")
+        try:
+            render(load_results(tmp_path / "results.json"))
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error) and "results.json" in str(error), (parents, last, wrong)
+    assert 10 < refused < 40
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "", "[]", '{"schema": NaN}', '{"schema": "edgevl.study/1"}'])
+def test_hostile_results_are_one_line(text, tmp_path):
+    (tmp_path / "results.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"results with edgevl study|another with edgevl study|JSON object") as error:
+        load_results(tmp_path / "results.json")
+    assert "\n" not in str(error.value)
 
 
 def verdicts(results: dict) -> list[str]:

@@ -19,6 +19,7 @@ from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.detector import load_detector
 from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
 from edgevl.models.region_model import is_region_model, load_region_model
+from edgevl.reading import read_json
 from edgevl.training.data import RetrievalSamples, channels_first, statement_questions
 from edgevl.training.loop import Progress
 from edgevl.training.retrieval import recall, retrieval_heads
@@ -61,7 +62,7 @@ def finetuned(preset: Preset, task: str, keep_worst: bool, folder: Path) -> dict
 
 def detector(folder: Path) -> dict[str, Any]:
     """mAP on `val` (null where it was not computed), and what training cost."""
-    record = json.loads((folder / "model" / "training.json").read_text())
+    record = read_json(folder / "model" / "training.json")
     rows = {key: value for row in record["curve"] for key, value in row.items()}
     return {key: rows.get(key) for key in ("val_map", "val_map_50")} | {"training_macs": record["training_macs"]}
 
@@ -85,7 +86,7 @@ def annotate(preset: Preset, detector: Path, seed: int, folder: Path, progress: 
     annotations.annotate(
         load_detector(detector), f"{preset.data}:train", count, out, seed, preset.label_score, progress
     )
-    boxes = sum(len(json.loads(line).get("objects", ())) for line in out.read_text().splitlines())
+    boxes = sum(len(json.loads(line).get("objects", ())) for line in out.read_text(encoding="utf-8").splitlines())
     return {"result": {"pictures": count, "boxes": boxes}, "timing": {}}
 
 

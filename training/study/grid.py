@@ -18,14 +18,15 @@ from edgevl.atomic import write_atomically
 from edgevl.bench.machine import Neighbors, cpu_name, installed_versions, usable_cores
 from edgevl.checkpoint import write_json
 from edgevl.errors import InputError
+from edgevl.reading import MAX_RESULTS_BYTES, read_json
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.lock import exclusive
 from edgevl.training.loop import Progress
 from edgevl.training.study.jobs import Job, in_row, make_jobs, wanted_jobs
 from edgevl.training.study.preset import Preset, load_preset
+from edgevl.training.study.results import SCHEMA, load_results
 from edgevl.training.yaml_file import dump_yaml, read_yaml
 
-SCHEMA = "edgevl.study/1"
 WAIT_S = 5
 Note = Callable[[str], None]
 
@@ -85,7 +86,7 @@ def _take_over(folder: Path, jobs: list[Job], results: dict[str, Any]) -> None:
     for job in jobs:
         if job.name in results["runs"] and not (folder / job.name).exists():
             (folder / job.name).mkdir(parents=True)
-            found = {"result": results["runs"][job.name], "timing": results["timing"][job.name]}
+            found = {"result": results["runs"][job.name], "timing": results["timing"].get(job.name, {})}
             write_json(folder / job.name / "result.json", found)
 
 
@@ -142,7 +143,7 @@ def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, pres
         found["timing"].setdefault("others_cpu", None if share is None else round(share, 3))
         found["timing"]["cpu"] = cpu_name()
         if (kept := _kept(folder, job.name)).is_file():
-            found = json.loads(kept.read_text())
+            found = _result(kept)
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / "result.json", found)
         for checkpoint in list_checkpoints(place):  # last: until then, a kill loses minutes and not the run
@@ -180,18 +181,15 @@ def gather(preset: Preset, jobs: list[Job], folder: Path) -> dict[str, Any]:
 def _finished(jobs: list[Job], folder: Path) -> dict[str, dict[str, Any]]:
     """Of each row that is done: its `result` and its `timing`."""
     done = [job.name for job in jobs if is_done(folder, job.name)]
-    return {name: json.loads((folder / name / "result.json").read_text()) for name in done}
+    return {name: _result(folder / name / "result.json") for name in done}
 
 
-def load_results(path: Path) -> dict[str, Any]:
-    """Read a `results.json`. Raises `InputError` for a file that is none, or of another version."""
-    try:
-        results = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} holds no results of a study ({error}); write some with edgevl study") from None
-    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        raise InputError(f"{path} is no {SCHEMA}; write one with edgevl study")
-    return results
+def _result(path: Path) -> dict[str, Any]:
+    """What `_execute` wrote. Raises `InputError` for a file that is damaged."""
+    found = read_json(path, dict, MAX_RESULTS_BYTES)
+    if not all(isinstance(found.get(key), dict) for key in ("result", "timing")):
+        raise InputError(f"{path} is not whole: remove its folder, and the row is run again")
+    return found
 
 
 def row_scores(

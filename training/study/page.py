@@ -25,8 +25,8 @@ from edgevl.training.study.arms import (
     UNTRAINED,
 )
 from edgevl.training.study.evaluate import SIZES, SPLITS
-from edgevl.training.study.grid import load_results
 from edgevl.training.study.plots import figures
+from edgevl.training.study.results import load_results
 from edgevl.training.study.view import View
 from edgevl.training.study.worst import draw_worst
 
