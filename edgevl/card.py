@@ -91,8 +91,14 @@ own preprocessing, and docs/bundle.md of EdgeVL describes both to the last round
 
 ## Limits
 
-It answers one of {{ m.labels.count }} fixed answers, whatever it is asked. Numbers above hold for the data named \
-there and for no other.
+It gives one of {{ m.labels.count }} fixed answers, whatever it is asked. \
+{% if m.provenance.data -%}
+It knows what it was trained on, {{ m.provenance.data }}, and nothing else. \
+{% endif -%}
+Numbers above hold for the data named there and for no other.
+{%- if "domain.json" in m.files %} `domain.json` tells an app which pictures, words and answers are of \
+another kind, and how often an answer is right; `edgevl predict` says so.
+{%- endif %}
 """
 
 

@@ -23,6 +23,7 @@ from edgevl.checkpoint import EMBEDDED, FILES, LoadedModel, load_model, write_js
 from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.evaluate import draw_samples, evaluate_model
+from edgevl.training.domain import fit_domain
 from edgevl.training.recipe import load_recipe
 
 EVALUATED = [split for split in SPLITS if split != "train"]
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         shutil.copyfile(loaded.path / name, args.out / name)
     scores = measure(loaded, args.samples)
     write_json(args.out / "training.json", loaded.training | {"scores": scores, "stages": stages})
+    fit_domain(args.out)
     curves = [EMBEDDED / "curves.png"] if earlier else []
     stack([*curves, draw_curves(args.runs, len(earlier))]).save(args.out / "curves.png")
     (args.out / "README.md").write_text(render_card(loaded, scores, stages, args))
