@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgevl.errors import InputError
+from edgevl.plain import command_line
 from edgevl.reading import read_text
 
 PLAN = "quantization.json"
@@ -107,7 +108,8 @@ def load_plan(folder: Path, checkpoint_sha256: str) -> Plan | None:
     except ValidationError as error:
         raise InputError(f"{path} is not a quantization plan: make it again with `edgevl quantize`") from error
     if plan.checkpoint_sha256 != checkpoint_sha256:
-        raise InputError(f"{path} was made for other weights: make it again with `edgevl quantize {folder}`")
+        again = command_line(["edgevl", "quantize", folder])
+        raise InputError(f"{path} was made for other weights: make it again with `{again}`")
     return plan
 
 

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from edgevl.domain.features import COUNT, FEATURES, MIN_SIDE, picture_features
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.manifest import Count, Label, Part, Real, Sha256, parse_json, validate
+from edgevl.plain import command_line
 from edgevl.reading import read_text
 
 DOMAIN = "domain.json"  # in a model folder and in a bundle
@@ -99,4 +100,5 @@ def load_domain(folder: Path, checkpoint_sha256: str, size: int) -> Domain | Non
         return parse_domain(read_text(path, MAX_BYTES), checkpoint_sha256, size)
     except VerificationFailed as error:
         reason = str(error).removesuffix("; export the bundle again")
-        raise InputError(f"{folder}: {reason}; make it again with edgevl domain fit {folder} --force") from None
+        again = command_line(["edgevl", "domain", "fit", folder, "--force"])
+        raise InputError(f"{folder}: {reason}; make it again with `{again}`") from None
