@@ -101,4 +101,4 @@ def load_domain(folder: Path, checkpoint_sha256: str, size: int) -> Domain | Non
     except VerificationFailed as error:
         reason = str(error).removesuffix("; export the bundle again")
         again = command_line(["edgevl", "domain", "fit", folder, "--force"])
-        raise InputError(f"{folder}: {reason}; make it again with `{again}`") from None
+        raise InputError(f"{folder}: {reason}; make it again with {again}") from None
