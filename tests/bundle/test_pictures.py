@@ -130,7 +130,8 @@ def test_what_else_a_png_holds_means_nothing():
     text = b'XML:com.adobe.xmp\0\0\0\0\0<rdf:Description tiff:Orientation="6"/>'
     frames = chunk(b"acTL", bytes(8)) + chunk(b"fcTL", bytes(26))
     broken = chunk(b"tEXt", b"no end")[:-4] + b"crc?"
-    for part in (chunk(b"iCCP", b"p\0\0" + large), chunk(b"zTXt", b"workflow\0\0" + large),
+    for part in (chunk(b"tEXt", b"w\0" + bytes(3 * 2**20)), chunk(b"iCCP", b"p\0\0" + large),
+                 chunk(b"zTXt", b"workflow\0\0" + large),
                  chunk(b"iTXt", b"w\0\1\0\0\0" + large), chunk(b"iTXt", text), frames, broken,
                  chunk(b"abCd", b"?"), chunk(b"tIME", b"")):  # fmt: skip
         for data in (png(stored, 8, 2, before=part), png(stored, 8, 2, after=part)):
