@@ -67,5 +67,5 @@ def _advice(tensorrt: str | None) -> str:
 
 def _read(path: Path) -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return path.read_text()
+        return path.read_text(encoding="utf-8", errors="replace")
     return ""

@@ -72,7 +72,7 @@ def without_bars() -> Iterator[None]:
 @contextlib.contextmanager
 def without_stdout() -> Iterator[None]:
     """Throw away what Python code prints in a block."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 
 
@@ -112,7 +112,7 @@ def _duplicate(descriptor: int) -> int | None:
 @shared
 @contextlib.contextmanager
 def _with_streams() -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         missing = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
         for name in missing:
             setattr(sys, name, nowhere)

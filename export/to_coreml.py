@@ -166,7 +166,10 @@ def make_reproducible(package: Path, spec: Any) -> None:
     (package / "Data/com.apple.CoreML/model.mlmodel").write_bytes(spec.SerializeToString(deterministic=True))
     (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
     manifest_path = package / "Manifest.json"
-    manifest_path.write_text(json.dumps(_name_items(json.loads(manifest_path.read_text())), indent=4, sort_keys=True))
+    manifest_path.write_text(
+        json.dumps(_name_items(json.loads(manifest_path.read_text(encoding="utf-8"))), indent=4, sort_keys=True),
+        encoding="utf-8",
+    )
 
 
 def _name_items(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -91,10 +91,13 @@ def write_licenses() -> None:
     apache = next(p for p in (OUT.parents[3] / "LICENSE", Path("/usr/share/common-licenses/Apache-2.0")) if p.exists())
     (OUT / "LICENSE-fluent-MIT.txt").write_text(
         "Fluent Emoji, from npm @lobehub/fluent-emoji-3d 1.1.0.\n\n"
-        + MIT.format(copyright="Copyright (c) Microsoft Corporation.")
+        + MIT.format(copyright="Copyright (c) Microsoft Corporation."),
+        encoding="utf-8",
     )
     (OUT / "LICENSE-noto-Apache-2.0.txt").write_text(
-        "Noto Color Emoji, Copyright Google LLC, from npm emoji-datasource-google 16.0.0.\n\n" + apache.read_text()
+        "Noto Color Emoji, Copyright Google LLC, from npm emoji-datasource-google 16.0.0.\n\n"
+        + apache.read_text(encoding="utf-8"),
+        encoding="utf-8",
     )
 
 

@@ -4,8 +4,9 @@ python tools/compare_runs.py runs/pretrain_scenes_nano runs/pretrain_without_vis
 """
 
 import argparse
-import json
 from pathlib import Path
+
+from edgevl.training.metric_log import METRICS, read_rows
 
 Row = dict[str, float]
 
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--window", type=int, default=50, help="steps in a row of the table")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    logs = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in args.runs]
+    logs = [read_rows(run / METRICS) for run in args.runs]
     last = min(int(log[-1]["step"]) for log in logs)
     logs = [[row for row in log if row["step"] <= last] for log in logs]
     draw(logs, [run.name for run in args.runs], args.metrics, args.out)

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="scenes of each split")
     options = parser.parse_args()
     loaded = load_detector(options.detector)
-    record = json.loads((loaded.path / "training.json").read_text())
+    record = json.loads((loaded.path / "training.json").read_text(encoding="utf-8"))
     image = torch.zeros(1, 3, loaded.config.image_size, loaded.config.image_size)
     macs = forward_macs(lambda: loaded.detector.regions(image, 8))
     print(f"training: {record['pictures']} pictures, {record['training_macs'] / 1e12:.1f} x 10^12 multiply-adds")

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--show", action="store_true", help="print the table of what is there and stop")
     args = parser.parse_args(argv)
     record = args.out / "study.json"
-    results = json.loads(record.read_text())["results"] if record.is_file() else []
+    results = json.loads(record.read_text(encoding="utf-8"))["results"] if record.is_file() else []
     if not args.show:
         for seed in range(args.seeds):
             for arm in args.arms:

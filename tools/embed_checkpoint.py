@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     fit_domain(args.out)
     curves = [EMBEDDED / "curves.png"] if earlier else []
     stack([*curves, draw_curves(args.runs, len(earlier))]).save(args.out / "curves.png")
-    (args.out / "README.md").write_text(render_card(loaded, scores, stages, args))
+    (args.out / "README.md").write_text(render_card(loaded, scores, stages, args), encoding="utf-8")
     print(json.dumps({split: row["accuracy"] for split, row in scores.items()}, indent=1))
 
 
@@ -75,7 +75,7 @@ def earlier_stages(run: Path) -> list[dict[str, Any]]:
     """The stages of the embedded nano, if the run went on from there."""
     if load_recipe(run / "recipe.yaml").init != "nano":
         return []
-    return json.loads((EMBEDDED / "training.json").read_text())["stages"]
+    return json.loads((EMBEDDED / "training.json").read_text(encoding="utf-8"))["stages"]
 
 
 def stage(run: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def stage(run: Path) -> dict[str, Any]:
 
 
 def rows(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def draw_curves(runs: list[Path], earlier: int) -> io.BytesIO:
@@ -140,7 +140,7 @@ def stack(pictures: list[Path | io.BytesIO]) -> Image.Image:
 def render_card(
     loaded: LoadedModel, scores: dict[str, Any], stages: list[dict[str, Any]], args: argparse.Namespace
 ) -> str:
-    return jinja2.Template(CARD.read_text()).render(
+    return jinja2.Template(CARD.read_text(encoding="utf-8")).render(
         parameters=sum(p.numel() for p in loaded.model.parameters()),
         config=loaded.config,
         sha256=loaded.sha256,

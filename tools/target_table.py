@@ -137,7 +137,7 @@ def latency(bundle: Path) -> float:
 
 def load_rows() -> dict[str, dict[str, Any]]:
     """Rows by key; a row measured again replaces the older one."""
-    lines = ROWS.read_text().splitlines() if ROWS.exists() else []
+    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
     return {row["key"]: row for row in map(json.loads, lines)}
 
 
@@ -172,7 +172,7 @@ def write_page() -> None:
     )
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"kilobytes": lambda count: f"{count / 1000:,.0f}", "percent": lambda p: f"{100 * p:.1f}"}
-    text = environment.from_string(TEMPLATE.read_text()).render(
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         embedded=embedded,
         former=[row["key"] for row in embedded if row.get("weights") != weights("embedded")],
         machines={"embedded": machines(embedded), "family": machines(family)},
@@ -182,7 +182,7 @@ def write_page() -> None:
         },
         shipped=SHIPPED,
     )
-    PAGE.write_text(text + "\n")
+    PAGE.write_text(text + "\n", encoding="utf-8")
     print(PAGE)
 
 

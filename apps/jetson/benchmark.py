@@ -297,7 +297,7 @@ def describe_machine(runner: Any, cores: int, load: Any, others: float | None, b
         "os": platform.platform(), "python": platform.python_version(),
         "versions": {"numpy": np.__version__, "pillow": PIL.__version__, **runner.versions},
         "load_before": [round(value, 2) for value in load], "others_cpu": others,
-        "governor": governor.read_text().strip() if governor.exists() else None, "affinity": bound,
+        "governor": governor.read_text(encoding="utf-8").strip() if governor.exists() else None, "affinity": bound,
     }  # fmt: skip
 
 

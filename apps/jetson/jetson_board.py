@@ -276,7 +276,7 @@ def _gpu_clock(root: Path) -> dict[str, float]:
 
 def _read(path: Path) -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return path.read_text()
+        return path.read_text(encoding="utf-8", errors="replace")
     return ""
 
 

@@ -150,7 +150,8 @@ class Neighbors:
     @staticmethod
     def _read() -> tuple[float, float] | None:
         with contextlib.suppress(OSError, IndexError, ValueError):
-            ticks = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+            first = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0]
+            ticks = [int(value) for value in first.split()[1:9]]
             hertz = os.sysconf("SC_CLK_TCK")
             own = sum(os.times()[:4])  # of this process and of its children that ended
             idle = ticks[3] + ticks[4]
@@ -173,7 +174,7 @@ def bind(threads: int) -> list[int] | None:
 
     def key(core: int) -> tuple[int, bool, int]:
         try:
-            text = Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq").read_text()
+            text = Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq").read_text(encoding="utf-8")
         except OSError:
             text = "0"
         return -int(text), core == 0, core
@@ -186,6 +187,6 @@ def bind(threads: int) -> list[int] | None:
 def peak_memory_mb() -> float | None:
     """Highest resident memory of this process so far, MiB. Of the GPU's buffers it counts what the driver maps only."""
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
     return None

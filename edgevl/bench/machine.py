@@ -50,7 +50,8 @@ def cpu_name() -> str:
         import subprocess
 
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or platform.processor()
+        said = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace").stdout
+        return said.strip() or platform.processor()
     for line in (read_text("/proc/cpuinfo") or "").splitlines():
         if line.startswith(("model name", "Model")):
             return line.split(":", 1)[1].strip()
@@ -202,6 +203,6 @@ def _bind_all(cores: Iterable[int]) -> None:
 
 def read_text(path: str | Path) -> str | None:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None

@@ -55,7 +55,7 @@ REGION_FILES = ("trunk.onnx", "boxes.onnx", "fusion.onnx")
 
 def _save_words(folder: Path, tokenizer: Tokenizer, labels: list[str]) -> None:
     tokenizer.save(folder / "tokenizer.json")
-    (folder / "labels.json").write_text(json.dumps(labels))
+    (folder / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
 
 
 def _region(name: str) -> Opponent:

@@ -45,7 +45,7 @@ def profile_onnx(paths: Sequence[Path], feeds: Arrays, threads: int, scratch: Pa
         for _ in range(WARM_UP + QUERIES):
             given = session.run(names, taken)
         arrays |= dict(zip(names, given, strict=True))
-        profiles.append(parse_profile(json.loads(Path(session.end_profiling()).read_text()), QUERIES))
+        profiles.append(parse_profile(json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")), QUERIES))
     kernels = [kernel for profile in profiles for kernel in profile.kernels]
     return Profile(kernels, sum(profile.seconds for profile in profiles))
 

@@ -108,9 +108,11 @@ def ask_fresh_process(kind: str, folder: Path, threads: int, picture: Path, ques
     """Seconds from starting the process to having its answer, and what it measured itself."""
     command = [sys.executable, "-m", "edgevl.bench.probe", kind, str(folder), str(threads), str(picture), question]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, env=environment, encoding="utf-8", errors="replace"
+        )
         limit = threading.Timer(TIMEOUT_S, process.kill)
         limit.start()
         try:
@@ -136,7 +138,7 @@ def peak_memory_mb() -> float | None:
     forked it.
     """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
     except (OSError, StopIteration):
         pass

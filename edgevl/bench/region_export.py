@@ -81,7 +81,7 @@ def _export(
     _export_head(head, maps, rois, folder / "boxes.onnx")
     _export_fusion(answerer.eval(), config, model.text_length, folder / "fusion.onnx")
     settings = {"region": dataclasses.asdict(config), "model": model.to_dict(), "anchor_counts": counts}
-    (folder / "region.json").write_text(json.dumps(settings, indent=1))
+    (folder / "region.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
     return folder
 
 

@@ -28,7 +28,7 @@ class RegionPipeline:
         from edgevl.tokenizer import Tokenizer
 
         self.folder = folder
-        settings = json.loads((folder / "region.json").read_text())
+        settings = json.loads((folder / "region.json").read_text(encoding="utf-8"))
         self.config = RegionConfig(**settings["region"])
         self.length = settings["model"]["text_length"]
         self.anchors = (torch.from_numpy(np.load(folder / "anchors.npy")), settings["anchor_counts"])
@@ -36,7 +36,7 @@ class RegionPipeline:
             open_onnx(folder / f"{part}.onnx", threads) for part in ("trunk", "boxes", "fusion")
         )
         self.tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
-        self.labels = json.loads((folder / "labels.json").read_text())
+        self.labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
         self.name = self.config.name
         self.runtime = f"{runtime_name('onnx')}; NMS: torchvision on torch"
         self.proposals = self.candidates = 0  # of the last query: what the two suppressions were given

@@ -21,7 +21,7 @@ def export_vilt(folder: Path, config: ViltConfig) -> Path:
         torch.ones(1, config.text_length, dtype=torch.int32),
     )
     export_onnx(build_vilt(config), inputs, folder / "vilt.onnx", ["image", "input_ids"], ["logits"])
-    (folder / "vilt.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+    (folder / "vilt.json").write_text(json.dumps(dataclasses.asdict(config), indent=1), encoding="utf-8")
     return folder
 
 
@@ -32,14 +32,14 @@ class ViltPipeline(EdgePipeline):
         from edgevl.runtime.onnx_session import OnnxSession
         from edgevl.tokenizer import Tokenizer
 
-        config = ViltConfig(**json.loads((folder / "vilt.json").read_text()))
+        config = ViltConfig(**json.loads((folder / "vilt.json").read_text(encoding="utf-8")))
         self.tokens = (config.image_size // config.patch) ** 2
         super().__init__(
             "vilt",
             runtime_name("onnx"),
             OnnxSession(folder / "vilt.onnx", threads),
             Tokenizer.from_file(folder / "tokenizer.json"),
-            json.loads((folder / "labels.json").read_text()),
+            json.loads((folder / "labels.json").read_text(encoding="utf-8")),
             config.image_size,
             config.text_length,
         )

@@ -68,7 +68,7 @@ def _model_file(path: Path) -> Path:
     if not manifest_path.is_file():
         raise EdgeVLError(f"{path} has no Manifest.json: it is not an .mlpackage, or it is truncated")
     try:
-        manifest = json.loads(manifest_path.read_text())
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         relative = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
     except (ValueError, KeyError, TypeError) as error:
         raise EdgeVLError(f"{manifest_path} is damaged ({type(error).__name__}: {error})") from error
