@@ -2,12 +2,14 @@
 
 import contextlib
 import getpass
+import io
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevl.bench import BenchReport
+from edgevl.bench import BenchReport, remote
 from edgevl.bench.remote import Device, bench_on_device
 from edgevl.bundle import Bundle
 from edgevl.cli import main
@@ -294,3 +296,14 @@ def test_a_bundle_for_another_target(bundles, tmp_path):
     (copy / "manifest.json").write_text(text.replace('"target": "onnx"', '"target": "coreml"'))
     with pytest.raises(InputError, match="is for coreml: a device runs bundles for onnx or tensorrt"):
         bench_on_device(copy, "ssh:board")
+
+
+def test_the_whole_folder_goes_along(bundles):
+    """The readers of pictures lie in a folder of their own."""
+    archive = io.BytesIO()
+    remote._write_archive(archive, Bundle.open(bundles["onnx"]))
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as opened:
+        names = {name for name in opened.getnames() if name.startswith("script/")}
+    assert names == {f"script/{path.relative_to(remote.SCRIPT)}" for path in remote.SCRIPT.rglob("*.py")}
+    assert "script/pictures/png.py" in names
