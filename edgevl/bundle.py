@@ -3,12 +3,17 @@
 import dataclasses
 import hashlib
 import os
-import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevl.apps.jetson.bundle_files import file_problems
+from edgevl.apps.jetson.bundle_files import (
+    IGNORED,
+    bundle_problems,
+    combined_sha256,
+    printable,
+    sha256_file,
+    walk,
+)
 from edgevl.atomic import atomic_folder, check_destination, remove_leftovers, write_atomically
 from edgevl.errors import InputError, MissingDependency, VerificationFailed, first_line, no_such_path
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
@@ -24,9 +29,7 @@ __all__ = [
 SUFFIX = ".edgevl"
 MEASURED = {"parity", "accuracy", "audit", "bench"}
 README = "README.md"  # the card
-IGNORED = {".DS_Store"}  # macOS puts it into every folder that is looked at
-_LEFTOVER = re.compile(r"\.(manifest\.json|README\.md)\.tmp-[0-9]+-[0-9a-f]+")  # of `record`, when it was killed
-_LONGEST_PATH = 255  # of a file in a manifest: whatever lies deeper cannot be listed, so nobody looks there
+MAX_LABEL = 2000  # characters, as of an answer in golden.json
 
 
 def is_bundle(path: str | Path) -> bool:
@@ -89,7 +92,9 @@ class Bundle:
                 raise VerificationFailed(f'"{relative}" of the bundle is a link; a bundle holds plain files only')
         if not path.exists():
             raise VerificationFailed(f'"{relative}" is missing from the bundle "{self.path.name}"; export it again')
-        inside = _walk(path, relative + "/") if path.is_dir() else [(relative, "file" if path.is_file() else "other")]
+        inside = (
+            walk(str(path), relative + "/") if path.is_dir() else [(relative, "file" if path.is_file() else "other")]
+        )
         for name, kind in inside:
             self._check_plain(name, kind)
         return path
@@ -97,7 +102,7 @@ class Bundle:
     def _check_plain(self, name: str, kind: str) -> None:
         if kind != "file":
             what = "a link; a bundle holds plain files only" if kind == "link" else "not a plain file"
-            raise VerificationFailed(f'"{_printable(name)}" of the bundle is {what}')
+            raise VerificationFailed(f'"{printable(name)}" of the bundle is {what}')
         entry = self.manifest.files.get(name)
         size = (self.path / name).stat().st_size
         if entry and size > entry.bytes:
@@ -120,6 +125,8 @@ class Bundle:
             raise VerificationFailed(f"{spec.file} is not a list of texts; export the bundle again")
         if len(labels) != spec.count:
             raise VerificationFailed(f"{spec.file} holds {len(labels)} labels, the manifest says {spec.count}")
+        if any(len(label) > MAX_LABEL for label in labels):
+            raise VerificationFailed(f"{spec.file} holds a label of more than {MAX_LABEL} characters")
         return labels
 
     def tokenizer(self) -> Any:
@@ -185,18 +192,8 @@ class Bundle:
 
         Returns the changed, truncated, missing, unexpected and linked ones, and those that have no part in a bundle.
         """
-        found = dict(_walk(self.path))
-        found.pop(MANIFEST, None)
-        if README not in self.manifest.files and found.get(README) == "file":
-            del found[README]  # `record` was interrupted: the card of the last measurement or of the one before
-        problems = [_compare(self.path, name, entry, found.get(name)) for name, entry in self.manifest.files.items()]
-        for name, kind in found.items():
-            if name not in self.manifest.files:
-                problems.append(
-                    FileProblem(_printable(name), "is a link" if kind == "link" else "is not in the manifest")
-                )
-        problems += [FileProblem(name, what) for name, what in file_problems(self.manifest.model_dump(mode="json"))]
-        return sorted((problem for problem in problems if problem), key=lambda problem: problem.path)
+        problems = bundle_problems(str(self.path), self.manifest.model_dump(mode="json"))
+        return [FileProblem(name, what) for name, what in problems]
 
     def record(self, **sections: Any) -> "Bundle":
         """Write measured sections (`parity`, `accuracy`, `audit`, `bench`) into manifest.json and the card.
@@ -233,64 +230,10 @@ class Bundle:
             raise VerificationFailed(f'"{self.path}": {problems[0]}{more}; export the bundle again')
 
 
-def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (relative path, "file" or "link" or "other"); links are not followed."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            name = prefix + entry.name
-            if entry.is_symlink():
-                yield name, "link"
-            elif len(name) > _LONGEST_PATH:
-                yield name, "other"
-            elif entry.is_dir(follow_symlinks=False):
-                yield from _walk(folder / entry.name, name + "/")
-            elif entry.name not in IGNORED and not _LEFTOVER.fullmatch(name):
-                yield name, "file" if entry.is_file(follow_symlinks=False) else "other"
-
-
-def _printable(name: str) -> str:
-    """A name of the file system that need not be UTF-8, as text that can be printed and written."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _compare(folder: Path, name: str, entry: FileEntry, kind: str | None) -> FileProblem | None:
-    if kind is None:
-        return FileProblem(name, "is missing")
-    if kind != "file":
-        return FileProblem(name, "is a link" if kind == "link" else "is not a plain file")
-    try:
-        size = (folder / name).stat().st_size
-        if size != entry.bytes:
-            verb = "is truncated" if size < entry.bytes else "has grown"
-            return FileProblem(name, f"{verb}: {size:,} bytes, the manifest says {entry.bytes:,}")
-        if sha256_file(folder / name) != entry.sha256:
-            return FileProblem(name, "has changed: its sha256 is not the one in the manifest")
-    except OSError as error:
-        return FileProblem(name, f"cannot be read ({error.strerror})")
-    return None
-
-
-def sha256_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def combined_sha256(digests: Mapping[str, str]) -> str:
-    """Of one file (name -> sha256) its own; of several that of the lines "sha256  name" in order of name."""
-    if len(digests) == 1:
-        return next(iter(digests.values()))
-    return hashlib.sha256(
-        "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
-    ).hexdigest()
-
-
 def list_files(folder: Path) -> dict[str, FileEntry]:
     """Digest and size of every file under `folder` but the manifest, by relative path with slashes."""
     return {
         name: FileEntry(sha256=sha256_file(folder / name), bytes=(folder / name).stat().st_size)
-        for name, kind in _walk(folder)
+        for name, kind in walk(str(folder))
         if kind == "file" and name != MANIFEST
     }

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgevl.apps.jetson.conventions import LARGEST_OPTION, NO_OPTIONS, model_problem, parameters_of
 from edgevl.errors import InputError, unknown_name
 from edgevl.limits import check_name, check_numbers, check_real, check_text, check_whole
 from edgevl.reading import read_json
 
 # The least and the most that a number may be. Beyond them a config is a mistake, and building it takes the memory of
 # the machine or all day.
-_WHOLE = {
+WHOLE = {
     "out_index": (0, 31),
     "stride": (1, 256),
     "image_size": (1, 4096),
@@ -26,11 +27,7 @@ _WHOLE = {
     "heads": (1, 256),
     "mlp_ratio": (1, 64),
 }
-_MAX_GRID = 128  # visual tokens along one side
-MAX_PARAMETERS = 2**30  # without the backbone
-# Options of timm that no config may have: weights come from model.safetensors alone, maps from `out_index`.
-_OURS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable"}
-_OURS |= {"exportable", "no_jit", "features_only", "out_indices"}
+REAL = {"dropout": (0, 1), "mean": (0, 1), "std": (1e-3, 10)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,34 +53,23 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raise `InputError` for what is out of its range, or for numbers that do not fit together."""
         self._check_each()
-        if self.image_size % self.stride:
-            raise InputError(f"image_size {self.image_size} is not a multiple of the stride {self.stride}")
-        if self.width % self.heads:
-            raise InputError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.grid > _MAX_GRID:
-            raise InputError(
-                f"image_size {self.image_size} and stride {self.stride} make {self.grid} visual tokens along a side, "
-                f"at most {_MAX_GRID} are allowed"
-            )
-        if self.parameters > MAX_PARAMETERS:
-            raise InputError(
-                f"width {self.width}, depth {self.depth} and mlp_ratio {self.mlp_ratio} make {self.parameters:,} "
-                f"parameters, at most {MAX_PARAMETERS:,} are allowed: lower one of them"
-            )
+        problem = model_problem(self.to_dict())
+        if problem:
+            raise InputError(problem)
 
     def _check_each(self) -> None:
         check_name(self.name, "the model's name")
         for key in ("task", "backbone"):
             check_text(getattr(self, key), key)
-        for key, (low, high) in _WHOLE.items():
+        for key, (low, high) in WHOLE.items():
             check_whole(getattr(self, key), key, low, high)
         check_options(self.backbone_options)
-        check_real(self.dropout, "dropout", 0, 1)
-        for key, low, high in (("mean", 0, 1), ("std", 1e-3, 10)):
-            values = getattr(self, key)
-            if not isinstance(values, tuple) or len(values) != 3:
+        for key in ("mean", "std"):
+            if not isinstance(getattr(self, key), tuple) or len(getattr(self, key)) != 3:
                 raise InputError(f"{key} must be three numbers, of red, green and blue")
-            for value in values:
+        for key, (low, high) in REAL.items():
+            values = getattr(self, key)
+            for value in values if isinstance(values, tuple) else (values,):
                 check_real(value, key, low, high)
 
     @property
@@ -94,9 +80,7 @@ class ModelConfig:
     @property
     def parameters(self) -> int:
         """Numbers that the model learns, counted from the sizes alone: those of the backbone are not in it."""
-        block = (4 + 2 * self.mlp_ratio) * self.width**2
-        tokens = self.vocab_size + self.num_answers + self.text_length + self.grid**2
-        return self.depth * block + tokens * self.width
+        return parameters_of(self.to_dict())
 
     def replace(self, **changes: Any) -> "ModelConfig":
         return dataclasses.replace(self, **changes)
@@ -125,9 +109,9 @@ def check_options(options: Any) -> None:
     """Raises `InputError` unless these can be options for timm: a mapping of names to values."""
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
         raise InputError("backbone_options must be a mapping of names to values, for timm")
-    if ours := sorted(_OURS & options.keys()):
+    if ours := sorted(NO_OPTIONS & options.keys()):
         raise InputError(f"backbone_options holds {ours[0]}, which is not for a config to say: remove it")
-    check_numbers(options, "backbone_options", 4096)
+    check_numbers(options, "backbone_options", LARGEST_OPTION)
 
 
 def check_fields(cls: type, values: Iterable[str], kind: str) -> None:

@@ -3,59 +3,30 @@
 What was not measured is null, never a guess. The format is described in docs/bundle.md.
 """
 
-import dataclasses
+import functools
 import json
-import re
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgevl.apps.jetson.bundle_files import FORMATS, MANIFEST, check_folder_name, check_relative, inconsistency
+from edgevl.apps.jetson.schema import Checker
+from edgevl.apps.jetson.wordpiece import MAX_PIECES
 from edgevl.config import ModelConfig
-from edgevl.errors import InputError, VerificationFailed, unknown_name
+from edgevl.errors import InputError, VerificationFailed
 from edgevl.limits import NAME_PATTERN
 from edgevl.reading import MAX_JSON_BYTES, Unreadable, plain_text, strict_json
 
 SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
-_DRIVE_OR_CONTROL = re.compile(r"[:\x00-\x1f\x7f]")
-_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder, there
+SCHEMA_FILE = Path(__file__).parent / "apps" / "jetson" / "bundle.schema.json"  # `edgevl.bundle_schema` writes it
 
 PRECISIONS = ("fp32", "fp16", "w8", "w4", "w8a8")
 Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8"]
 DType = Literal["float32", "float16", "int32", "int64", "int8", "uint8"]
 
 
-def check_relative(path: str) -> str:
-    """Return `path` if it can only name a file inside its folder, on every system; else raise ValueError."""
-    parts = path.split("/")
-    if not path or len(path) > 255 or "\\" in path or _DRIVE_OR_CONTROL.search(path):
-        raise ValueError(f"{path!r} is not a plain relative path")
-    if path.startswith(("/", "~")) or any(part in ("", ".", "..") for part in parts):
-        raise ValueError(f"{path!r} leaves the bundle's folder")
-    if any(part.endswith((".", " ")) or _WINDOWS_DEVICE.fullmatch(part) for part in parts):
-        raise ValueError(f"{path!r} names something else on Windows")
-    return path
-
-
-def check_folder_name(name: str) -> str:
-    """Return `name` if it can only name something beside the bundle; else raise ValueError."""
-    if not name or "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
-        raise ValueError(f"{name!r} is not the name of a model folder")
-    return name
-
-
-def _known_model_fields(values: Any) -> Any:
-    """pydantic ignores unknown fields of a plain dataclass; a manifest may have none."""
-    known = {field.name for field in dataclasses.fields(ModelConfig)}
-    for key in values if isinstance(values, dict) else ():
-        if key not in known:
-            raise ValueError(str(unknown_name("model field", str(key), known)))
-    return values
-
-
-RelativePath = Annotated[str, AfterValidator(check_relative)]
+RelativePath = Annotated[str, AfterValidator(check_relative), Field(json_schema_extra={"format": "relative-path"})]
 Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 Text = Annotated[str, Field(max_length=2000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -64,7 +35,6 @@ Count = Annotated[int, Field(ge=0, le=2**40)]
 Macs = Annotated[int, Field(ge=0, le=2**53)]  # what every JSON reader holds exactly
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Real = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
-Model = Annotated[ModelConfig, BeforeValidator(_known_model_fields)]
 
 
 class Part(BaseModel):
@@ -116,8 +86,8 @@ class Preprocessing(Part):
 class TokenizerSpec(Part):
     file: RelativePath
     length: Annotated[int, Field(ge=2, le=4096)]
-    vocab_size: Annotated[int, Field(ge=1, le=2**22)]
-    pad_id: Annotated[int, Field(ge=0, le=2**22)] = 0
+    vocab_size: Annotated[int, Field(ge=1, le=MAX_PIECES)]
+    pad_id: Annotated[int, Field(ge=0, le=0)] = 0
 
 
 class LabelsSpec(Part):
@@ -127,12 +97,12 @@ class LabelsSpec(Part):
 
 class FileEntry(Part):
     sha256: Sha256
-    bytes: Count
+    bytes: Annotated[int, Field(ge=0, le=2**35)]  # 32 GiB: a minute for its digest
 
 
 class Provenance(Part):
     # "embedded:nano", or the name of the model folder, which verify looks for beside the bundle
-    checkpoint: Annotated[Text, AfterValidator(check_folder_name)]
+    checkpoint: Annotated[Text, AfterValidator(check_folder_name), Field(json_schema_extra={"format": "folder-name"})]
     checkpoint_sha256: Sha256 | None
     recipe: Text | None = None
     data: Text | None = None
@@ -228,7 +198,7 @@ class Manifest(Part):
     artifact: RelativePath  # a file, or a folder such as model.mlpackage
     layout: Literal["single", "split"] = "single"
     options: dict[Name, Text] = {}  # of the export, such as the deployment target
-    model: Model
+    model: ModelConfig
     inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
     outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
     programs: Annotated[tuple[ProgramSpec, ...], Field(max_length=2)] = ()  # with the layout "split": vision, fusion
@@ -247,21 +217,9 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
-        for path in (self.tokenizer.file, self.labels.file, self.golden):
-            if path not in self.files:
-                raise ValueError(f'"{path}" is not among the files')
-        if not self.artifact_files():
-            raise ValueError(f'the artifact "{self.artifact}" is not among the files')
-        names = tuple(program.name for program in self.programs)
-        if names != (("vision", "fusion") if self.layout == "split" else ()):
-            raise ValueError(f'programs {list(names)} do not fit the layout "{self.layout}"')
-        for program in self.programs:
-            if not program.artifact.startswith(self.artifact + "/"):
-                raise ValueError(f'"{program.artifact}" is not inside the artifact "{self.artifact}"')
-        if MANIFEST in self.files:
-            raise ValueError(f"{MANIFEST} cannot hold its own digest")
-        if len({unicodedata.normalize("NFC", path).casefold() for path in self.files}) != len(self.files):
-            raise ValueError("two files differ only in upper and lower case, or in how Unicode spells them")
+        problem = inconsistency(self.model_dump(mode="json"))
+        if problem:
+            raise ValueError(problem)
         return self
 
     def each_program(self) -> tuple[tuple[str, tuple[TensorSpec, ...], tuple[TensorSpec, ...]], ...]:
@@ -304,14 +262,27 @@ def parse_manifest(text: str) -> Manifest:
 
 
 def validate(kind: type[Any], values: Any, file: str) -> Any:
-    """Build the pydantic model `kind` from parsed JSON; one line naming `file` and the field if it does not fit."""
+    """Build the pydantic model `kind` from parsed JSON; one line naming `file` and the field if it does not fit.
+
+    pydantic would take "128" or 128.0 for 128, and leave out what has a default in a dataclass: the published schema,
+    which the board's script reads too, does not.
+    """
     try:
-        return kind.model_validate(values)
+        built = kind.model_validate(values)
+        _schema().check(values, kind.__name__)
+        return built
     except ValidationError as error:
         reason = _first(error)
     except (InputError, ArithmeticError) as error:  # what ModelConfig says of numbers that do not fit together
         reason = f"model: {error}"
+    except ValueError as error:
+        reason = str(error)
     raise VerificationFailed(f"{file} is not valid: {reason}; export the bundle again")
+
+
+@functools.cache
+def _schema() -> Checker:
+    return Checker(json.loads(SCHEMA_FILE.read_text("utf-8")), FORMATS)
 
 
 def _first(error: ValidationError) -> str:

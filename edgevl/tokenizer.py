@@ -3,7 +3,6 @@
 `docs/bundle.md` gives the steps for second implementations; `tokenizers` does the work here.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
+from edgevl.apps.jetson.wordpiece import MAX_WORD, vocabulary_of
 from edgevl.atomic import write_atomically
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.manifest import parse_json, read_text
@@ -20,31 +20,6 @@ PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PUNCTUATION = ".,?!'-:;"
-MAX_PIECES = 2**20
-# All of a tokenizer.json but the vocabulary. Other settings would be other steps than those that docs/bundle.md gives
-# to apps; and the library that reads them aborts the process for some (a table of 8 GiB, padding to 10^9 tokens).
-_FORMAT = {
-    "version": "1.0",
-    "truncation": None,
-    "padding": None,
-    "added_tokens": [],
-    "normalizer": {
-        "type": "BertNormalizer",
-        "clean_text": True,
-        "handle_chinese_chars": True,
-        "strip_accents": None,
-        "lowercase": True,
-    },
-    "pre_tokenizer": {"type": "BertPreTokenizer"},
-    "post_processor": None,
-    "decoder": None,
-}
-_MODEL = {
-    "type": "WordPiece",
-    "unk_token": UNK,
-    "continuing_subword_prefix": "##",
-    "max_input_chars_per_word": 100,
-}
 
 
 class Tokenizer:
@@ -72,7 +47,7 @@ class Tokenizer:
 
     @classmethod
     def _from_vocabulary(cls, vocabulary: dict[str, int]) -> "Tokenizer":
-        backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=UNK, max_input_chars_per_word=100))
+        backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=UNK, max_input_chars_per_word=MAX_WORD))
         backend.normalizer = normalizers.BertNormalizer(lowercase=True)  # pyright: ignore[reportAttributeAccessIssue]
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
         return cls(backend)
@@ -87,8 +62,8 @@ class Tokenizer:
         if not path.is_file():
             raise InputError(f"no tokenizer at {path}; expected a tokenizer.json")
         try:
-            return cls._from_vocabulary(_vocabulary(parse_json(read_text(path), path.name)))
-        except EdgeVLError as error:
+            return cls._from_vocabulary(vocabulary_of(parse_json(read_text(path), path.name)))
+        except (EdgeVLError, ValueError) as error:
             raise InputError(f"{path} is not a tokenizer.json of EdgeVL: {error}") from None
 
     def save(self, path: Path | str) -> None:
@@ -147,28 +122,3 @@ def _is_known(pieces: list[str], characters: str | None) -> bool:
     if len(pieces) > 1 or pieces[0] == UNK:
         return False
     return characters is None or pieces[0] not in CHARACTERS or pieces[0] in characters
-
-
-def _vocabulary(values: Any) -> dict[str, int]:
-    """The vocabulary of a parsed tokenizer.json. Raises `InputError` unless everything else is as it must be."""
-    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-        raise InputError("it is no object with a model")
-    model = dict(values["model"])
-    vocabulary = model.pop("vocab", None)
-    _compare({key: value for key, value in values.items() if key != "model"}, _FORMAT, "")
-    _compare(model, _MODEL, "model.")
-    if not isinstance(vocabulary, dict) or not 0 < len(vocabulary) <= MAX_PIECES:
-        raise InputError(f"model.vocab must map 1 to {MAX_PIECES:,} pieces to ids")
-    ids = list(vocabulary.values())
-    if not all(type(index) is int for index in ids) or sorted(ids) != list(range(len(ids))):
-        raise InputError(f"the ids of model.vocab must be the numbers from 0 to {len(ids) - 1}, each once")
-    return vocabulary
-
-
-def _compare(found: dict[str, Any], wanted: dict[str, Any], where: str) -> None:
-    for key in sorted(wanted.keys() | found.keys()):
-        a, b = (
-            json.dumps(values.get(key), sort_keys=True) if key in values else "missing" for values in (found, wanted)
-        )
-        if a != b:
-            raise InputError(f"{where}{key} is {a[:80]}, it must be {b}")

@@ -297,7 +297,10 @@ def _shape_problems(manifest: Manifest) -> list[str]:
         ("tokenizer.length", manifest.tokenizer.length, "model.text_length", model.text_length),
         ("labels.count", manifest.labels.count, "model.num_answers", model.num_answers),
     ]
-    return [f"{MANIFEST}: {a} is {x}, but {b} is {y}" for a, x, b, y in pairs if x != y]
+    problems = [f"{MANIFEST}: {a} is {x}, but {b} is {y}" for a, x, b, y in pairs if x != y]
+    if manifest.tokenizer.vocab_size > model.vocab_size:
+        problems.append(f"{MANIFEST}: tokenizer.vocab_size is more than model.vocab_size, the rows of its table")
+    return problems
 
 
 def runtime_name(target: str, session: Any = None) -> str:

@@ -12,10 +12,11 @@ from edgevl.reading import read_json, read_text
 BAD_JSON = {
     "deep lists": ("[" * 100_000 + "]" * 100_000, "levels"),
     "deep objects": ('{"a":' * 50_000 + "1" + "}" * 50_000, "levels"),
-    "a number of 5 000 digits": ('{"a": ' + "9" * 5000 + "}", "digits"),
+    "a number of 5 000 digits": ('{"a": ' + "9" * 5000 + "}", "a number beyond a double"),
+    "a number of 400 digits": ('{"a": ' + "9" * 400 + "}", "a number beyond a double"),
     "a number beyond a double": ('{"a": 1e999}', "JSON compliant"),
     "not a number": ('{"a": NaN}', "NaN is not a number of JSON"),
-    "half a surrogate pair": ('{"a": "\\ud800"}', "surrogates not allowed"),
+    "half a surrogate pair": ('{"a": "\\ud800"}', "half a surrogate pair"),
     "a key twice": ('{"a": 1, "a": 2}', "a key occurs twice"),
     "nothing": ("", "Expecting value"),
     "another kind": ("[]", "must hold a JSON object"),

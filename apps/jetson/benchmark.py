@@ -5,7 +5,8 @@
 
 Needs Python 3.8, numpy, Pillow 8 and a runtime: TensorRT (target tensorrt) or onnxruntime (target onnx). No PyTorch, no
 EdgeVL: copy this folder. Digests and golden cases are checked first; what differs from them is not timed. Clocks and
-power mode are recorded and left as they are, unless --lock-clocks is given.
+power mode are recorded and left as they are, unless --lock-clocks is given. An artifact that never ends or takes all
+memory is ended: --step-seconds and --memory-mb.
 
 Exit codes: 0 measured; 2 bad usage or input; 3 something is not installed; 4 the bundle is not what it claims.
 """
@@ -22,7 +23,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     import numpy as np
@@ -33,9 +34,13 @@ except ImportError as error:
 
 import jetson_board
 import measuring
-from bundle_reader import BAD_INPUT, Bundle, Problem, decode, plain, to_pixels
+from bundle_reader import BAD_INPUT, REFUSED, Bundle, Problem, decode, plain, to_pixels
 from pictures import RESAMPLING
 from runtimes import launch_note, open_runner
+from watch import IDLE, MEMORY_MB, STEP_SECONDS, Limits, Watch, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA = "edgevl.bench/1.1"
 LEAST_HZ = 10  # of power readings
@@ -82,19 +87,32 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     out = os.fdopen(os.dup(1), "w")  # libraries of NVIDIA's print to standard output: they get standard error instead
     os.dup2(2, 1)
-    if options.until_stdin_closes:
-        threading.Thread(target=end_with_stdin, daemon=True).start()
-    code, message = 0, ""
-    try:
+
+    def work(watch: Watch) -> int:
+        if options.until_stdin_closes:
+            threading.Thread(target=end_with_stdin, daemon=True).start()
+        return ended(lambda: write(run(options, watch), options.out, out))
+
+    def watch_it() -> int:
         with jetson_board.locked_clocks() if options.lock_clocks else contextlib.nullcontext():
-            report = run(options)
-        write(report, options.out, out)
+            return watched(work, Limits(options.step_seconds, options.memory_mb))
+
+    return ended(watch_it)
+
+
+def ended(work: Callable[[], int | None]) -> int:
+    """Do it and return the exit code; whatever goes wrong is one line on standard error."""
+    try:
+        return work() or 0
     except Problem as problem:
         code, message = problem.exit_code, str(problem)
     except KeyboardInterrupt:
         code, message = 130, "interrupted; nothing was written"
-    if message:
-        print(f"error: {message}", file=sys.stderr)
+    except MemoryError:
+        code, message = REFUSED, "it needs more memory than this machine has"
+    except Exception as error:
+        code, message = 1, f"{ascii(error)[:300]} (unexpected)"
+    print(f"error: {message}", file=sys.stderr, flush=True)
     return code
 
 
@@ -111,6 +129,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--image", type=Path, metavar="FILE", help="picture of the timed query; default: a golden one as a large JPEG")
     add("--question", metavar="TEXT", help="of the timed query; default: that of the golden case")
     add("--engines", type=Path, metavar="FOLDER", help="of TensorRT's engines; default: in ~/.cache/edgevl/engines")
+    add("--check", action="store_true", help="check the bundle and its golden cases on this board; time nothing")
+    limit = f"of one step, such as loading or a query: ended after that (default: {STEP_SECONDS:g})"
+    add("--step-seconds", type=amount, default=STEP_SECONDS, metavar="N", help=limit)
+    limit = f"resident memory, in MiB: ended beyond that (default: {MEMORY_MB})"
+    add("--memory-mb", type=amount, default=MEMORY_MB, metavar="N", help=limit)
     add("--lock-clocks", action="store_true", help="run jetson_clocks first (asks for sudo), restore the clocks after")
     add("--until-stdin-closes", action="store_true", help="stop when standard input ends: for `edgevl bench --device`")
     return parser.parse_args(argv)
@@ -121,6 +144,13 @@ def positive(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= cores:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads from 1 to {cores}")
     return int(text)
+
+
+def amount(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < 1e9:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
 def end_with_stdin() -> None:
@@ -134,27 +164,32 @@ def tell(text: str) -> None:
     print(plain(text), file=sys.stderr, flush=True)
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Check, time and describe. Power at idle comes first, before a runtime wakes the GPU."""
+def run(options: argparse.Namespace, watch: Watch) -> dict[str, Any] | None:
+    """Check, time and describe; None with --check. Power at idle comes first, before a runtime wakes the GPU."""
     began, preset, load = time.perf_counter(), measuring.PRESETS[options.preset], os.getloadavg()
     bundle, cores = Bundle(options.bundle), len(os.sched_getaffinity(0))
+    bundle.check_golden()
     tell(f"{bundle.path.name}: every file is the one in the manifest")
     samples = read_samples(options.samples) if options.samples else []
     picture, question, about = query_of(options, bundle)
-    board = jetson_board.describe_board()
+    board = None if options.check else jetson_board.describe_board()
     with jetson_board.Sensors() if board else contextlib.nullcontext() as sensors:
+        watch.step(IDLE, preset.idle_seconds)
         idle = idle_readings(sensors, preset)
         threads = options.threads or min(2, cores)
         bound = measuring.bind(threads) if bundle.target == "onnx" else None
-        runner = open_runner(bundle, threads, options.engines)
+        runner = open_runner(bundle, threads, options.engines, watch)
         pipeline = Pipeline(bundle, runner, picture, question)
-        base = base_result(bundle, runner, pipeline)
-        cases = bundle.replay(pipeline.logits)
+        base = base_result(bundle, runner, watch.each(pipeline), pipeline.stages)
+        cases = bundle.replay(watch.each(pipeline.logits))
         tell(f"{cases} of {cases} golden cases: pixels, token ids, logits and answers are as recorded")
+        if options.check:
+            return None
         base["notes"] = [*runner.notes, f"{cases} of {cases} golden cases passed on this machine", about]
-        results, others, busy = time_scopes(base, runner, pipeline, preset, sensors, idle, board)
+        results, others, busy = time_scopes(base, runner, pipeline, preset, sensors, idle, board, watch)
     if samples:
-        results[1]["accuracy"] = accuracy(samples, options.samples, pipeline)
+        results[1]["accuracy"] = accuracy(samples, options.samples, watch.each(pipeline.answer))
+    watch.step(IDLE)
     noise = measuring.machine_flags(load[0], cores, others)
     for result in results:
         result["flags"] += noise
@@ -168,12 +203,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def query_of(options: argparse.Namespace, bundle: Bundle) -> tuple[bytes, str, str]:
     """(bytes of a picture, question, where they are from). Of a golden picture a JPEG of 1000 x 600, as a camera's."""
-    case = bundle.golden_cases()[1][0]
+    case = bundle.golden["cases"][0]
     question = case["question"] if options.question is None else options.question
     bundle.encode(question)  # refuses an empty one now
     if options.image is None:
         buffer = io.BytesIO()
-        large = decode((bundle.path / case["image"]).read_bytes()).resize((1000, 600), RESAMPLING.BICUBIC)
+        large = bundle.golden_picture(case).resize((1000, 600), RESAMPLING.BICUBIC)
         large.save(buffer, "JPEG", quality=90)
         return buffer.getvalue(), question, f"timed on {case['image']} as a JPEG of 1000 x 600"
     try:
@@ -193,30 +228,37 @@ def idle_readings(sensors: Any, preset: measuring.Preset) -> list[jetson_board.R
     return sensors.between(started, time.perf_counter())
 
 
-def base_result(bundle: Bundle, runner: Any, pipeline: Pipeline) -> dict[str, Any]:
+def base_result(bundle: Bundle, runner: Any, query: Callable[[], float], stages: measuring.Stages) -> dict[str, Any]:
     """What both scopes share, from the first query of this process: cold times and peak memory."""
     manifest = bundle.manifest
-    whole = pipeline()
+    whole = query()
     return {
         "name": f"{manifest['name']}-{manifest['target']}-{manifest['precision']}",
         "artifact_sha256": bundle.artifact_sha256,
         "runtime": runner.runtime,
         "threads": runner.threads,
         "load_ms": round(1e3 * runner.load_seconds, 3),
-        "first_ms": {"model": 1e3 * pipeline.stages.seconds["model"][0], "pipeline": 1e3 * whole},
+        "first_ms": {"model": 1e3 * stages.seconds["model"][0], "pipeline": 1e3 * whole},
         "peak_mb": measuring.peak_memory_mb(),
     }
 
 
 def time_scopes(
-    base: dict[str, Any], runner: Any, pipeline: Pipeline, preset: measuring.Preset, sensors: Any, idle: Any, board: Any
+    base: dict[str, Any],
+    runner: Any,
+    pipeline: Pipeline,
+    preset: measuring.Preset,
+    sensors: Any,
+    idle: Any,
+    board: Any,
+    watch: Watch,
 ) -> tuple[list[dict[str, Any]], float | None, list[jetson_board.Reading]]:
     """Both scopes one after the other. Returns (results, share of other processes, every reading meanwhile)."""
     results, readings, neighbors = [], [], measuring.Neighbors()
     for scope, take in (("model", runner.run), ("pipeline", pipeline)):
         tell(f"timing, scope {scope}")
         before = jetson_board.throttling()
-        samples, began, ended = measuring.measure(take, preset)
+        samples, began, stopped = measuring.measure(watch.each(take), preset)
         result = summarize(base, scope, samples, preset)
         if scope == "pipeline":
             result["stages"] = pipeline.stages.medians_ms(len(samples))
@@ -224,8 +266,8 @@ def time_scopes(
             note = launch_note(runner.enqueue_seconds[-len(samples) :], samples)
             result["notes"] = result["notes"] + ([note] if note else [])
         if board:
-            busy = sensors.between(began, ended)
-            add_board(result, idle, busy, ended - began, board)
+            busy = sensors.between(began, stopped)
+            add_board(result, idle, busy, stopped - began, board)
             held = jetson_board.throttled_between(before, jetson_board.throttling())
             if held:
                 result["flags"].append(measuring.flag("throttled", f"the board was held back: {', '.join(held)}"))
@@ -275,17 +317,17 @@ def read_samples(folder: Path) -> list[dict[str, Any]]:
             sample["text"], sample["answer"] = str(sample["text"]), str(sample["answer"])
     except OSError as error:
         raise Problem(BAD_INPUT, f"{folder / SAMPLES} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise Problem(BAD_INPUT, f"{folder / SAMPLES} is not as `edgevl data scenes` writes it ({error!r})") from None
     if not found:
         raise Problem(BAD_INPUT, f"{folder / SAMPLES} holds no question")
     return found
 
 
-def accuracy(samples: list[dict[str, Any]], folder: Path, pipeline: Pipeline) -> dict[str, Any]:
+def accuracy(samples: list[dict[str, Any]], folder: Path, answer: Callable[[bytes, str], str]) -> dict[str, Any]:
     """Share of right answers to the first question of each picture, one picture at a time."""
     tell(f"accuracy on {len(samples)} samples")
-    right = [pipeline.answer((folder / s["image"]).read_bytes(), s["text"]) == s["answer"] for s in samples]
+    right = [answer((folder / s["image"]).read_bytes(), s["text"]) == s["answer"] for s in samples]
     return {"share": sum(right) / len(right), "samples": len(right), "data": folder.resolve().name}
 
 
@@ -301,8 +343,10 @@ def describe_machine(runner: Any, cores: int, load: Any, others: float | None, b
     }  # fmt: skip
 
 
-def write(report: dict[str, Any], target: str, out: Any) -> None:
+def write(report: dict[str, Any] | None, target: str, out: Any) -> None:
     """The JSON to a file, through a hidden sibling, with a few lines for people; or to standard output alone."""
+    if report is None:
+        return
     text = json.dumps(report) + "\n"
     if target == "-":
         out.write(text)

@@ -1,6 +1,7 @@
 """Reading a bundle on the device: digests, tokenizer, pixels, golden cases. Python 3.8, numpy and Pillow.
 
-Written from docs/bundle.md of EdgeVL, which is the contract; nothing of EdgeVL is imported.
+Written from docs/bundle.md of EdgeVL, which is the contract; nothing of EdgeVL is imported. What is refused here,
+`edgevl verify` refuses with the same exit code: the files that say so are shared, and a table of bundles holds it.
 Shapes: S side of the model's picture, T text tokens, A answers, B the artifact's fixed batch.
 """
 
@@ -9,21 +10,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import unicodedata
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pictures
-from bundle_files import file_problems, programs_of
+from bundle_files import (
+    ARTIFACTS,
+    DOMAIN,
+    FORMATS,
+    MANIFEST,
+    MAX_PICTURE_BYTES,
+    bundle_problems,
+    combined_sha256,
+    inconsistency,
+    programs_of,
+)
+from conventions import manifest_problems
+from schema import Checker
+from strict_json import MAX_JSON_BYTES, Unreadable, plain_bytes, plain_text, strict_json
+from wordpiece import PAD_ID, split_words, vocabulary_of, word_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable
 
     from PIL import Image
 
 BAD_INPUT, MISSING, REFUSED = 2, 3, 4  # exit codes, those of EdgeVL
+TARGETS = ("onnx", "tensorrt")  # that run here
+SUFFIX = ".edgevl"
+SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).with_name("bundle.schema.json")
+MAX_LABEL = 2000  # characters
+MIN_SIDE = 8  # of the pictures of a model with a domain.json
 SLACK = 2  # answers whose margin is below this many tolerances are not compared
 
 
@@ -33,25 +53,31 @@ def plain(text: str) -> str:
 
 
 class Problem(Exception):
-    """What the user must hear, as one line, with the exit code of the process."""
+    """What the user must hear, as one line that any terminal takes, with the exit code of the process."""
 
     def __init__(self, exit_code: int, message: str):
-        super().__init__(plain(message))
+        super().__init__(plain(message)[:2000])
         self.exit_code = exit_code
 
 
 class Bundle:
-    """A bundle whose every file is the one in its manifest."""
+    """A bundle whose every file is the one in its manifest, and says what docs/bundle.md allows."""
 
     def __init__(self, path: Path):
-        """Raises `Problem`: no bundle (2), of another target (2), or a file that is not the manifest's (4)."""
+        """Raises `Problem`: no bundle (2), of another target (2), or a file that is not as it must be (4)."""
         self.path = Path(os.path.abspath(str(path)))
+        self._schema = Checker(json.loads(SCHEMA.read_text(encoding="utf-8")), FORMATS)
         self.manifest = self._read_manifest()
-        self._check_digests()
-        self.labels: list[str] = self.json(self.manifest["labels"]["file"])
-        self.vocabulary: dict[str, int] = self.json(self.manifest["tokenizer"]["file"])["model"]["vocab"]
+        self._check_target()
+        _refuse_first(f"{name} {what}" for name, what in bundle_problems(str(self.path), self.manifest))
+        _refuse_first(f"{MANIFEST}: {problem}" for problem in manifest_problems(self.manifest))
         self.size: int = self.manifest["preprocessing"]["size"]
         self.length: int = self.manifest["tokenizer"]["length"]
+        self.labels = self._labels()
+        self.vocabulary = self._vocabulary()
+        self.golden = self._checked(self.manifest["golden"], "GoldenFile")
+        if DOMAIN in self.manifest["files"]:
+            self._check_domain()
 
     @property
     def target(self) -> str:
@@ -67,53 +93,88 @@ class Bundle:
         """Of one file its digest, of several that of the lines "digest  name", as EdgeVL reports it."""
         artifact, files = self.manifest["artifact"], self.manifest["files"]
         parts = {name: entry["sha256"] for name, entry in files.items() if (name + "/").startswith(artifact + "/")}
-        if len(parts) == 1:
-            return next(iter(parts.values()))
-        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(parts.items()))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return combined_sha256(parts)
 
-    def json(self, name: str) -> Any:
+    def read(self, name: str, limit: int) -> bytes:
+        """The bytes of a file that the manifest lists: those that have its digest, whatever happened since."""
+        entry = self.manifest["files"].get(name)
+        if entry is None:
+            raise Problem(REFUSED, f"{name} is not among the files of {MANIFEST}")
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise Problem(REFUSED, f"{name} of the bundle cannot be read ({error}): copy it again") from None
+            data = plain_bytes(self.path / name, limit)
+        except Unreadable as error:
+            raise Problem(REFUSED, f"{name} of the bundle {error}: copy the bundle again") from None
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise Problem(REFUSED, f"{name} has changed: its sha256 is not the one in the manifest")
+        return data
+
+    def _json(self, name: str) -> Any:
+        try:
+            text = plain_text(self.path / name) if name == MANIFEST else self.read(name, MAX_JSON_BYTES).decode("utf-8")
+            return strict_json(text)
+        except ValueError as error:
+            raise Problem(REFUSED, f"{name} of the bundle cannot be read: {error}; copy the bundle again") from None
+
+    def _checked(self, name: str, definition: str) -> dict[str, Any]:
+        values = self._json(name)
+        try:
+            self._schema.check(values, definition)
+        except ValueError as error:
+            raise Problem(REFUSED, f"{name} is not valid: {error}; copy the bundle again") from None
+        return values
 
     def _read_manifest(self) -> dict[str, Any]:
-        if not (self.path / "manifest.json").is_file():
+        file = self.path / MANIFEST
+        if not self.path.is_dir():
             raise Problem(BAD_INPUT, f"{self.path} is not a bundle: name a folder that `edgevl export` wrote")
-        manifest = self.json("manifest.json")
-        try:
-            version, target, files = manifest["schema_version"], manifest["target"], manifest["files"]
-            read = [manifest["labels"]["file"], manifest["tokenizer"]["file"], manifest["golden"]]
-            names = [*files, *(program["artifact"] for program in programs_of(manifest))]
-            problems = list(file_problems(manifest))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise Problem(REFUSED, f"manifest.json is damaged ({error!r}): copy the bundle again") from None
-        if version != 1:
-            raise Problem(BAD_INPUT, f"the bundle has schema version {version}, this script reads 1: copy a newer one")
-        if target not in ("onnx", "tensorrt"):
-            raise Problem(BAD_INPUT, f"a bundle for {target} does not run here: export with --target tensorrt or onnx")
-        for name in names:
-            if name.startswith(("/", "~")) or "\\" in name or any(part in ("", ".", "..") for part in name.split("/")):
-                raise Problem(REFUSED, f"manifest.json names {name!r}, which is not inside the bundle")
-        for name in read:
-            if name not in files:
-                raise Problem(REFUSED, f"manifest.json names {name!r}, which is not among its files")
-        for name, what in problems:
-            raise Problem(REFUSED, f"{name} {what}")
+        if file.is_symlink():
+            raise Problem(REFUSED, f"{MANIFEST} is a link; a bundle holds plain files only")
+        if not file.exists():
+            code = REFUSED if self.path.name.endswith(SUFFIX) else BAD_INPUT
+            raise Problem(code, f"{self.path} is not a whole bundle: it holds no {MANIFEST}")
+        values = self._json(MANIFEST)
+        version = values.get("schema_version") if isinstance(values, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise Problem(REFUSED, f"the bundle has schema version {version}, this script reads {SCHEMA_VERSION}")
+        manifest = self._checked(MANIFEST, "Manifest")
+        _refuse_first(f"{MANIFEST} is not valid: {problem}" for problem in filter(None, [inconsistency(manifest)]))
         return manifest
 
-    def _check_digests(self) -> None:
-        listed, found = self.manifest["files"], dict(_walk(str(self.path)))
-        extra = sorted(found.keys() - listed.keys() - {"manifest.json", "README.md"})
-        if extra:
-            raise Problem(REFUSED, f"{extra[0]} is not in the manifest: copy the bundle again")
-        for name, entry in listed.items():
-            if found.get(name) != "file":
-                raise Problem(REFUSED, f"{name} is {'a link' if name in found else 'missing'}: copy the bundle again")
-            data = (self.path / name).read_bytes()
-            if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-                raise Problem(REFUSED, f"{name} has changed: its sha256 is not the manifest's; copy the bundle again")
+    def _check_target(self) -> None:
+        if self.target in TARGETS:
+            return
+        if self.target not in ARTIFACTS:
+            raise Problem(REFUSED, f"{MANIFEST} names the unknown target {self.target}")
+        raise Problem(BAD_INPUT, f"a bundle for {self.target} does not run here: export with --target tensorrt or onnx")
+
+    def _labels(self) -> list[str]:
+        spec = self.manifest["labels"]
+        labels = self._json(spec["file"])
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise Problem(REFUSED, f"{spec['file']} is not a list of texts")
+        if len(labels) != spec["count"] or any(len(label) > MAX_LABEL for label in labels):
+            raise Problem(
+                REFUSED, f"{spec['file']} does not hold {spec['count']} labels of at most {MAX_LABEL} characters"
+            )
+        return labels
+
+    def _vocabulary(self) -> dict[str, int]:
+        spec = self.manifest["tokenizer"]
+        try:
+            vocabulary = vocabulary_of(self._json(spec["file"]))
+        except ValueError as error:
+            raise Problem(REFUSED, f"{spec['file']} cannot be read as a tokenizer: {error}") from None
+        if len(vocabulary) != spec["vocab_size"]:
+            raise Problem(REFUSED, f"{spec['file']} has {len(vocabulary)} pieces, {MANIFEST} says {spec['vocab_size']}")
+        return vocabulary
+
+    def _check_domain(self) -> None:
+        """What the model was trained on, as numbers: nothing here uses it, and a bundle that holds it holds it whole."""
+        domain = self._checked(DOMAIN, "Domain")
+        if domain["checkpoint_sha256"] != self.manifest["provenance"]["checkpoint_sha256"]:
+            raise Problem(REFUSED, f"{DOMAIN} was made with other weights")
+        if self.size < MIN_SIDE or len(domain["pictures"]) < domain["neighbors"]:
+            raise Problem(REFUSED, f"{DOMAIN} does not fit: pictures of {MIN_SIDE} pixels, and as many as neighbors")
 
     def encode(self, question: str) -> np.ndarray:
         """Token ids int32 [T]. Raises `Problem` for a question without a single piece."""
@@ -121,32 +182,49 @@ class Bundle:
         if not pieces:
             raise Problem(BAD_INPUT, "the question is empty")
         framed = [self.vocabulary["[CLS]"], *pieces[: self.length - 2], self.vocabulary["[SEP]"]]
-        return np.array(framed + [0] * (self.length - len(framed)), np.int32)
+        return np.array(framed + [PAD_ID] * (self.length - len(framed)), np.int32)
 
-    def golden_cases(self) -> tuple[float, list[dict[str, Any]]]:
-        """(tolerance of a logit, cases)"""
-        golden = self.json(self.manifest["golden"])
-        return float(golden["tolerance"]), golden["cases"]
+    def check_golden(self) -> None:
+        """Hold every golden case against its own picture, question and answer, before anything of the bundle runs.
 
-    def replay(self, run: Any) -> int:
+        Raises `Problem` (4) with the first case that fails.
+        """
+        for case in self.golden["cases"]:
+            self._prepare(case)
+            wanted = case["logits"]
+            if len(wanted) != len(self.labels) or self.labels[int(np.argmax(wanted))] != case["answer"]:
+                raise Problem(REFUSED, f"golden case {case['image']}: its answer is not the label of its largest logit")
+
+    def golden_picture(self, case: dict[str, Any]) -> Image.Image:
+        """The upright RGB picture of a golden case."""
+        try:
+            return decode(self.read(case["image"], MAX_PICTURE_BYTES))
+        except Problem as problem:
+            raise Problem(REFUSED, f"golden case {case['image']}: {problem}") from None
+
+    def _prepare(self, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """(pixels [S, S, 3], ids [T]) of a golden case, which are the recorded ones."""
+        pixels = to_pixels(self.golden_picture(case), self.size)
+        if hashlib.sha256(pixels.tobytes()).hexdigest() != case["pixels_sha256"]:
+            raise Problem(REFUSED, f"golden case {case['image']}: other pixels than recorded (Pillow's resize)")
+        try:
+            ids = self.encode(case["question"])
+        except Problem as problem:
+            raise Problem(REFUSED, f"golden case {case['image']}: {problem}") from None
+        if ids.tolist() != case["input_ids"]:
+            raise Problem(REFUSED, f"golden case {case['question']!r}: other token ids than recorded")
+        return pixels, ids
+
+    def replay(self, run: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> int:
         """Replay every golden case; `run(pixels [S, S, 3], ids [T])` gives logits [A]. Returns how many there are.
 
         Raises `Problem` (4) with the first case that fails: the pixels, the token ids, a logit or the answer.
         """
-        tolerance, cases = self.golden_cases()
-        for case in cases:
-            if case["image"] not in self.manifest["files"]:
-                raise Problem(REFUSED, f"golden case {case['image']!r} is not among the files of manifest.json")
-            pixels = to_pixels(decode((self.path / case["image"]).read_bytes()), self.size)
-            if hashlib.sha256(pixels.tobytes()).hexdigest() != case["pixels_sha256"]:
-                raise Problem(REFUSED, f"golden case {case['image']}: other pixels than recorded (Pillow's resize)")
-            ids = self.encode(case["question"])
-            if ids.tolist() != case["input_ids"]:
-                raise Problem(REFUSED, f"golden case {case['question']!r}: other token ids than recorded")
-            problem = self._compare(case, run(pixels, ids), tolerance)
+        for case in self.golden["cases"]:
+            problem = self._compare(case, run(*self._prepare(case)), self.golden["tolerance"])
             if problem:
                 raise Problem(REFUSED, f"golden case {case['image']}: {problem}")
-        return len(cases)
+        return len(self.golden["cases"])
 
     def _compare(self, case: dict[str, Any], logits: np.ndarray, tolerance: float) -> str:
         wanted = np.array(case["logits"])
@@ -161,56 +239,9 @@ class Bundle:
         return ""
 
 
-def _walk(folder: str, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(relative path, "file" or "link"); a link is not followed, a .DS_Store not seen."""
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, prefix + entry.name + "/")
-        elif entry.name != ".DS_Store":
-            yield prefix + entry.name, "file" if entry.is_file(follow_symlinks=False) else "link"
-
-
-# Text. A code point newer than Unicode 8 may be judged otherwise than by EdgeVL, whose sets are fixed.
-
-
-def split_words(text: str) -> list[str]:
-    """Clean, part CJK, drop accents, lower, split at blanks and punctuation."""
-    spaced = []
-    for char in text:
-        kind = unicodedata.category(char)
-        if char in "\t\n\r" or kind == "Zs" or char in "\u2028\u2029":
-            spaced.append(" ")
-        elif kind not in ("Cc", "Cf", "Co") and char != "\ufffd":
-            spaced.append(f" {char} " if _is_cjk(ord(char)) else char)
-    plain = [c for c in unicodedata.normalize("NFD", "".join(spaced)) if unicodedata.category(c) != "Mn"]
-    lower = "".join(c.lower() for c in plain)
-    return "".join(f" {c} " if _is_punctuation(c) else c for c in lower).split(" ")
-
-
-def _is_cjk(point: int) -> bool:
-    blocks = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F),
-              (0x2B920, 0x2CEAF), (0x2F800, 0x2FA1F))  # fmt: skip
-    return any(low <= point <= high for low, high in blocks)
-
-
-def _is_punctuation(char: str) -> bool:
-    symbol = "!" <= char <= "~" and not char.isalnum()  # of ASCII, also those that Unicode calls symbols: $ + < = > ^
-    return symbol or unicodedata.category(char)[0] == "P"
-
-
-def word_pieces(word: str, vocabulary: dict[str, int]) -> list[int]:
-    """The longest known prefix, again and again; [UNK] for the whole word if one part is unknown."""
-    found: list[int] = []
-    start = 0
-    while start < len(word):
-        prefix = "##" if start else ""
-        ends = (end for end in range(len(word), start, -1) if prefix + word[start:end] in vocabulary)
-        end = next(ends, None)
-        if end is None or len(word) > 100:
-            return [vocabulary["[UNK]"]]
-        found.append(vocabulary[prefix + word[start:end]])
-        start = end
-    return found
+def _refuse_first(problems: Iterable[str]) -> None:
+    for problem in problems:
+        raise Problem(REFUSED, f"{problem}; copy the bundle again")
 
 
 # Pictures

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
+import functools
 import glob
 import json
 import os
@@ -24,15 +25,26 @@ from typing import Any
 import build_engine
 import numpy as np
 from bundle_reader import BAD_INPUT, MISSING, REFUSED, Bundle, Problem
+from onnx_wire import keeps_weights_elsewhere
+from watch import BUILD_SECONDS, BUILDING, LOADING, Watch, die_with
 
 CUDART = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 CUDART_PLACES = ("/usr/local/cuda/lib64/libcudart.so*", "/usr/local/cuda*/targets/*/lib/libcudart.so*")
 TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
 
 
-def open_runner(bundle: Bundle, threads: int, engines: Path | None) -> Any:
+ORT_TYPES = {"uint8": "tensor(uint8)", "int32": "tensor(int32)", "float32": "tensor(float)"}  # of docs/bundle.md
+
+
+def open_runner(bundle: Bundle, threads: int, engines: Path | None, watch: Watch) -> Any:
     """TensorRT for a bundle of the target tensorrt, else ONNX Runtime. Raises `Problem`."""
-    return TensorRTRunner(bundle, engines) if bundle.target == "tensorrt" else OnnxRunner(bundle, threads)
+    if bundle.target != "tensorrt":
+        watch.step(LOADING)
+        return OnnxRunner(bundle, threads)
+    watch.step(BUILDING, BUILD_SECONDS)
+    trt, files = find_engines(bundle, engines)
+    watch.step(LOADING)
+    return TensorRTRunner(bundle, trt, files)
 
 
 def repeat(array: np.ndarray, shape: list[int]) -> np.ndarray:
@@ -60,11 +72,12 @@ class OnnxRunner:
         started = time.perf_counter()
         self._sessions = []
         for program in self._programs:
+            data = read_onnx(bundle, program["artifact"])
             try:
-                path = str(bundle.path / program["artifact"])
-                session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+                session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # ONNX Runtime has exceptions of its own for a file that it does not like
                 raise Problem(REFUSED, f"{self.runtime}, refuses {program['artifact']}: {error}") from None
+            check_interface(session, program)
             self._sessions.append(session)
         self.load_seconds = time.perf_counter() - started
         self._values: dict[str, np.ndarray] = {}
@@ -78,12 +91,36 @@ class OnnxRunner:
         started = time.perf_counter()
         for program, session in zip(self._programs, self._sessions):
             names = [spec["name"] for spec in program["inputs"]]
-            results = session.run(None, {name: self._values[name] for name in names})
+            try:
+                results = session.run(None, {name: self._values[name] for name in names})
+            except Exception as error:  # of ONNX Runtime's own, again
+                raise Problem(REFUSED, f"{program['artifact']} fails when it runs: {error}") from None
             self._values[program["outputs"][0]["name"]] = results[0]
         return time.perf_counter() - started
 
     def get(self) -> np.ndarray:
         return self._values["logits"][0]
+
+
+def read_onnx(bundle: Bundle, name: str) -> bytes:
+    """The bytes of an ONNX file, which have the manifest's digest and keep all weights inside."""
+    data = bundle.read(name, bundle.manifest["files"][name]["bytes"])
+    try:
+        elsewhere = keeps_weights_elsewhere(data)
+    except ValueError as error:
+        raise Problem(REFUSED, f"{name} is truncated or not ONNX: {error}") from None
+    if elsewhere:
+        raise Problem(REFUSED, f"{name} keeps weights in other files, a bundle has them inside: export it again")
+    return data
+
+
+def check_interface(session: Any, program: dict[str, Any]) -> None:
+    """Raise `Problem` unless the artifact takes and gives what the manifest says."""
+    for key, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        opened = {value.name: (value.type, list(value.shape)) for value in found}
+        said = {spec["name"]: (ORT_TYPES[spec["dtype"]], spec["shape"]) for spec in program[key]}
+        if opened != said:
+            raise Problem(REFUSED, f"the {key} of {program['artifact']} are {opened}, the manifest says {said}")
 
 
 class Cuda:
@@ -140,8 +177,7 @@ class TensorRTRunner:
 
     threads = 1  # one host thread feeds the GPU
 
-    def __init__(self, bundle: Bundle, engines: Path | None):
-        trt, files = find_engines(bundle, engines)
+    def __init__(self, bundle: Bundle, trt: Any, files: list[Path]):
         self.notes = ["model: CUDA events around enqueue; copies of inputs and logits are in the scope pipeline"]
         started = time.perf_counter()
         self._cuda = Cuda()
@@ -239,7 +275,7 @@ def find_engines(bundle: Bundle, engines: Path | None) -> tuple[Any, list[Path]]
         if gpu is None:
             raise Problem(MISSING, "no NVIDIA GPU answers here: run this on the board, or export for onnx")
         command = [sys.executable, str(build_engine.__file__), str(bundle.path), "--out", str(engines)]
-        done = subprocess.run(command, stdout=sys.stderr)
+        done = subprocess.run(command, stdout=sys.stderr, preexec_fn=functools.partial(die_with, os.getpid()))
         if done.returncode:
             raise Problem(done.returncode, "build_engine.py could not build the engine; its reason stands above")
         found = []

@@ -183,7 +183,7 @@ def _copy(device: Device, folder: str, bundle: Bundle, timeout: float) -> None:
 
 def _write_archive(stream: IO[bytes], bundle: Bundle) -> None:
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as archive:
-        for file in sorted(SCRIPT.rglob("*.py")):
+        for file in sorted(path for path in SCRIPT.rglob("*") if path.suffix in (".py", ".json")):
             archive.add(file, f"script/{file.relative_to(SCRIPT)}", filter=_plain)
         archive.add(bundle.path, BUNDLE, filter=_plain)
         data, picture = encode(make_photo()), tarfile.TarInfo(PICTURE)

@@ -12,7 +12,8 @@ import pytest
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 RECORDED = Path(__file__).parent / "recorded"
-MODULES = ("benchmark", "build_engine", "bundle_files", "bundle_reader", "jetson_board", "measuring", "runtimes")
+MODULES = ("benchmark", "build_engine", "bundle_files", "bundle_reader", "jetson_board", "measuring", "onnx_wire",
+           "runtimes", "watch")  # fmt: skip
 QUESTION = "what color is the car?"
 
 

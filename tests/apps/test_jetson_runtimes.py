@@ -130,8 +130,7 @@ def open_on_stand_in(jetson, cudart, monkeypatch, tmp_path):
         return trt, files
 
     monkeypatch.setattr(jetson.runtimes, "CUDART", (cudart,))
-    monkeypatch.setattr(jetson.runtimes, "find_engines", find_engines)
-    return lambda bundle: jetson.runtimes.TensorRTRunner(bundle, None)
+    return lambda bundle: jetson.runtimes.TensorRTRunner(bundle, *find_engines(bundle, None))
 
 
 def as_tensorrt(jetson, bundles: dict[str, Path], layout: str) -> Any:

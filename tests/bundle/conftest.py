@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from forked import Forked
+from forked import BOARD, Forked, board_line
 
 from edgevl.bundle import Bundle, list_files
 
@@ -24,11 +24,13 @@ def exported(tiny_model) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def bundles(exported, tiny_model) -> dict[str, Path]:
-    """The bundle of each target, and one of two programs."""
+    """The bundle of each target, one of two programs, and one for TensorRT, which holds a script."""
     from edgevl.export.bundle_export import export_bundle
 
-    split = export_bundle(tiny_model, "onnx", out=tiny_model.parent / "split.edgevl", layout="split")
-    return {**exported, "split": split}
+    folder = tiny_model.parent
+    split = export_bundle(tiny_model, "onnx", out=folder / "split.edgevl", layout="split")
+    tensorrt = export_bundle(tiny_model, "tensorrt", out=folder / "tensorrt.edgevl", precision="fp32")
+    return {**exported, "split": split, "tensorrt": tensorrt}
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,14 @@ def forked(bundles, tiny_model, tmp_path_factory) -> Iterator[Forked]:
     """A warm process that forks for each case. In its folder lie `photo.png`, the checkpoint, and good bundles."""
     place = furnish(tmp_path_factory.mktemp("forked"), bundles, tiny_model)
     server = Forked(place, warming(bundles))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def board(forked) -> Iterator[Forked]:
+    """The same for the script of apps/jetson, in the same folder."""
+    server = Forked(forked.place, [board_line("good/onnx.edgevl"), board_line("good/split.edgevl")], entry=BOARD)
     yield server
     server.close()
 
@@ -52,7 +62,8 @@ def furnish(place: Path, bundles: dict[str, Path], model: Path) -> Path:
 
 def warming(bundles: dict[str, Path]) -> list[list[str]]:
     """What makes every later command quick: each on each good bundle, the samples drawn, the reference run."""
-    return [line for name in bundles for line in three_commands(f"warm-{name}.edgevl")]
+    warmed = (name for name in bundles if name != "tensorrt")  # whose verify builds engines
+    return [line for name in warmed for line in three_commands(f"warm-{name}.edgevl")]
 
 
 def three_commands(bundle: str) -> list[list[str]]:

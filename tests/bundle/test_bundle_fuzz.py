@@ -1,8 +1,10 @@
-"""Damaged bundles: a clean refusal, no traceback, nothing read or written outside.
+"""Damaged bundles: a clean refusal, no traceback, nothing read or written outside, by edgevl and on the board alike.
 
 Each mutation runs `verify`, `inspect` and `predict` in a forked child, since a damaged artifact could take the process
-with it. The default run takes a fixed choice of them; `pytest -m slow tests/bundle/test_bundle_fuzz.py` takes the
-others, and many again under strace, which sees what native code opens too.
+with it, and the board's script in another, which must end with the exit code of `verify`. The default run takes a fixed
+choice of the first, and of the rest what the board takes too, with `verify` alone;
+`pytest -m slow tests/bundle/test_bundle_fuzz.py` takes everything, and many again under strace, which sees what native
+code opens too.
 """
 
 import json
@@ -16,17 +18,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked import FORBIDDEN, ROOT, Child, Forked, Outcome
+from forked import FORBIDDEN, ROOT, Child, Forked, Outcome, board_line
 from mutation_base import CANARY, Mutation
 from mutations import all_mutations
+from mutations_limits import limits
 
 from edgevl.bundle import Bundle
 from edgevl.errors import EdgeVLError
 from edgevl.manifest import Manifest
 from edgevl.verify import THRESHOLDS
 
-MUTATIONS = all_mutations()
-QUICK = random.Random(0).sample(MUTATIONS, 220)
+LIMITS = list(limits())
+MUTATIONS = [*all_mutations(), *LIMITS]
+QUICK = random.Random(0).sample(all_mutations(), 200)
+WITH_BOARD = [mutation for mutation in (*QUICK, *LIMITS) if mutation.base != "coreml"]  # in the default run
+MAX_SECONDS, MAX_MB = 20, 1024  # of one child, beyond what the warm process has
+# What verify finds and the board cannot: it has no reader of claims, and no checkpoint to compare with.
+ONLY_VERIFY = r"of the checkpoint |is not the config\.json of |^parity: |^accuracy: | claims | holds no weights"
 NAME = "x.edgevl"
 # Nothing can be proved of these fields; a manifest may say there what it likes. `files` goes with a changed artifact.
 FREE = {"license", "versions", "options", "provenance", "bench", "parity", "accuracy", "audit"}
@@ -46,7 +54,7 @@ READS = {"open", "os.listdir", "os.scandir"}
 
 
 def test_there_are_enough_of_every_kind():
-    assert len(MUTATIONS) >= 400 and len(QUICK) >= 200
+    assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS) >= 600 and len(WITH_BOARD) >= 300
     assert {mutation.base for mutation in QUICK} == {"onnx", "coreml", "split"}
     assert len({mutation.kind.split(":")[0] for mutation in QUICK}) >= 9
 
@@ -82,14 +90,28 @@ def furnish_outside(place: Path) -> Path:
 
 
 @pytest.mark.parametrize("mutation", QUICK, ids=lambda mutation: mutation.name)
-def test_a_clean_refusal(forked, place, intact, tools, mutation):
-    check(mutation, forked, place, intact, tools)
+def test_a_clean_refusal(forked, board, place, intact, tools, mutation):
+    check(mutation, forked, board, place, intact, tools.three_commands(NAME))
+
+
+@pytest.mark.parametrize("mutation", LIMITS, ids=lambda mutation: mutation.name)
+def test_verify_and_the_board_agree(forked, board, place, intact, tools, mutation):
+    check(mutation, forked, board, place, intact, tools.three_commands(NAME)[:1])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutation", [m for m in MUTATIONS if m not in QUICK], ids=lambda mutation: mutation.name)
-def test_a_clean_refusal_of_the_others(forked, place, intact, tools, mutation):
-    check(mutation, forked, place, intact, tools)
+@pytest.mark.parametrize(
+    "mutation", [m for m in MUTATIONS if m not in QUICK and m not in LIMITS], ids=lambda mutation: mutation.name
+)
+def test_a_clean_refusal_of_the_others(forked, board, place, intact, tools, mutation):
+    check(mutation, forked, board, place, intact, tools.three_commands(NAME))
+
+
+@pytest.mark.parametrize("base", ["onnx", "split"])
+def test_the_board_takes_what_is_whole(board, place, base):
+    prepare(Mutation("none", base, lambda bundle: None), place)
+    (outcome,) = board.run(board_line(NAME)).outcomes
+    assert outcome.code == 0 and "6 of 6 golden cases" in outcome.stderr, outcome.stderr
 
 
 @pytest.mark.slow
@@ -145,22 +167,48 @@ def test_the_harness_sees_what_it_must(forked, place):
     assert all(outcome.code == 2 for outcome in crashed), crashed
 
 
-def check(mutation: Mutation, forked: Forked, place: Path, intact: dict, tools) -> None:
+def check(mutation: Mutation, forked: Forked, board: Forked, place: Path, intact: dict, lines: list[list[str]]) -> None:
+    """Run the lines, the first of which is that of `verify`, and the board's script."""
     bundle = prepare(mutation, place)
     manifest, changed, around = read(bundle), snapshot(bundle), surroundings(place)
-    child = forked.run(*tools.three_commands(NAME), timeout=30)
+    there = board.run(board_line(NAME), timeout=60)
+    assert snapshot(bundle) == changed, "the board writes nothing into a bundle"
+    child = forked.run(*lines, timeout=60)
     for outcome in child.outcomes:
         assert_clean(outcome)
     assert surroundings(place) == around, "something outside was changed"
-    verify, inspect, predict = child.outcomes
+    verify, *others = child.outcomes
     assert verify.code == 0 or snapshot(bundle) == changed, "a bundle that fails must stay as it is"
-    assert_inside(child, place)
+    for each in (child, there):
+        assert_inside(each, place)
+        assert each.seconds < MAX_SECONDS * len(each.outcomes) and each.more_mb < MAX_MB, each
+    if mutation.base != "coreml":
+        assert_agrees(there.outcomes[0], verify)
     if verify.code == 0:
         assert_harmless(mutation, verify, manifest, place)
-    elif inspect.code == 0 and mutation.kind == "refused":
+    if others:
+        assert_others(mutation, verify, *others, intact.get(mutation.base))
+
+
+def assert_others(mutation: Mutation, verify: Outcome, inspect: Outcome, predict: Outcome, scores: object) -> None:
+    if verify.code and inspect.code == 0 and mutation.kind == "refused":
         assert json.loads(inspect.stdout)["problems"], "inspect says nothing of it"
     if predict.code == 0 and not mutation.name.endswith("forged"):
-        assert json.loads(predict.stdout)["scores"] == intact[mutation.base], "another answer than the intact bundle's"
+        assert json.loads(predict.stdout)["scores"] == scores, "another answer than the intact bundle's"
+
+
+def assert_agrees(there: Outcome, verify: Outcome) -> None:
+    """The board's script ends as `verify` does, with one line, but where `verify` knows more."""
+    assert "Traceback" not in there.stderr and CANARY not in there.stdout + there.stderr
+    assert len(there.errors) == (1 if there.code else 0), there.stderr
+    if there.code == verify.code:
+        return
+    if "does not run here: export with --target" in there.stderr:  # another target that EdgeVL knows
+        assert (there.code, verify.code) == (2, 4)
+        return
+    assert (there.code, verify.code) == (0, 4), (there.code, there.errors, verify.code, verify.stderr)
+    problems = json.loads(verify.stdout)["audit"]["problems"]
+    assert all(re.search(ONLY_VERIFY, problem) for problem in problems), problems
 
 
 def prepare(mutation: Mutation, place: Path) -> Path:

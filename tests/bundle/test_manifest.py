@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from edgevl.config import ModelConfig
 from edgevl.errors import VerificationFailed
 from edgevl.manifest import Manifest, RelativePath, check_relative, parse_json, parse_manifest, read_text
 
@@ -21,7 +22,7 @@ def minimal() -> dict:
         "target": "onnx",
         "precision": "fp32",
         "artifact": "model.onnx",
-        "model": {"name": "nano", "num_answers": 3},
+        "model": ModelConfig(num_answers=3).to_dict(),
         "inputs": [{"name": "image", "dtype": "uint8", "shape": [1, 128, 128, 3], "layout": "NHWC", "range": [0, 255]}],
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, 3], "layout": "NA"}],
         "preprocessing": {"size": 128},

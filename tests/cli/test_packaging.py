@@ -34,7 +34,11 @@ def test_the_wheel_holds_every_file_that_git_holds(wheel):
     tracked = run("git", "ls-files", cwd=wheel.parent / "clone").splitlines()
     below = {name: name for name in tracked if name.startswith("edgevl/")}
     below |= {f"edgevl/{name}": name for name in tracked if name.startswith(("training/", "quantize/", "export/"))}
-    below |= {f"edgevl/{name}": name for name in tracked if name.startswith("apps/jetson/") and name.endswith(".py")}
+    below |= {
+        f"edgevl/{name}": name
+        for name in tracked
+        if name.startswith("apps/jetson/") and name.endswith((".py", ".json"))
+    }
     below |= {
         name.replace("apps/jetson/", "edgevl/"): name for name in tracked if name.startswith("apps/jetson/pictures/")
     }

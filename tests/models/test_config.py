@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgevl.apps.jetson.conventions import MAX_PARAMETERS
 from edgevl.checkpoint import EMBEDDED, load_model
-from edgevl.config import CONFIGS, MAX_PARAMETERS, ModelConfig
+from edgevl.config import CONFIGS, ModelConfig
 from edgevl.detector import DetectorConfig
 from edgevl.errors import InputError
 from edgevl.export.family import FAMILY
