@@ -64,12 +64,11 @@ class Checker:
     def _pattern(self, value: str, wanted: str, *_: Any) -> str:
         return "" if re.fullmatch(wanted, value) else f"does not match {wanted}"
 
-    def _format(self, value: str, wanted: str, *_: Any) -> str:
+    def _format(self, value: str, wanted: str, _: Schema, where: str) -> None:
         try:
             self._formats[wanted](value)
         except ValueError as error:
-            return f"is refused: {error}"
-        return ""
+            raise ValueError(f"{_at(where)}{error}") from None
 
     def _minimum(self, value: float, wanted: float, *_: Any) -> str:
         return "" if value >= wanted else f"is less than {wanted:g}"

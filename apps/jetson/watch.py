@@ -33,7 +33,7 @@ _PR_SET_PDEATHSIG = 1
 
 class Limits(NamedTuple):
     seconds: float = STEP_SECONDS  # of one step
-    memory_mb: float = MEMORY_MB  # resident, of the child and its children, beyond what this process has
+    memory_mb: float = MEMORY_MB  # resident, of the child and its children, beyond what it began with
 
 
 class Watch:
@@ -93,7 +93,7 @@ def die_with(parent: int) -> None:
 
 def _follow(child: int, watch: Watch) -> tuple[int, str]:
     """Wait for the child. Returns (exit code, what to say of it)."""
-    own = _resident(os.getpid())
+    own = _resident(child)  # of what was loaded before it began
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:

@@ -178,6 +178,7 @@ def check(mutation: Mutation, forked: Forked, board: Forked, place: Path, intact
         assert_clean(outcome)
     assert surroundings(place) == around, "something outside was changed"
     verify, *others = child.outcomes
+    assert not (mutation.kind.startswith("refused") and verify.code == 0), "it must be refused"
     assert verify.code == 0 or snapshot(bundle) == changed, "a bundle that fails must stay as it is"
     for each in (child, there):
         assert_inside(each, place)
@@ -187,10 +188,11 @@ def check(mutation: Mutation, forked: Forked, board: Forked, place: Path, intact
     if verify.code == 0:
         assert_harmless(mutation, verify, manifest, place)
     if others:
-        assert_others(mutation, verify, *others, intact.get(mutation.base))
+        assert_others(mutation, child.outcomes, intact.get(mutation.base))
 
 
-def assert_others(mutation: Mutation, verify: Outcome, inspect: Outcome, predict: Outcome, scores: object) -> None:
+def assert_others(mutation: Mutation, outcomes: tuple[Outcome, ...], scores: object) -> None:
+    verify, inspect, predict = outcomes
     if verify.code and inspect.code == 0 and mutation.kind == "refused":
         assert json.loads(inspect.stdout)["problems"], "inspect says nothing of it"
     if predict.code == 0 and not mutation.name.endswith("forged"):

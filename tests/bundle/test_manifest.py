@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from edgevl.bundle_schema import bundle_schema
 from edgevl.config import ModelConfig
 from edgevl.errors import VerificationFailed
-from edgevl.manifest import Manifest, RelativePath, check_relative, parse_json, parse_manifest, read_text
+from edgevl.manifest import SCHEMA_FILE, Manifest, RelativePath, check_relative, parse_json, parse_manifest, read_text
 
 DIGEST = "0" * 64
 
@@ -197,3 +198,52 @@ def test_the_schema_describes_every_field():
     schema = Manifest.model_json_schema()
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) >= set(minimal())
+
+
+def test_the_published_schema_is_todays():
+    """Both edgevl and the board's script read the file, so it may not be another than what the models say."""
+    assert json.loads(SCHEMA_FILE.read_text("utf-8")) == bundle_schema(), (
+        "write it again: python -m edgevl.bundle_schema"
+    )
+
+
+LAX = {  # what pydantic would take for a number, a flag or a whole object
+    "a fraction that is whole": ("preprocessing", "size", 128.0),
+    "a number in quotes": ("preprocessing", "size", "128"),
+    "true for a number": ("labels", "count", True),
+    "one for true": ("preprocessing", "antialias", 1),
+    "true for the version": ("schema_version", True),
+    "a missing field of the model": ("model", "depth", None),
+    "a text for a range": ("inputs", 0, "range", "ab"),
+}
+
+
+@pytest.mark.parametrize("name", LAX)
+def test_what_a_json_reader_would_take_otherwise(name):
+    *keys, value = LAX[name]
+    with pytest.raises(VerificationFailed, match=keys[-1]):
+        parse_manifest(json.dumps(change(*keys, value=value)))
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_beyond_a_double(digits):
+    with pytest.raises(VerificationFailed, match="a number beyond a double"):
+        parse_manifest(json.dumps(minimal()).replace('"versions"', f'"bench": {{"a": {"9" * digits}}}, "versions"'))
+    assert parse_json("9" * 308, "x") == int("9" * 308)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["a\x85b", "a\u2028b", "a?b", "a*b", 'a"b', "a<b", "a|b", "com\u00b9", "lpt9.txt", "conin$", "nul .txt", "a /b"],
+)
+def test_paths_that_not_every_system_has(path):
+    with pytest.raises(ValueError):
+        check_relative(path)
+
+
+def test_levels_are_those_of_arrays_and_objects():
+    for kind in ("[]", "{}"):
+        text = "[" * 31 + kind + "]" * 31
+        assert parse_json(text, "x")
+        with pytest.raises(VerificationFailed, match="more than 32 levels"):
+            parse_json(f"[{text}]", "x")
