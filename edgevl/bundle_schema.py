@@ -1,6 +1,6 @@
 """The JSON Schema of a bundle's JSON files: apps/jetson/bundle.schema.json, which every reader may use.
 
-`python -m edgevl.bundle_schema` writes it from the models of `edgevl.manifest`, `golden` and `domain`. Both `edgevl` and
+`python -m edgevl.bundle_schema` writes it from the models of `edgevl.manifest`, `golden` and `domain`. `edgevl` and
 the board's script hold every bundle against the file; what no schema can say (paths that fit together, the sizes of the
 model) is in `apps/jetson/bundle_files.py` and `conventions.py`.
 """

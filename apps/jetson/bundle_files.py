@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MANIFEST, CARD, DOMAIN, SCRIPT = "manifest.json", "README.md", "domain.json", "build_engine.py"
-MAX_TEXT_BYTES, MAX_PICTURE_BYTES = 16 * 2**20, 256 * 2**20
+MAX_TEXT_BYTES, MAX_DOMAIN_BYTES, MAX_PICTURE_BYTES = 16 * 2**20, 2**20, 256 * 2**20
 LONGEST_PATH = 255  # characters of a file in a manifest: whatever lies deeper cannot be listed, so nobody looks there
 IGNORED = {".DS_Store"}  # macOS puts it into every folder that is looked at
 # Of an `edgevl verify` or `bench` that was killed while it wrote what it measured.
@@ -107,8 +107,9 @@ def file_problems(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((name, "is not named .json") for name in texts if not name.endswith(".json"))
     yield from ((name, f"is not named {ending}") for name in artifacts if not name.endswith(ending))
     folders = tuple(f"{name}/" for name in artifacts)
+    limits = {**dict.fromkeys((CARD, SCRIPT, *texts), MAX_TEXT_BYTES), DOMAIN: MAX_DOMAIN_BYTES}
     for name, entry in manifest["files"].items():
-        limit = MAX_TEXT_BYTES if name in (CARD, DOMAIN, SCRIPT, *texts) else MAX_PICTURE_BYTES
+        limit = limits.get(name, MAX_PICTURE_BYTES)
         if entry["bytes"] > limit and not (name in artifacts or name.startswith(folders)):
             yield name, f"has more than {limit // 2**20} MiB"
         if name == SCRIPT and target == "tensorrt":

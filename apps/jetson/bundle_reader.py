@@ -169,7 +169,7 @@ class Bundle:
         return vocabulary
 
     def _check_domain(self) -> None:
-        """What the model was trained on, as numbers: nothing here uses it, and a bundle that holds it holds it whole."""
+        """What the model was trained on, as numbers: nothing here uses it, but what a bundle holds is whole."""
         domain = self._checked(DOMAIN, "Domain")
         if domain["checkpoint_sha256"] != self.manifest["provenance"]["checkpoint_sha256"]:
             raise Problem(REFUSED, f"{DOMAIN} was made with other weights")

@@ -18,7 +18,11 @@ SECTIONS = {
     "KindAccuracy": "accuracy", "Audit": "audit", "AuditWeight": "audit", "Duplicate": "audit", "Hazard": "audit",
     "GoldenFile": "Golden cases", "GoldenCase": "Golden cases",
 }  # fmt: skip
-PATTERNS = {"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "name", "^[0-9a-f]{64}$": "sha256", "^[A-Z]{1,6}$": "1 to 6 letters A to Z"}
+PATTERNS = {
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "name",
+    "^[0-9a-f]{64}$": "sha256",
+    "^[A-Z]{1,6}$": "1 to 6 letters A to Z",
+}
 FORMATS = {"relative-path": "path", "folder-name": "name of a folder"}
 
 
