@@ -13,7 +13,7 @@ from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS
 from edgevl.domain.features import MIN_SIDE, picture_features
 from edgevl.domain.fit import SHARE, best_temperature
-from edgevl.domain.judge import DOMAIN, Domain, distance
+from edgevl.domain.judge import DOMAIN, MOST, Domain, distance
 from edgevl.errors import InputError
 from edgevl.tokenizer import CHARACTERS, Tokenizer
 from edgevl.training.data import make_samples
@@ -40,13 +40,14 @@ def fit_domain(
     Args:
         folder: a model folder; its `training.json` says what the model was trained for.
         train, val: data specifications; default: those of its recipe, else Scenes.
-        pictures, questions: how many of `train` and of `val` to use, at least 200 each.
+        pictures, questions: how many of `train` and of `val` to use, at least 200 each, at most 5,000 pictures.
 
     Raises:
         InputError: no such model or data, too few samples, or a model that answers no questions of the data.
     """
-    if min(pictures, questions) < FEWEST:
-        raise InputError(f"at least {FEWEST} pictures and questions are needed, got {pictures} and {questions}")
+    if min(pictures, questions) < FEWEST or pictures > MOST:
+        allowed = f"{FEWEST} to {MOST:,} pictures and at least {FEWEST} questions"
+        raise InputError(f"{allowed} are needed, got {pictures:,} and {questions:,}")
     loaded = load_model(folder)
     recipe = _recipe(loaded, train, val)
     if recipe.task == "retrieval" or loaded.labels != list(ANSWERS) or loaded.config.image_size < MIN_SIDE:
@@ -97,7 +98,7 @@ def _measure(loaded: LoadedModel, recipe: Recipe, pictures: int, questions: int,
         pictures=tuple(row.tobytes().hex() for row in known),
         spread=tuple(map(_rounded, spread)),
         neighbors=NEIGHBORS,
-        picture_limit=_rounded(np.quantile(distances, 1 - SHARE)),
+        picture_limit=max(1e-6, _rounded(np.quantile(distances, 1 - SHARE))),
         logit_limit=_rounded(np.quantile(logits_NA.max(axis=1), SHARE)),
         temperature=_rounded(best_temperature(logits_NA, np.array(targets))),
         characters=_characters(loaded.tokenizer, [sample["questions"][0] for sample in seen]),

@@ -20,7 +20,7 @@ def fit(
     model: Annotated[Path, typer.Argument(help="A model folder. Fine-tuning does this by itself at its end.")],
     train: Annotated[str | None, typer.Option(help="Training data. Default: as its training.json says.")] = None,
     val: Annotated[str | None, typer.Option(help="Held-out data. Default: as its training.json says.")] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="Of training, at least 200.")] = 500,
+    pictures: Annotated[int, typer.Option(min=1, help="Of training, 200 to 5,000.")] = 500,
     questions: Annotated[int, typer.Option(min=1, help="Held out, at least 200.")] = 2000,
     force: Force = False,
 ) -> None:

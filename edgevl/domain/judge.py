@@ -20,6 +20,7 @@ from edgevl.reading import read_text
 
 DOMAIN = "domain.json"  # in a model folder and in a bundle
 MAX_BYTES = 2**20
+MOST = 5000  # pictures
 Features = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{2 * COUNT}}}$")]  # two hexadecimal digits each
 Spread = Annotated[float, Field(ge=0.01, le=1000)]
 
@@ -33,7 +34,7 @@ class Domain(Part):
     data: Label  # where the numbers are from
     questions: Count  # held out, that the limits and the temperature are of
     features: Literal["smoothness-tone-color"] = FEATURES
-    pictures: Annotated[tuple[Features, ...], Field(min_length=1, max_length=5000)]  # of training
+    pictures: Annotated[tuple[Features, ...], Field(min_length=1, max_length=MOST)]  # of training
     spread: Annotated[tuple[Spread, ...], Field(min_length=COUNT, max_length=COUNT)]  # of each feature
     neighbors: Annotated[int, Field(ge=1, le=100)]
     picture_limit: Annotated[float, Field(gt=0, le=1e6)]  # of the distance to the neighbor of that number

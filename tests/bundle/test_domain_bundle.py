@@ -105,8 +105,9 @@ def test_quantizing_takes_it_along(known, tmp_path):
 
 
 def test_too_few_samples_say_nothing(tiny_model):
-    with pytest.raises(InputError, match="at least 200"):
-        fit_domain(tiny_model, pictures=100)
+    for count in (100, 6000):
+        with pytest.raises(InputError, match="200 to 5,000 pictures"):
+            fit_domain(tiny_model, pictures=count)
 
 
 def test_the_embedded_model_has_its_own():

@@ -154,7 +154,7 @@ def domain() -> Domain:
     return parse_domain((EMBEDDED / "domain.json").read_text(encoding="utf-8"), DOMAIN["checkpoint_sha256"], 128)
 
 
-@settings(BUDGET, max_examples=60)
+@settings(BUDGET, max_examples=30)
 @given(st.integers(8, 40), st.integers(1, 9), st.integers(0, 2**32 - 1), st.booleans())
 def test_random_pictures_have_the_same_score(domain, size, side, seed, hard):
     """From single colors (`side` of 1) to noise."""
@@ -165,7 +165,7 @@ def test_random_pictures_have_the_same_score(domain, size, side, seed, hard):
     assert second.domain_score(DOMAIN, rows) == pytest.approx(domain.score(pixels), rel=1e-12)
 
 
-@BUDGET
+@settings(BUDGET, max_examples=100)
 @given(TEXT)
 @example("is there a b or a 7?")
 def test_random_questions_have_the_same_strange_words(tokenizer, text):

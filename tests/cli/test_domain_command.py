@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -73,6 +74,12 @@ def test_measure(edgevl, tiny_model, tmp_path):
     assert len(report["calibration"]) == 4
     text = edgevl("domain", "measure", folder, "--samples", "20")
     assert "photographs and crops" in text.out and "other languages" in text.out
+
+
+def test_measuring_names_the_package_that_is_missing(edgevl, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)  # as if it were not installed
+    answer = edgevl("domain", "measure", "nano")
+    assert answer.code == 3 and 'pip install "edgevl[domain]"' in answer.errors[0]
 
 
 def test_a_file_that_is_no_domain_is_one_line(edgevl, tiny_model, tmp_path):
