@@ -125,6 +125,22 @@ BAD = {
     "override without a value": Bad(("pretrain", "pretrain_scenes_nano", "steps"), "key=value"),
     "override of the wrong type": Bad(("pretrain", "pretrain_scenes_nano", "steps=often"), "steps"),
     "recipe that is not YAML": Bad(("pretrain", "{badyaml}"), "bad.yaml"),
+    "recipe whose name leaves runs/": Bad(("pretrain", "{escapingyaml}"), "a name has 1 to 64 of the characters"),
+    "recipe that grows": Bad(("pretrain", "{growingyaml}"), "more than 10,000 values, with what aliases repeat"),
+    "recipe without an end": Bad(("pretrain", "{longyaml}"), "has more than 64 KiB"),
+    "batch of 10^9": Bad(("pretrain", "pretrain_scenes_nano", "batch_size=1000000000"), "less than or equal to 16384"),
+    "infinite rate": Bad(("pretrain", "pretrain_scenes_nano", "optimizer.lr=.inf"), "is not a finite number"),
+    "model name with a blank": Bad(("export", "{namedmodel}", "--out", "{new}"), "the model's name is 'my model'"),
+    "model name of a recipe": Bad(("pretrain", "pretrain_scenes_nano", "model.name=größe"), "the model's name is"),
+    "model of width 10^9": Bad(("export", "{widemodel}", "--out", "{new}"), "whole number from 1 to 16384"),
+    "model of deep JSON": Bad(("export", "{deepmodel}", "--out", "{new}"), "more than 32 levels"),
+    "start from deep JSON": Bad(("finetune", "finetune_scenes_nano", "init={deepmodel}"), "more than 32 levels"),
+    "benchmark of deep JSON": Bad(("compare", "{deepjson}", "{deepjson}"), "is not a benchmark"),
+    "report of deep JSON": Bad(("report", "--bench", "{deepjson}", "--out", "{new}"), "is not a benchmark"),
+    "study of deep JSON": Bad(("study", "--results", "{deepjson}", "--publish", "{new}"), "more than 32 levels"),
+    "study of a hostile preset": Bad(
+        ("study", "--preset", "{growingyaml}", "--out", "{new}"), "more than 10,000 values"
+    ),
     "nothing to resume": Bad(
         ("pretrain", "pretrain_scenes_nano", "--resume", "--out", "{new}"), "no run to go on with"
     ),
@@ -158,11 +174,17 @@ def place(tmp_path_factory, photo, onnx_bundle) -> dict[str, Path]:
     (folder / "folder" / "note.txt").write_text("keep me\n")
     shutil.copytree(folder / "folder", folder / "foreign.edgevl")
     (folder / "bad.yaml").write_text("steps: [1, 2\n")
+    (folder / "escaping.yaml").write_text("name: ../../escaped\nstage: pretrain\nsteps: 2\n")
+    tens = "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh"))
+    (folder / "growing.yaml").write_text("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + tens)
+    (folder / "long.yaml").write_text("#" * 10**6)
+    (folder / "deep.json").write_text("[" * 10**5)
     places = {
         "dir": folder,
         "folder": folder / "folder",
         "foreign": folder / "foreign.edgevl",
-        "badyaml": folder / "bad.yaml",
+        **{f"{name}yaml": folder / f"{name}.yaml" for name in ("bad", "escaping", "growing", "long")},
+        "deepjson": folder / "deep.json",
         "photo": photo,
     }
     return {**files, **places, "onnx": onnx_bundle, **_models(folder), **_bundles(folder, onnx_bundle)}
@@ -176,7 +198,14 @@ def _models(folder: Path) -> dict[str, Path]:
     (broken / "config.json").write_text("{")
     shutil.copytree(EMBEDDED, short)
     _cut(short / "model.safetensors")
-    return {"brokenmodel": broken, "shortmodel": short, "nanmodel": _diverged(folder / "nanmodel")}
+    changes = {"named": ('"nano"', '"my model"'), "wide": ('"width": 128', '"width": 1000000000')}
+    for name, (old, new) in changes.items():
+        config = Path(shutil.copytree(EMBEDDED, folder / f"{name}model")) / "config.json"
+        config.write_text(config.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    deep = Path(shutil.copytree(EMBEDDED, folder / "deepmodel"))
+    (deep / "config.json").write_text("[" * 10**5, encoding="utf-8")
+    named = {f"{name}model": folder / f"{name}model" for name in (*changes, "deep")}
+    return {"brokenmodel": broken, "shortmodel": short, "nanmodel": _diverged(folder / "nanmodel"), **named}
 
 
 def _diverged(folder: Path) -> Path:
