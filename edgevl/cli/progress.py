@@ -55,8 +55,8 @@ class Work:
     @property
     def left(self) -> float:
         """Seconds to the end of the stage at this rate; 0 as long as nobody can tell."""
-        waited = self._clock() - self._last
-        return max(0.0, (self.total - self.done) / self.rate - waited) if self.rate else 0.0
+        rate, waited = self.rate, self._clock() - self._last
+        return max(0.0, (self.total - self.done) / rate - waited) if rate else 0.0
 
     def numbers(self) -> list[str]:
         """For example ["120 of 600", "4.1/s", "2 min 5 s left"]; "" for what is not known."""
@@ -105,7 +105,8 @@ def _lines(work: Work) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(work: Work) -> Iterator[None]:
-    terminal, spinner = console.err(), Spinner("dots")
+    terminal = console.err()
+    spinner = Spinner("dots" if streams.is_unicode(terminal.file) else "line")
     options: Any = {"redirect_stdout": False, "redirect_stderr": False}  # a `LibraryStream` writes above the bar
     with Live(get_renderable=lambda: _row(work, spinner), console=terminal, transient=True, **options):
         streams.live.append(terminal)

@@ -22,7 +22,11 @@ from edgevl.plain import plain
 # While a command runs, `sys.stdout` and `sys.stderr` are a `LibraryStream`. The real ones wait here.
 _real: list[tuple[IO[str] | None, IO[str] | None]] = []
 live: list["SafeConsole"] = []  # consoles that draw a bar: what is printed meanwhile goes above it
-_NARROW = {"\N{HORIZONTAL ELLIPSIS}": "~", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}  # as wide as they were
+_STAND_INS = {
+    "\N{HORIZONTAL ELLIPSIS}": "~",
+    "\N{EN DASH}": "-",
+    "\N{MULTIPLICATION SIGN}": "x",
+}  # as wide as they were
 
 
 class SafeConsole(Console):
@@ -81,6 +85,7 @@ def library_output_to_stderr() -> Iterator[None]:
         with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             yield
     finally:
+        stream.write("")  # what came while a bar was drawn and has no end of line yet
         _real.pop()
 
 
@@ -96,7 +101,7 @@ def _stand_in(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
-    return "".join(_NARROW.get(each) or ascii(each)[1:-1] for each in characters), error.end
+    return "".join(_STAND_INS.get(each) or ascii(each)[1:-1] for each in characters), error.end
 
 
 def is_unicode(stream: IO[str]) -> bool:

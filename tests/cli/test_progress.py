@@ -155,6 +155,12 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(columns, bar):
     assert "\x1b[2Ka note\r\n" in text and text.endswith("\x1b[2K"), "above the bar, which is gone at the end"
 
 
+def test_a_terminal_of_another_encoding_gets_a_bar_of_its_characters():
+    code = f"import sys; sys.stderr.reconfigure(encoding='latin-1')\nfrom edgevl.cli import streams\n{WORK}"
+    text = on_a_terminal("-c", code, columns=100)
+    assert "of 600" in text and text.isascii() and "\\u" not in text
+
+
 def test_a_terminal_that_cannot_draw_gets_lines():
     code = f"import os; os.environ['TERM'] = 'dumb'\nfrom edgevl.cli import progress\nprogress.FIRST_S = 0.1\n{WORK}"
     assert "pretrain: " in on_a_terminal("-c", code)
