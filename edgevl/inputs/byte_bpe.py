@@ -3,7 +3,6 @@
 docs/bundle.md gives the steps for second implementations; `tokenizers` does the work here.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,10 +184,12 @@ def _backend(
 
 
 def _spec(backend: tokenizers.Tokenizer, file: str, length: int, pad: str) -> TextProcessing:
-    ids = {name: backend.token_to_id(name) for name in {START, STOP, pad}}
-    for name, index in ids.items():
+    ids: dict[str, int] = {}
+    for name in (START, STOP, pad):
+        index = backend.token_to_id(name)
         if index is None:
             raise InputError(f"the vocabulary has no {name}")
+        ids[name] = index
     return TextProcessing(
         kind="byte-bpe",
         file=file,
@@ -204,10 +205,3 @@ def _spec(backend: tokenizers.Tokenizer, file: str, length: int, pad: str) -> Te
 def _id(path: Path, name: str) -> int | None:
     vocabulary = read_json(path).get("model", {}).get("vocab", {})
     return vocabulary.get(name) if isinstance(vocabulary, dict) else None
-
-
-def settings_of(path: Path) -> str:
-    """Return the settings of a tokenizer.json without its vocabulary, as JSON, for a message or a test."""
-    values = read_json(path)
-    values["model"] = {key: value for key, value in values["model"].items() if key not in ("vocab", "merges")}
-    return json.dumps(values, sort_keys=True)
