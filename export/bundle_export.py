@@ -5,13 +5,14 @@ import importlib.metadata
 import itertools
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgevl
 from edgevl.bundle import SUFFIX, Bundle, atomic_folder, check_destination, list_files
 from edgevl.card import README, write_card
+from edgevl.contracts import Program
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.golden import GOLDEN, write_golden
@@ -31,7 +32,6 @@ from edgevl.manifest import (
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
     from edgevl.export.registry import Exporter
-    from edgevl.models import VqaModel
     from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
@@ -110,11 +110,11 @@ def export_bundle(
     from edgevl.checkpoint import load_model
     from edgevl.export.registry import get_exporter
     from edgevl.export.trial import try_out
+    from edgevl.models.question_answering import question_answering
     from edgevl.quantize import plan_for
 
     exporter = get_exporter(target)
     precision = exporter.check_precision(precision)
-    exporter.files(layout)
     checked = exporter.check_options(options, precision)
     request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license)
     exporter.check_packages()
@@ -122,6 +122,7 @@ def export_bundle(
     loaded = load_model(model)
     exporter.check_size(loaded.model, precision, layout)
     domain = loaded.domain
+    deployable = question_answering(_rounded(loaded, request))
     destination = Path(out) if out is not None else Path(request.bundle_name(stem_of(loaded)))
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
@@ -132,9 +133,9 @@ def export_bundle(
             (folder / DOMAIN).write_text(domain.to_json(), encoding="utf-8", newline="\n")
         write_golden(loaded, folder, precision)
         plan = plan_for(loaded) if precision == "w8a8" else None
-        exporter.export(_rounded(loaded, request), folder, precision, layout, batch, request.options, plan, tell)
+        exporter.export(deployable, folder, precision, layout, batch, request.options, plan, tell)
         tell("writing manifest.json")
-        _finish(loaded, request, folder, plan)
+        _finish(loaded, request, deployable.programs(layout), folder, plan)
         tell("running it once")
         try_out(Bundle.open(folder), exporter.advice)
     tell("done")
@@ -153,18 +154,20 @@ def stem_of(loaded: "LoadedModel") -> str:
     return folder.parent.name if folder.name == "model" and folder.parent.name else loaded.config.name
 
 
-def _rounded(loaded: "LoadedModel", request: Request) -> "VqaModel":
+def _rounded(loaded: "LoadedModel", request: Request) -> "LoadedModel":
     """The model to export: with `w4` in blocks, the one whose weights a plan has rounded, if there is such a plan."""
     if request.precision != "w4" or request.options.get("scheme") != "blocks":
-        return loaded.model
+        return loaded
     from edgevl.quantize.weights import rounded_model
 
-    return rounded_model(loaded)
+    return dataclasses.replace(loaded, model=rounded_model(loaded))
 
 
-def _finish(loaded: "LoadedModel", request: Request, folder: Path, plan: "Plan | None") -> None:
+def _finish(
+    loaded: "LoadedModel", request: Request, programs: Sequence[Program], folder: Path, plan: "Plan | None"
+) -> None:
     """The card is made from the manifest, and the manifest holds the card's digest: files, card, digest of the card."""
-    manifest = _manifest(loaded, request, list_files(folder), plan)
+    manifest = _manifest(loaded, request, programs, list_files(folder), plan)
     write_card(folder, manifest)
     manifest = manifest.model_copy(update={"files": {**manifest.files, **_only(list_files(folder), README)}})
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
@@ -174,7 +177,13 @@ def _only(files: dict[str, FileEntry], name: str) -> dict[str, FileEntry]:
     return {name: files[name]}
 
 
-def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntry], plan: "Plan | None") -> Manifest:
+def _manifest(
+    loaded: "LoadedModel",
+    request: Request,
+    programs: Sequence[Program],
+    files: dict[str, FileEntry],
+    plan: "Plan | None",
+) -> Manifest:
     config, exporter = loaded.config, request.exporter
     specs = _tensors(loaded, request)
     return Manifest(
@@ -189,7 +198,7 @@ def _manifest(loaded: "LoadedModel", request: Request, files: dict[str, FileEntr
         model=config,
         inputs=(specs["image"], specs["input_ids"]),
         outputs=(specs["logits"],),
-        programs=() if request.layout == "single" else tuple(_programs(exporter.files(request.layout), specs)),
+        programs=() if request.layout == "single" else tuple(_programs(programs, exporter, specs)),
         preprocessing=Preprocessing(size=config.image_size),
         tokenizer=TokenizerSpec(
             file="tokenizer.json", length=config.text_length, vocab_size=loaded.tokenizer.vocab_size
@@ -209,13 +218,11 @@ def _license(loaded: "LoadedModel") -> str:
     return LICENSE if loaded.sha256 == file_sha256(EMBEDDED / "model.safetensors") else NOT_STATED
 
 
-def _programs(files: dict[str, str], specs: dict[str, TensorSpec]) -> Iterator[ProgramSpec]:
-    from edgevl.export.program import PARTS
-
-    for name, path in files.items():
-        _, inputs, output = PARTS[name]
-        taken = tuple(specs[key] for key in inputs)
-        yield ProgramSpec(name=name, artifact=path, inputs=taken, outputs=(specs[output],))  # pyright: ignore[reportArgumentType]
+def _programs(programs: Sequence[Program], exporter: "Exporter", specs: dict[str, TensorSpec]) -> Iterator[ProgramSpec]:
+    for program in programs:
+        inputs, outputs = (tuple(specs[each.name] for each in side) for side in (program.inputs, program.outputs))
+        path = exporter.files(programs)[program.name]
+        yield ProgramSpec(name=program.name, artifact=path, inputs=inputs, outputs=outputs)  # pyright: ignore[reportArgumentType]
 
 
 def _tensors(loaded: "LoadedModel", request: Request) -> dict[str, TensorSpec]:

@@ -9,8 +9,8 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.traceback import preserve_node_meta
 
-from edgevl.export.program import name_output, program_outputs, without_unused_weights
 from edgevl.export.weight_codes import quantize_channels
+from edgevl.models.capture import name_outputs, program_outputs, without_unused_weights
 
 _EMBEDDING = torch.ops.aten.embedding.default
 
@@ -28,7 +28,7 @@ def quantize_tables(program: ExportedProgram) -> ExportedProgram:
     module.recompile()
     with torch.no_grad(), preserve_node_meta():
         exported = torch.export.export(module, program.example_inputs[0])  # pyright: ignore[reportOptionalSubscript]
-    return without_unused_weights(name_output(exported, program_outputs(program)[0].name))
+    return without_unused_weights(name_outputs(exported, [spec.name for spec in program_outputs(program)]))
 
 
 def _look_up_int8(module: Any, node: Node) -> None:

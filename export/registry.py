@@ -3,19 +3,19 @@
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch.export import ExportedProgram
 
+from edgevl.contracts import Program
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, first_line, unknown_name, unknown_precision
-from edgevl.export.program import LAYOUTS, export_program
+from edgevl.models.capture import capture, picture_names
 from edgevl.registry import Registry
 
 if TYPE_CHECKING:
-    from edgevl.models.vqa import VqaModel
     from edgevl.quantize.plan import Plan
 
 ONE_FILE = 2**31  # bytes: protobuf and FlatBuffers count them in 31 bits
@@ -28,9 +28,19 @@ class Unconvertible(EdgeVLError):
 
 
 class Write(Protocol):
-    """Writes a program as an artifact at `path`. `options` holds a value for each option of the exporter."""
+    """Writes a program as an artifact at `path`.
 
-    def __call__(self, program: ExportedProgram, path: Path, precision: str, **options: str) -> None: ...
+    `options` holds a value for each option of the exporter and, where its adapter is `float`, `pictures`: the names of
+    the inputs that are pictures, which the target takes as a type of its own.
+    """
+
+    def __call__(self, program: ExportedProgram, path: Path, precision: str, **options: Any) -> None: ...
+
+
+class Programmed(Protocol):
+    """What an exporter reads of a `edgevl.contracts.Deployable`."""
+
+    def programs(self, layout: str) -> Sequence[Program]: ...
 
 
 W = TypeVar("W", bound=Callable[..., None])
@@ -51,7 +61,7 @@ class Exporter:
 
     name: str
     artifact: str  # file or folder name inside a bundle
-    adapter: str  # image adapter in front of the core: see `edgevl.export.program.ADAPTERS`
+    adapter: str  # image adapter in front of the core: see `edgevl.models.capture.ADAPTERS`
     precisions: tuple[str, ...]  # supported precisions; the first is the default
     write: Write
     aliases: tuple[str, ...] = ()  # what else people call it
@@ -139,18 +149,16 @@ class Exporter:
             self.check(precision, **resolved)
         return resolved
 
-    def files(self, layout: str) -> dict[str, str]:
-        """Part of the model -> path of its artifact in the folder. Raises `InputError` for an unknown layout."""
-        if layout not in LAYOUTS:
-            raise unknown_name("layout", layout, LAYOUTS)
-        if layout == "single":
-            return {"model": self.artifact}
+    def files(self, programs: Sequence[Program]) -> dict[str, str]:
+        """Return program -> path of its artifact in the folder: of several they lie in the folder `model`."""
+        if len(programs) == 1:
+            return {programs[0].name: self.artifact}
         suffix = Path(self.artifact).suffix
-        return {part: f"model/{part}{suffix}" for part in LAYOUTS[layout]}
+        return {program.name: f"model/{program.name}{suffix}" for program in programs}
 
     def export(
         self,
-        model: "VqaModel",
+        model: Programmed,
         folder: Path,
         precision: str | None = None,
         layout: str = "single",
@@ -159,10 +167,10 @@ class Exporter:
         plan: "Plan | None" = None,
         tell: Callable[[str], None] = lambda text: None,
     ) -> Path:
-        """Write the artifact of `model` into `folder` (created if needed) and return its path.
+        """Write the artifact of each program of a layout into `folder` (created if needed) and return its path.
 
-        With the layout `split` that is the folder `model`, which holds a `vision` and a `fusion` artifact. `plan` is
-        for the precision `w8a8`: the ranges of activations. `tell` hears of two steps for each part as they begin.
+        Of several programs that is the folder `model`, which holds them. `plan` is for the precision `w8a8`: the ranges
+        of activations. `tell` hears of two steps for each program as they begin.
 
         Raises:
             InputError: a precision, layout, batch or option that this target does not support; `w8a8` without a plan; a
@@ -170,21 +178,22 @@ class Exporter:
             MissingDependency: the target's package is not installed.
             EdgeVLError: the folder cannot be written.
         """
-        precision, files = self.check_precision(precision), self.files(layout)
-        batch, chosen = self.check_batch(batch), self.check_options(options, precision)
-        for part, name in files.items():
-            path = folder / name
+        precision, batch = self.check_precision(precision), self.check_batch(batch)
+        chosen, programs = self.check_options(options, precision), model.programs(layout)
+        files = self.files(programs)
+        for program in programs:
+            path = folder / files[program.name]
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise EdgeVLError(f"cannot write {path.parent}: {error.strerror}") from error
-            tell(f"capturing the {part} program" if layout == "split" else "capturing the program")
-            program = export_program(model, self.adapter, batch, part)
+            tell(f"capturing the {program.name} program" if len(programs) > 1 else "capturing the program")
+            captured = capture(program, self.adapter, batch)
             tell(f"converting to {self.name} {precision}")
-            self._convert(program, path, precision, chosen, plan)
+            self._convert(captured, path, precision, chosen, plan, picture_names(program))
         if self.finish:
             self.finish(folder)
-        return folder / (self.artifact if layout == "single" else "model")
+        return folder / (self.artifact if len(programs) == 1 else "model")
 
     def _quantized(self, program: ExportedProgram, plan: "Plan | None", options: dict[str, str]) -> ExportedProgram:
         from edgevl.quantize import require_torchao
@@ -198,13 +207,20 @@ class Exporter:
         return quantize_program(program, plan, get_dialect(options.get("dialect", self.dialect)))
 
     def _convert(
-        self, program: ExportedProgram, path: Path, precision: str, options: dict[str, str], plan: "Plan | None" = None
+        self,
+        program: ExportedProgram,
+        path: Path,
+        precision: str,
+        options: dict[str, str],
+        plan: "Plan | None" = None,
+        pictures: Sequence[str] = (),
     ) -> None:
         """Write one artifact; what a converter raises for a model that it cannot express becomes one line."""
         try:
             if precision == "w8a8":
                 program = self._quantized(program, plan, options)
-            self.write(program, path, precision, **options)
+            own_type = {"pictures": pictures} if self.adapter == "float" else {}
+            self.write(program, path, precision, **options, **own_type)
         except Unconvertible as error:
             raise InputError(f"target {self.name} cannot take this model: {error}. {self.advice}") from error
         except (EdgeVLError, OSError, MemoryError):

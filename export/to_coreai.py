@@ -18,8 +18,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from edgevl.errors import EdgeVLError, first_line, unknown_name
-from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Unconvertible, register_exporter
+from edgevl.models.capture import program_inputs, program_outputs
 from edgevl.runtime.coreai_asset import METADATA, import_coreai, quiet_coreai
 from edgevl.runtime.session import TensorSpec
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch.export import ExportedProgram
 import edgevl
 from edgevl.errors import EdgeVLError, InputError, unknown_name
 from edgevl.export.coreml_weights import Compression, pipeline
-from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, register_exporter
+from edgevl.models.capture import program_inputs, program_outputs
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.session import TensorSpec
 
@@ -80,11 +81,12 @@ def write_coreml(
     precision: str = "fp16",
     deployment_target: str | None = None,
     scheme: str | None = None,
+    pictures: Sequence[str] = ("image",),
 ) -> None:
-    """Write `program`, whose `image` is float [1, 3, S, S] in 0..255, as an ML Program.
+    """Write `program`, whose pictures are float [1, 3, S, S] in 0..255, as an ML Program.
 
-    The package's `image` is a Core ML image input (S x S pixels, RGB); outputs are float32 in every precision. The same
-    weights give the same bytes.
+    Each picture of the package is a Core ML image input (S x S pixels, RGB); outputs are float32 in every precision.
+    The same weights give the same bytes.
 
     Args:
         precision: `fp16` (weights and arithmetic in half precision, what the Neural Engine runs), `fp32`, or compressed
@@ -95,13 +97,14 @@ def write_coreml(
             iOS17 for `w8a8`, otherwise iOS16. A newer one offers newer operators. `w8` and palettes need iOS16, `w8a8`
             iOS17, blocks iOS18.
         scheme: of `w4`: `blocks` (int4, a scale for 32 weights; None is this) or `palette` (indices into 16 values).
+        pictures: names of the inputs that are pictures.
     Raises:
         InputError: an unknown precision, deployment target or scheme, or one that does not go with another.
         MissingDependency: coremltools is not installed.
     """
     target = deployment_target or _default("deployment_target", precision)
     compression = check_compression(precision, target, scheme or _default("scheme", precision))
-    model = to_mlprogram(program, precision, target, compression)
+    model = to_mlprogram(program, precision, target, compression, pictures)
     try:
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder) / "model.mlpackage"
@@ -118,7 +121,11 @@ def _default(option: str, precision: str) -> str:
 
 
 def to_mlprogram(
-    program: ExportedProgram, precision: str, deployment_target: str, compression: Compression | None = None
+    program: ExportedProgram,
+    precision: str,
+    deployment_target: str,
+    compression: Compression | None = None,
+    pictures: Sequence[str] = ("image",),
 ) -> Any:
     """Convert to a `coremltools.models.MLModel`, in memory."""
     ct = import_coremltools("export to Core ML")
@@ -126,7 +133,7 @@ def to_mlprogram(
         return ct.convert(
             without_aliases(program.run_decompositions(get_decompositions(UNKNOWN))),
             convert_to="mlprogram",
-            inputs=[_input_type(ct, spec) for spec in program_inputs(program)],
+            inputs=[_input_type(ct, spec, spec.name in pictures) for spec in program_inputs(program)],
             outputs=[ct.TensorType(name=spec.name, dtype=np.float32) for spec in program_outputs(program)],
             compute_precision=getattr(ct.precision, _COMPUTE_PRECISION[precision]),
             minimum_deployment_target=getattr(ct.target, deployment_target),
@@ -135,8 +142,8 @@ def to_mlprogram(
         )
 
 
-def _input_type(ct: Any, spec: TensorSpec) -> Any:
-    if spec.name == "image":
+def _input_type(ct: Any, spec: TensorSpec, is_picture: bool) -> Any:
+    if is_picture:
         return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=ct.colorlayout.RGB, scale=1.0)
     return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.dtype(spec.dtype).type)
 

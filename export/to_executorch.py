@@ -11,8 +11,8 @@ from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
 from edgevl.export.executorch_tables import quantize_tables
 from edgevl.export.padding import pad_by_slices
 from edgevl.export.pooling import fills
-from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, Unconvertible, register_exporter
+from edgevl.models.capture import program_inputs, program_outputs
 from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
 
 DELEGATES = ("xnnpack", "coreml")

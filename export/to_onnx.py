@@ -13,8 +13,8 @@ from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_na
 from edgevl.export.onnx_half import to_half
 from edgevl.export.onnx_qdq import to_static_int8
 from edgevl.export.onnx_weights import quantize_weights
-from edgevl.export.program import program_inputs, program_outputs
 from edgevl.export.registry import Option, Unconvertible, register_exporter
+from edgevl.models.capture import program_inputs, program_outputs
 
 if TYPE_CHECKING:
     import onnx

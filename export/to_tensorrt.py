@@ -8,9 +8,9 @@ from torch.export import ExportedProgram
 from edgevl.apps.jetson import build_engine
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_name
 from edgevl.export.onnx_qdq import to_symmetric_int8
-from edgevl.export.program import program_inputs
 from edgevl.export.registry import register_exporter
 from edgevl.export.to_onnx import ONE_FILE_BYTES, PACKAGES, one_protobuf, save_onnx, to_onnx, write_onnx
+from edgevl.models.capture import program_inputs
 
 PRECISIONS = ("fp16", "fp32", "w8a8")
 
@@ -74,7 +74,7 @@ def build_with_torch_tensorrt(program: ExportedProgram, path: Path) -> None:
     Written to torch-tensorrt's documented API and never run: no GPU was at hand.
 
     Args:
-        program: what `edgevl.export.program.export_program` gives.
+        program: what `edgevl.models.capture.capture` gives.
         path: the engine to write; TensorRT's own runtime loads it.
     Raises:
         MissingDependency: torch-tensorrt is not installed, or finds no GPU.

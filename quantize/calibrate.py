@@ -10,7 +10,7 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgevl.errors import unknown_name
 from edgevl.evaluate import Samples, draw_samples
-from edgevl.export.program import export_program
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.bias import bias_shifts
 from edgevl.quantize.calibration_audit import audit_ranges, audit_samples
 from edgevl.quantize.module_errors import judge_modules

@@ -5,7 +5,7 @@ from torch.export import ExportedProgram
 from torch.fx.traceback import preserve_node_meta
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgevl.export.program import name_output, program_outputs
+from edgevl.models.capture import name_outputs, program_outputs
 from edgevl.quantize.bias import correct_biases
 from edgevl.quantize.plan import Plan
 from edgevl.quantize.quantizer import DialectQuantizer
@@ -22,4 +22,4 @@ def quantize_program(program: ExportedProgram, plan: Plan, dialect: Dialect) -> 
         converted = convert_pt2e(prepared, fold_quantize=dialect.folded)
         with preserve_node_meta():  # or nobody knows which module an operator belongs to
             quantized = torch.export.export(converted, example)
-    return name_output(quantized, program_outputs(program)[0].name)
+    return name_outputs(quantized, [spec.name for spec in program_outputs(program)])

@@ -26,8 +26,8 @@ from torchao.quantization.pt2e.quantizer import (
 from edgevl.checkpoint import LoadedModel
 from edgevl.errors import InputError
 from edgevl.evaluate import Evaluation, Samples, judge
-from edgevl.export.program import export_program
 from edgevl.models import VqaModel
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.bias import correct_biases
 from edgevl.quantize.plan import Plan
 from edgevl.quantize.quantizer import ANNOTATION, DialectQuantizer

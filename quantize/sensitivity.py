@@ -15,7 +15,7 @@ from torch.fx import Node
 
 from edgevl.errors import BudgetFailed
 from edgevl.evaluate import Evaluation, Samples, draw_samples, judge
-from edgevl.export.program import export_program
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.calibrate import BATCH, Observation, batches_of
 from edgevl.quantize.plan import Budget, Plan
 from edgevl.quantize.rounding import Rounding, is_product

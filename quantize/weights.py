@@ -23,8 +23,8 @@ from edgevl.checkpoint import LoadedModel
 from edgevl.errors import InputError, first_line
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.export.coreml_weights import LARGEST_KEPT, SMALLEST, block_groups
-from edgevl.export.program import deployable
 from edgevl.export.weight_codes import quantize
+from edgevl.models.merging import deployed
 from edgevl.quantize.calibration_audit import audit_samples
 from edgevl.quantize.plan import Calibration, ModulePlan, Plan, load_plan
 
@@ -52,7 +52,7 @@ def plan_weights(
     """
     drawn = draw_samples(data, samples, loaded.config.image_size, seed)
     coverage = audit_samples(drawn, loaded.labels)
-    model, found = deployable(loaded.model), dict[str, Tensor]()
+    model, found = deployed(loaded.model), dict[str, Tensor]()
     layers, rounded = list(_layers(model)), dataclasses.replace(loaded, model=model)
     for number, (name, layer) in enumerate(layers):
         _round_layer(layer, _scale_behind(model, name), lambda: evaluate_model(rounded, drawn))
@@ -97,7 +97,7 @@ def rounded_model(loaded: LoadedModel) -> "VqaModel":
     path = loaded.path / ROUNDED
     if not path.is_file() or sha256_file(path) != plan.weights_sha256:
         raise InputError(f"{path} is not the file of its plan: {_AGAIN}")
-    model = deployable(loaded.model)
+    model = deployed(loaded.model)
     try:
         strange = model.load_state_dict(load_file(path), strict=False).unexpected_keys
     except (SafetensorError, RuntimeError) as error:

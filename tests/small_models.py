@@ -7,11 +7,12 @@ answers by a prefix in the cache. Shapes: B batch, S side, V visual tokens, T to
 import hashlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
-from edgevl.contracts import Program
+from edgevl.contracts import Program, Query
 from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.inputs.texts import WordPiece
 from edgevl.models.core import VisionLanguageCore
@@ -332,3 +333,24 @@ MODELS: dict[str, Callable[[], DeployableModel]] = {
     "prefixed": lambda: prefix_model(asks=False),
     "answerer": lambda: prefix_model(asks=True),
 }
+
+RANDOM = np.random.default_rng(0)
+PICTURES = [
+    RANDOM.integers(0, 256, (40, 56, 3), np.uint8),
+    np.zeros((40, 56, 3), np.uint8),
+    np.full((56, 40, 3), (250, 20, 60), np.uint8),
+    np.linspace(0, 255, 40 * 40 * 3).reshape(40, 40, 3).astype(np.uint8),
+]
+TEXTS = ("the red car", "is there a dog?", "a tree")
+
+
+def query_for(model) -> Query:
+    """Pictures and texts as the model takes them."""
+    kind = model.decoding["kind"]
+    if kind == "rank":
+        return Query(tuple(PICTURES[:3]), TEXTS)
+    if model.name == "statement":
+        return Query(tuple(PICTURES[:2]), TEXTS)
+    if kind == "generate":
+        return Query((PICTURES[0],), TEXTS[:1] if model.task == "vqa" else ())
+    return Query((PICTURES[0],), TEXTS)

@@ -1,9 +1,15 @@
 """Visual question answering: one of A answers, read from the [CLS] state."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
 from edgevl.models.core import VisionLanguageCore
+
+if TYPE_CHECKING:
+    from edgevl.contracts import Program
 
 
 class AnswerHead(nn.Sequential):
@@ -31,6 +37,12 @@ class VqaModel(nn.Module):
 
     def forward(self, image: Tensor, input_ids: Tensor) -> Tensor:
         return self.answer(self.core.encode_image(image), input_ids)
+
+    def programs(self, layout: str = "single") -> "Sequence[Program]":
+        """Return what an exporter captures: see `edgevl.models.question_answering.answering_programs`."""
+        from edgevl.models.question_answering import answering_programs
+
+        return answering_programs(self, layout)
 
     def answer(self, visual_BVD: Tensor, input_ids: Tensor) -> Tensor:
         """Logits [B, A] from visual tokens that are there already: many questions about one picture."""

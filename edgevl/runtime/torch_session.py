@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgevl.models.adapters import Whole
+from edgevl.models.capture import raw_pixels
 from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class TorchSession(ArtifactSession):
     def __init__(self, model: "VqaModel", threads: int | None = None):
         """`model`: see `edgevl.models.VqaModel`; it is put in eval mode."""
         super().__init__()
-        self._adapter = Whole(model.float().eval())
+        self._model = model.float().eval()
         self._threads = threads
         config = model.config
         self.inputs = (
@@ -35,7 +35,7 @@ class TorchSession(ArtifactSession):
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         with torch.inference_mode(), torch_threads(self._threads):
-            logits = self._adapter(*(as_tensor(feeds[spec.name]) for spec in self.inputs))
+            logits = self._model(raw_pixels(as_tensor(feeds["image"])), as_tensor(feeds["input_ids"]))
         return {"logits": logits.numpy()}
 
 

@@ -180,12 +180,13 @@ def test_the_nano_has_the_same_multiply_adds_in_onnx_core_ml_and_torch(nano, tmp
     from torch.utils.flop_counter import FlopCounterMode
 
     from edgevl.contents.onnx_contents import read_onnx
-    from edgevl.export.program import ADAPTERS, PARTS, example_inputs, export_program
     from edgevl.export.to_coreml import write_coreml
     from edgevl.export.to_onnx import write_onnx
+    from edgevl.models.capture import ADAPTERS, Adapted, example_inputs
+    from edgevl.models.question_answering import answering_program, export_program
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        PARTS["model"][0](nano, ADAPTERS["raw"])(*example_inputs(nano))
+        Adapted(answering_program(nano), ADAPTERS["raw"])(*example_inputs(answering_program(nano)))
     expected = counter.get_total_flops() / 2
     write_onnx(export_program(nano, "raw"), tmp_path / "model.onnx")
     write_coreml(export_program(nano, "float"), tmp_path / "model.mlpackage")

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small_models import MODELS
-from test_runner import PICTURES, TEXTS, query_for
+from small_models import MODELS, PICTURES, TEXTS, query_for
 
 from edgevl.contracts import Answer, Query
 from edgevl.decodings import DECODINGS, decoding_of

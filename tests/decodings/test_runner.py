@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from small_models import MODELS
+from small_models import MODELS, PICTURES, TEXTS, query_for
 
 from edgevl.contracts import Query
 from edgevl.decodings import decoding_of
@@ -12,27 +12,6 @@ from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
 from edgevl.runtime.eager_session import EagerSession, eager_runner
 from edgevl.specs import ProgramSpec, call_problems
-
-RANDOM = np.random.default_rng(0)
-PICTURES = [
-    RANDOM.integers(0, 256, (40, 56, 3), np.uint8),
-    np.zeros((40, 56, 3), np.uint8),
-    np.full((56, 40, 3), (250, 20, 60), np.uint8),
-    np.linspace(0, 255, 40 * 40 * 3).reshape(40, 40, 3).astype(np.uint8),
-]
-TEXTS = ("the red car", "is there a dog?", "a tree")
-
-
-def query_for(model) -> Query:
-    """Pictures and texts as the model takes them."""
-    kind = model.decoding["kind"]
-    if kind == "rank":
-        return Query(tuple(PICTURES[:3]), TEXTS)
-    if model.name == "statement":
-        return Query(tuple(PICTURES[:2]), TEXTS)
-    if kind == "generate":
-        return Query((PICTURES[0],), TEXTS[:1] if model.task == "vqa" else ())
-    return Query((PICTURES[0],), TEXTS)
 
 
 def runner(model, layout, batch=1, **options) -> Runner:

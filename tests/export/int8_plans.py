@@ -9,9 +9,9 @@ import torch
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')  # skips who imports this
 
 from edgevl.config import ModelConfig
-from edgevl.export.program import export_program
 from edgevl.export.registry import get_exporter
 from edgevl.models import VqaModel, build_model
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.calibrate import BATCH, Observation
 from edgevl.quantize.plan import Calibration, Plan
 from edgevl.runtime.session import open_session

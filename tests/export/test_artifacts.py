@@ -9,10 +9,10 @@ import torch
 
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
-from edgevl.export.program import export_program
 from edgevl.export.to_coreml import write_coreml
 from edgevl.export.to_onnx import write_onnx
 from edgevl.models import VqaModel, build_model
+from edgevl.models.question_answering import export_program
 from edgevl.runtime.coreml_quiet import import_coremltools
 from edgevl.runtime.coreml_reference import MLProgram
 

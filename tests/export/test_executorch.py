@@ -23,10 +23,10 @@ from edgevl.data.scenes import ANSWERS
 from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.export.bundle_export import export_bundle
-from edgevl.export.program import export_program
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_executorch import write_executorch
 from edgevl.models import VqaModel, build_model
+from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.executorch_quiet import import_executorch
 from edgevl.runtime.session import CannotRunHere

@@ -16,10 +16,11 @@ from int8_plans import CONFIG, export, float_logits, logits_of, psnr
 from edgevl.claims import quantizes_activations
 from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
-from edgevl.export.program import export_program, name_output
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_executorch import to_pte
 from edgevl.models import VqaModel
+from edgevl.models.capture import name_outputs
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.plan import ModulePlan, Plan
 from edgevl.quantize.ptq import quantize_program
 from edgevl.quantize.spec import get_dialect
@@ -120,7 +121,7 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
 
 def test_a_float_operator_beside_an_int8_kernel_reads_floats(tmp_path: Path) -> None:
     x = torch.rand(1, 4, 5, 5)
-    program = name_output(torch.export.export(Gate().eval(), (x,)), "y")
+    program = name_outputs(torch.export.export(Gate().eval(), (x,)), ["y"])
     (tmp_path / "gate.pte").write_bytes(to_pte(program))
     got = open_session(tmp_path / "gate.pte", "executorch").run({"x": x.numpy()})["y"]
     np.testing.assert_allclose(got, Gate()(x).numpy(), rtol=0, atol=0.011)

@@ -153,7 +153,7 @@ def test_a_model_that_a_converter_cannot_express_is_one_line(tmp_path: Path) -> 
 
 def test_addcmul_is_taken_apart_for_core_ml(tmp_path: Path) -> None:
     """coremltools 9 does not know it; ConvNeXt V2 has it."""
-    from edgevl.export.program import name_output
+    from edgevl.models.capture import name_outputs
     from edgevl.runtime import open_session
 
     class Scaled(torch.nn.Module):
@@ -161,7 +161,7 @@ def test_addcmul_is_taken_apart_for_core_ml(tmp_path: Path) -> None:
             return torch.addcmul(image.mean((2, 3)), image.amax((2, 3)), input_ids[:, :3].float(), value=2.0)
 
     inputs = (torch.zeros(1, 3, 8, 8), torch.ones(1, 4, dtype=torch.int32))
-    program = name_output(torch.export.export(Scaled(), inputs), "logits")
+    program = name_outputs(torch.export.export(Scaled(), inputs), ["logits"])
     get_exporter("coreml")._convert(program, tmp_path / "x.mlpackage", "fp32", {"deployment_target": "iOS16"})
     pixels = torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8)
     expected = Scaled()(pixels.permute(0, 3, 1, 2).float(), inputs[1])

@@ -75,11 +75,11 @@ def test_the_family_is_wide_enough() -> None:
 
 def test_merged_branches_are_gone_from_the_program() -> None:
     """RepViT trains with parallel branches; what is exported has one convolution for each group of them."""
-    from edgevl.export.program import deployable
     from edgevl.models import build_model
+    from edgevl.models.merging import deployed
 
     model = build_model(FAMILY["repvit_m0_9"])
-    merged = deployable(model)
+    merged = deployed(model)
     count = [sum(parameter.numel() for parameter in each.parameters()) for each in (model, merged)]
     assert count[1] < count[0], "nothing was merged"
     assert any("conv1" in name for name, _ in model.core.vision.backbone.named_modules()), (

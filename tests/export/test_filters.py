@@ -11,9 +11,10 @@ from torch import nn
 from edgevl.checkpoint import load_model
 from edgevl.config import ModelConfig
 from edgevl.export.family import write_untrained
-from edgevl.export.filters import fold_standardized
-from edgevl.export.program import deployable, export_program
 from edgevl.models import VqaModel, build_model
+from edgevl.models.filters import fold_standardized
+from edgevl.models.merging import deployed
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.values import operator_name
 
 CONFIG = ModelConfig(
@@ -56,7 +57,7 @@ def test_no_filter_is_computed_in_the_program(model: VqaModel):
 
 def test_the_model_itself_stays_and_trains(model: VqaModel):
     image, ids = torch.rand(2, 3, 32, 32) * 255, torch.ones(2, 6, dtype=torch.int32)
-    folded = deployable(model)
+    folded = deployed(model)
     with torch.no_grad():
         assert torch.equal(folded(image, ids), model(image, ids))
     layers = [layer for layer in model.modules() if isinstance(layer, ScaledStdConv2d)]
@@ -79,13 +80,13 @@ def test_4_bit_weights_are_rounded_as_they_are_deployed(backbone: str, tmp_path:
     source = write_untrained(CONFIG.replace(backbone=backbone, name=backbone), tmp_path / "model")
     quantized = quantize_model(source, "w4", samples=64, out=tmp_path / "w4")
     model = rounded_model(load_model(quantized.folder))
-    deployed = dict(deployable(model).named_parameters())
-    exact = dict(deployable(load_model(source).model).named_parameters())
+    weights = dict(deployed(model).named_parameters())
+    exact = dict(deployed(load_model(source).model).named_parameters())
     rounded = [name for name in quantized.plan.modules if name.startswith("core.vision.backbone")]
     assert rounded
     for name in rounded:
-        assert torch.equal(deployed[f"{name}.weight"], dict(model.named_parameters())[f"{name}.weight"])
-        assert not torch.equal(deployed[f"{name}.weight"], exact[f"{name}.weight"])
+        assert torch.equal(weights[f"{name}.weight"], dict(model.named_parameters())[f"{name}.weight"])
+        assert not torch.equal(weights[f"{name}.weight"], exact[f"{name}.weight"])
 
 
 def test_rounded_weights_of_another_shape_of_the_model_are_refused(folder: Path, tmp_path: Path):

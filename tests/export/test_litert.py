@@ -25,10 +25,11 @@ from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.litert_model import to_bytes
-from edgevl.export.program import export_program, name_output
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_litert import serialize, to_litert, write_litert
 from edgevl.models import VqaModel, build_model
+from edgevl.models.capture import name_outputs
+from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.litert_file import import_schema, parse_model
 from edgevl.runtime.session import TensorSpec
@@ -188,7 +189,7 @@ class SharedHeads(torch.nn.Module):
 def test_heads_that_share_a_key(tmp_path: Path) -> None:
     torch.manual_seed(0)
     image = torch.randn(1, 512)
-    program = name_output(torch.export.export(SharedHeads(), (image,)), "logits")
+    program = name_outputs(torch.export.export(SharedHeads(), (image,)), ["logits"])
     write_litert(program, tmp_path / "model.tflite")
     got = open_session(tmp_path / "model.tflite", "litert").run({"image": image.numpy()})["logits"]
     np.testing.assert_allclose(got, SharedHeads()(image).numpy(), atol=1e-5)
@@ -211,7 +212,7 @@ def test_an_expand_in_front_of_a_product(tmp_path: Path) -> None:
     """The converter lost it: "'tfl.mul' op operands don't have broadcast-compatible shapes"."""
     torch.manual_seed(0)
     model, image = LinearAttention().eval(), torch.randn(1, 8, 4, 16)
-    program = name_output(torch.export.export(model, (image,)), "logits")
+    program = name_outputs(torch.export.export(model, (image,)), ["logits"])
     write_litert(program, tmp_path / "model.tflite")
     got = open_session(tmp_path / "model.tflite", "litert").run({"image": image.numpy()})["logits"]
     with torch.no_grad():

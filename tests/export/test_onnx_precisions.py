@@ -14,9 +14,9 @@ from edgevl.config import ModelConfig
 from edgevl.errors import InputError
 from edgevl.export.onnx_half import KEEP_FLOAT, to_half
 from edgevl.export.onnx_weights import SMALLEST, quantize_channels, quantize_weights
-from edgevl.export.program import export_program
 from edgevl.export.to_onnx import to_onnx, write_onnx
 from edgevl.models import build_model
+from edgevl.models.question_answering import export_program
 
 CONFIG = ModelConfig(
     name="toy", image_size=32, text_length=6, vocab_size=50, num_answers=10, width=32, depth=1, heads=2

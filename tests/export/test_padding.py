@@ -9,7 +9,7 @@ from timm.layers import BlurPool2d
 from torch import nn
 
 from edgevl.export.padding import _padded, pad_by_slices
-from edgevl.export.program import name_output
+from edgevl.models.capture import name_outputs
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular", "constant"])
@@ -33,7 +33,7 @@ class Blurred(nn.Module):
 
 def captured(module: nn.Module) -> torch.export.ExportedProgram:
     inputs = (torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.ones(1, 4, dtype=torch.int32))
-    return name_output(torch.export.export(module, inputs), "logits")
+    return name_outputs(torch.export.export(module, inputs), ["logits"])
 
 
 def test_a_program_without_them_is_left_alone():

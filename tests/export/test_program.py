@@ -5,8 +5,9 @@ import torch
 
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
-from edgevl.export.program import example_inputs, export_program
 from edgevl.models import VqaModel, build_model
+from edgevl.models.capture import example_inputs
+from edgevl.models.question_answering import answering_program, export_program
 
 CONFIG = ModelConfig(
     name="toy", image_size=32, text_length=6, vocab_size=50, num_answers=10, width=32, depth=1, heads=2, dropout=0.5
@@ -24,7 +25,7 @@ def test_names_shapes_and_values(model: VqaModel, adapter: str, batch: int) -> N
     program = export_program(model, adapter, batch)
     assert program.graph_signature.user_inputs == ("image", "input_ids")
     assert program.graph_signature.user_outputs == ("logits",)
-    image, ids = example_inputs(model, adapter, batch)
+    image, ids = example_inputs(answering_program(model), adapter, batch)
     assert image.dtype == (torch.uint8 if adapter == "raw" else torch.float32)
     image = torch.randint(0, 256, image.shape, dtype=torch.uint8).to(image.dtype)
     ids[:, :3] = torch.tensor([2, 7, 9])
@@ -40,7 +41,7 @@ def test_a_model_in_training_is_exported_in_eval_mode_and_stays_in_training(mode
         assert all(module.training for module in model.modules())
         dropouts = program.graph.find_nodes(op="call_function", target=torch.ops.aten.dropout.default)
         assert all(node.args[2] is False for node in dropouts)
-        inputs = example_inputs(model)
+        inputs = example_inputs(answering_program(model))
         torch.testing.assert_close(program.module()(*inputs), program.module()(*inputs))
     finally:
         model.eval()

@@ -19,10 +19,10 @@ from edgevl.bundle import Bundle
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
 from edgevl.export.bundle_export import export_bundle
-from edgevl.export.program import export_program
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_tensorrt import NoTorchTensorRT, build_with_torch_tensorrt, write_tensorrt
 from edgevl.models import build_model
+from edgevl.models.question_answering import export_program
 
 SCRIPT = Path(build_engine.__file__)
 # As on a board: nothing of these is there. `python -I` ignores the folder and the environment of this process.

@@ -6,8 +6,9 @@ import torch
 from edgevl.config import CONFIGS, ModelConfig, named_config
 from edgevl.errors import InputError
 from edgevl.models import build_model
-from edgevl.models.adapters import FusionHead, Vision, Whole, float_image
+from edgevl.models.capture import ADAPTERS, Adapted
 from edgevl.models.fusion import Fusion
+from edgevl.models.question_answering import answering_program
 
 TINY = CONFIGS["nano"].replace(image_size=64, width=32, depth=2, heads=2, num_answers=7, vocab_size=40)
 
@@ -56,14 +57,15 @@ def test_readout_gives_the_same_states_as_the_whole_sequence():
 def test_adapters_agree(model, inputs):
     image, ids = inputs
     pixels = image.to(torch.uint8)
-    raw = Whole(model)(pixels.permute(0, 2, 3, 1), ids.int())
-    torch.testing.assert_close(raw, Whole(model, float_image)(pixels.float(), ids.int()))
+    raw, whole = (Adapted(answering_program(model), ADAPTERS[name]) for name in ("raw", "float"))
+    found = raw(pixels.permute(0, 2, 3, 1), ids.int())
+    torch.testing.assert_close(found, whole(pixels.float(), ids.int()))
 
 
 def test_the_halves_make_the_whole(model, inputs):
     image, ids = inputs
-    visual = Vision(model, float_image)(image)
-    torch.testing.assert_close(FusionHead(model)(visual, ids), model(image, ids))
+    vision, fusion = (Adapted(answering_program(model, name), ADAPTERS["float"]) for name in ("vision", "fusion"))
+    torch.testing.assert_close(fusion(vision(image), ids), model(image, ids))
 
 
 def test_the_first_attention_matches_tokens_that_look_alike(model):

@@ -12,7 +12,7 @@ pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[qu
 from edgevl.checkpoint import LoadedModel
 from edgevl.errors import InputError
 from edgevl.evaluate import draw_samples, evaluate_model
-from edgevl.export.program import export_program
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.calibrate import BATCH, Observation, batches_of, calibrate
 from edgevl.quantize.module_errors import judge_modules
 from edgevl.quantize.observers import OBSERVERS

@@ -20,9 +20,9 @@ from edgevl.config import ModelConfig
 from edgevl.contents.executorch_contents import read_executorch
 from edgevl.contents.executorch_program import ABSENT, PteProgram
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
-from edgevl.export.program import export_program
 from edgevl.export.to_executorch import to_pte, write_executorch
 from edgevl.models import build_model
+from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.executorch_arguments import check_arguments
 from edgevl.runtime.executorch_session import ExecutorchSession

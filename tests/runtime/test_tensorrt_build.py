@@ -14,9 +14,9 @@ from edgevl.apps.jetson import build_engine
 from edgevl.config import CONFIGS, ModelConfig
 from edgevl.errors import InputError, MissingDependency, VerificationFailed
 from edgevl.export.onnx_half import to_half
-from edgevl.export.program import LAYOUTS, export_program
 from edgevl.export.to_onnx import save_onnx, to_onnx
 from edgevl.models import build_model
+from edgevl.models.question_answering import LAYOUTS, export_program
 from edgevl.runtime import tensorrt_build
 from edgevl.runtime.tensorrt_build import BuildReport, check_build, precision_problems
 

@@ -17,8 +17,8 @@ from edgevl.checkpoint import load_model, save_model, write_json
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError, MissingDependency
 from edgevl.evaluate import draw_samples, evaluate_model
-from edgevl.export.program import export_program
 from edgevl.models import build_model
+from edgevl.models.question_answering import export_program
 from edgevl.quantize.calibrate import calibrate
 from edgevl.quantize.plan import PLAN, load_plan, save_plan
 from edgevl.quantize.ptq import quantize_program
