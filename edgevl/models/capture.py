@@ -131,9 +131,9 @@ def name_outputs(program: ExportedProgram, names: Sequence[str]) -> ExportedProg
 
 
 def _rename(program: ExportedProgram, node: torch.fx.Node, name: str) -> None:
-    old = node.name
-    node._rename(name)
-    program.graph_signature.replace_all_uses(old, node.name)
+    """By hand: the graph's own way gives no name a second time, even one that has been given up."""
+    old, node.name = node.name, name
+    program.graph_signature.replace_all_uses(old, name)
 
 
 def without_unused_weights(program: ExportedProgram) -> ExportedProgram:

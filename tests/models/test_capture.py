@@ -21,6 +21,7 @@ class CapturedSession:
 
     def run(self, feeds):
         found = self.module(*(torch.from_numpy(feeds[spec.name]) for spec in self.inputs))
+        found = found if isinstance(found, tuple) else (found,)
         return {spec.name: tensor.detach().numpy() for spec, tensor in zip(self.outputs, found)}
 
 
