@@ -16,6 +16,7 @@ from edgevl.models.capture import capture, picture_names
 from edgevl.registry import Registry
 
 if TYPE_CHECKING:
+    from edgevl.models.vqa import VqaModel
     from edgevl.quantize.plan import Plan
 
 ONE_FILE = 2**31  # bytes: protobuf and FlatBuffers count them in 31 bits

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch.fx import Graph, Node
 
-_PREFIXES = ("model.", "core.")  # of the wrappers in `edgevl.models.adapters`
+_PREFIXES = ("model.", "core.")  # of `edgevl.models.capture.Adapted`, and of the model
 # In-place and renamed twins of one operator.
 _ALIASES = {"relu_": "relu", "add_": "add", "conv1d": "conv", "conv2d": "conv", "addmm": "linear"}
 
