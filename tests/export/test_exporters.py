@@ -162,7 +162,9 @@ def test_addcmul_is_taken_apart_for_core_ml(tmp_path: Path) -> None:
 
     inputs = (torch.zeros(1, 3, 8, 8), torch.ones(1, 4, dtype=torch.int32))
     program = name_outputs(torch.export.export(Scaled(), inputs), ["logits"])
-    get_exporter("coreml")._convert(program, tmp_path / "x.mlpackage", "fp32", {"deployment_target": "iOS16"}, None, ("image",))
+    get_exporter("coreml")._convert(
+        program, tmp_path / "x.mlpackage", "fp32", {"deployment_target": "iOS16"}, None, ("image",)
+    )
     pixels = torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8)
     expected = Scaled()(pixels.permute(0, 3, 1, 2).float(), inputs[1])
     got = open_session(tmp_path / "x.mlpackage", "coreml").run(
