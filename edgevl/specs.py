@@ -144,7 +144,7 @@ class ImageProcessing(Part):
     size: Annotated[int, Field(ge=1, le=4096)]  # S
     orientation: Literal["exif"] = "exif"
     color: Literal["RGB"] = "RGB"
-    background: Literal["white", "drop"] = "white"  # what is behind transparency; drop: alpha is ignored
+    background: Literal["white"] = "white"  # what is behind transparency
     # squash: to S x S. shortest-edge: the short side becomes `shortest_edge`, then the central S x S are cut out.
     # letterbox: the long side becomes S, and gray bars fill the rest.
     geometry: Literal["squash", "shortest-edge", "letterbox"] = "squash"

@@ -180,7 +180,8 @@ def _picture_processing(values: dict[str, Any], size: int) -> ImageProcessing:
         raise InputError(
             f"crop_size is {values.get('crop_size')}, the model takes {size} x {size} of an edge of {edge}"
         )
-    return ImageProcessing(size=size, geometry="shortest-edge", shortest_edge=edge, kernel="cubic", background="drop")
+    # transformers drops the alpha of a picture; here it is on white, as everywhere else: other pixels where it shows.
+    return ImageProcessing(size=size, geometry="shortest-edge", shortest_edge=edge, kernel="cubic")
 
 
 def _padding(folder: Path) -> str:
