@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from edgevl.models.capture import capture
 from edgevl.models.families import open_family
 from edgevl.runtime.eager_session import eager_runner
 
-transformers = pytest.importorskip("transformers", reason="a CLIP model is compared with transformers")
+transformers: Any = pytest.importorskip("transformers", reason="a CLIP model is compared with transformers")
 
 SIZE = 64
 RANDOM = np.random.default_rng(0)
@@ -99,22 +100,20 @@ def trained_words() -> dict:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
-
     path, words = tmp_path_factory.mktemp("clip") / "tiny-clip", trained_words()
-    tokenizer = CLIPTokenizer(vocab=words["vocab"], merges=[tuple(pair) for pair in words["merges"]])
+    tokenizer = transformers.CLIPTokenizer(vocab=words["vocab"], merges=[tuple(pair) for pair in words["merges"]])
     sides = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
     size, width = len(words["vocab"]), {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     width |= {"num_attention_heads": 2}
     ends = {"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1}
-    config = CLIPConfig(
+    config = transformers.CLIPConfig(
         text_config={**width, **ends, "vocab_size": size, "max_position_embeddings": 77},
         vision_config={**width, "image_size": SIZE, "patch_size": 16},
         projection_dim=16,
     )
     torch.manual_seed(0)
-    CLIPModel(config).save_pretrained(path)
-    CLIPProcessor(CLIPImageProcessorPil(**sides), tokenizer).save_pretrained(path)
+    transformers.CLIPModel(config).save_pretrained(path)
+    transformers.CLIPProcessor(transformers.CLIPImageProcessorPil(**sides), tokenizer).save_pretrained(path)
     return path
 
 
