@@ -39,7 +39,8 @@ def test_every_program_of_every_kind_of_model(name, batch):
             assert [spec.name for spec in found.inputs] == [spec.name for spec in program.inputs]
             assert [spec.name for spec in found.outputs] == [spec.name for spec in program.outputs]
             assert all(spec.shape[0] == batch for spec in (*found.inputs, *found.outputs))
-        specs, batches = [program.spec for program in programs], dict.fromkeys(sessions, batch)
+        specs = [program.spec for program in programs]
+        batches: dict[str, int] = dict.fromkeys(sessions, batch)
         runner = Runner(specs, sessions, model.images, model.texts, batches)
         own = decoding.run(runner, [query], along=[reference])[0]
         for value, array in reference.values.items():
