@@ -40,8 +40,7 @@ def test_every_program_of_every_kind_of_model(name, batch):
             assert [spec.name for spec in found.outputs] == [spec.name for spec in program.outputs]
             assert all(spec.shape[0] == batch for spec in (*found.inputs, *found.outputs))
         specs = [program.spec for program in programs]
-        batches: dict[str, int] = dict.fromkeys(sessions, batch)
-        runner = Runner(specs, sessions, model.images, model.texts, batches)
+        runner = Runner(specs, sessions, model.images, model.texts, {each.name: batch for each in specs})
         own = decoding.run(runner, [query], along=[reference])[0]
         for value, array in reference.values.items():
             np.testing.assert_allclose(own.values[value], array, atol=1e-4)
