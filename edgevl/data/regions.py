@@ -9,7 +9,6 @@ A file holds `SCENES_PER_FILE` scenes and is written under a temporary name, so 
 it stopped. DETECTOR is the beginning of the digest of its weights: another detector has other files.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from edgevl.atomic import CannotWrite, atomic_file
 from edgevl.data import open_dataset
 from edgevl.data.scenes import Scenes
 from edgevl.detector import LoadedDetector, Regions
-from edgevl.errors import InputError
+from edgevl.errors import InputError, first_line
 
 SCENES_PER_FILE = 1024
 BATCH = 32
@@ -51,8 +51,8 @@ class RegionCache:
                 names = file.keys()
                 found = {f"region_{name}": file.get_slice(name)[row] for name in names}
                 return {name: values.astype(NUMBERS[values.dtype.kind]) for name, values in found.items()}
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is damaged ({error}): delete it, and it is computed again") from None
+        except (SafetensorError, OSError, LookupError) as error:
+            raise InputError(f"{path} is damaged ({first_line(error)}): delete it, and it is computed again") from None
 
 
 def cache_regions(
@@ -98,11 +98,10 @@ def _write(path: Path, loaded: LoadedDetector, scenes: Scenes, start: int, regio
         tensors[name] = torch.cat([batch.attributes[name] for batch in found]).short()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        save_file(tensors, temporary)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot keep regions in {path.parent}: {error}; set data.region_cache") from None
+        with atomic_file(path) as temporary:
+            save_file(tensors, temporary)
+    except (OSError, SafetensorError, CannotWrite) as error:
+        raise InputError(f"cannot keep regions in {path.parent}: {first_line(error)}; set data.region_cache") from None
 
 
 def _file(folder: Path, index: int) -> Path:
