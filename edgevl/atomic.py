@@ -20,11 +20,11 @@ _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class CannotWrite(InputError):
-    """The disk is full, or a folder cannot be written to. `reason` says so without the advice that follows it."""
+    """A folder cannot be written to, or the disk is full: then `full`, and `reason` says so without the advice."""
 
-    def __init__(self, reason: str, advice: str):
+    def __init__(self, reason: str, advice: str, full: bool):
         super().__init__(f"{reason}: {advice}")
-        self.reason = reason
+        self.reason, self.full = reason, full
 
 
 class Kind(NamedTuple):
@@ -195,9 +195,11 @@ def explain(error: Exception, parent: Path) -> Exception:
     number = _number(error, parent)
     # Exporters written in C++ report a full disk as a RuntimeError without its errno.
     if number in _NO_SPACE or _is_full(parent):
-        return CannotWrite(f'no space left to write in "{parent}"', "free some, or choose another path with --out")
+        return CannotWrite(
+            f'no space left to write in "{parent}"', "free some, or choose another path with --out", True
+        )
     if number in _NO_PERMISSION:
-        return CannotWrite(f'"{parent}" cannot be written to', "choose another path with --out")
+        return CannotWrite(f'"{parent}" cannot be written to', "choose another path with --out", False)
     return error
 
 

@@ -58,14 +58,16 @@ def open_run(recipe: Recipe, folder: Path, resume: bool) -> Iterator[None]:
             yield
     except Exception as error:
         explained = explain(error, folder)
-        if isinstance(explained, CannotWrite):
+        if isinstance(explained, CannotWrite) and explained.full:
             raise InputError(f"{explained.reason}: make room, then go on with --resume") from error
         if is_out_of_memory(error):
             raise InputError(
                 f"this machine has too little memory for the recipe ({first_line(error, 200)}): lower batch_size, "
                 "data.texts, data.workers or the sizes of the model"
             ) from error
-        raise
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:

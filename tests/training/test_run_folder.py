@@ -357,6 +357,15 @@ def test_a_model_that_finds_the_disk_full_is_written_by_going_on(disk, tmp_path,
     assert main([*command, "--resume"]) == 0 and (folder / "model" / "model.safetensors").is_file()
 
 
+def test_a_read_only_disk_is_one_line(disk, tmp_path, short, capsys):
+    (tmp_path / "r.yaml").write_text(json.dumps(short | {"steps": 1}), encoding="utf-8")
+    folder = disk(64 * 1024) / "run"
+    subprocess.run(["mount", "-o", "remount,ro", str(folder.parent)], check=True)
+    assert main(["finetune", str(tmp_path / "r.yaml"), "--out", str(folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f'error: "{folder}" cannot be written to: choose another path with --out'
+
+
 @pytest.mark.parametrize("limit", [200, 100_000])
 def test_a_file_size_limit_is_one_line(limit, tmp_path, short, capsys):
     (tmp_path / "r.yaml").write_text(json.dumps(short | {"steps": 1}), encoding="utf-8")
