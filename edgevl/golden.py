@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from edgevl.apps.jetson.wordpiece import MAX_PIECES
 from edgevl.bundle import Bundle
 from edgevl.errors import InputError
 from edgevl.manifest import Part, Real, RelativePath, Sha256, Text, parse_json, read_text, validate
@@ -38,12 +39,17 @@ _FIRST_SCENE = 1_000_000  # of "test": far from the samples that accuracy is mea
 RELATIVE_TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "w8": 0.05, "w8a8": 0.1, "w4": 0.3}
 
 
+TokenId = Annotated[int, Field(ge=0, le=MAX_PIECES - 1)]
+
+
 class GoldenCase(Part):
     image: RelativePath
     question: Text
     pixels_sha256: Sha256  # of the uint8 [S, S, 3] tensor's bytes in C order
-    input_ids: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
-    logits: tuple[Real, ...]
+    input_ids: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=MAX_PIECES - 1)], ...], Field(min_length=2, max_length=4096)
+    ]
+    logits: Annotated[tuple[Real, ...], Field(min_length=1, max_length=2**20)]
     answer: Text
     margin: Real  # best logit minus second best; below twice the tolerance the answer is not compared
 

@@ -213,7 +213,7 @@ class Manifest(Part):
     parity: Parity | None = None
     accuracy: Accuracy | None = None
     audit: Audit | None = None
-    bench: dict[str, Any] | None = None
+    bench: dict[str, Any] | None = None  # what `edgevl.bench.record` writes; nobody relies on it
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

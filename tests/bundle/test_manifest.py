@@ -10,7 +10,17 @@ from pydantic import TypeAdapter, ValidationError
 from edgevl.bundle_schema import bundle_schema
 from edgevl.config import ModelConfig
 from edgevl.errors import VerificationFailed
-from edgevl.manifest import SCHEMA_FILE, Manifest, RelativePath, check_relative, parse_json, parse_manifest, read_text
+from edgevl.manifest import (
+    SCHEMA_FILE,
+    Manifest,
+    Preprocessing,
+    Provenance,
+    RelativePath,
+    check_relative,
+    parse_json,
+    parse_manifest,
+    read_text,
+)
 
 DIGEST = "0" * 64
 
@@ -26,13 +36,13 @@ def minimal() -> dict:
         "model": ModelConfig(num_answers=3).to_dict(),
         "inputs": [{"name": "image", "dtype": "uint8", "shape": [1, 128, 128, 3], "layout": "NHWC", "range": [0, 255]}],
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, 3], "layout": "NA"}],
-        "preprocessing": {"size": 128},
+        "preprocessing": Preprocessing(size=128).model_dump(),
         "tokenizer": {"file": "tokenizer.json", "length": 24, "vocab_size": 100},
         "labels": {"file": "labels.json", "count": 3},
         "golden": "golden.json",
         "versions": {"edgevl": "0.1.0"},
         "license": "Apache-2.0",
-        "provenance": {"checkpoint": "embedded:nano", "checkpoint_sha256": DIGEST},
+        "provenance": Provenance(checkpoint="embedded:nano", checkpoint_sha256=DIGEST).model_dump(),
         "files": {
             name: {"sha256": DIGEST, "bytes": 1}
             for name in ("model.onnx", "tokenizer.json", "labels.json", "golden.json")
