@@ -124,9 +124,9 @@ def test_no_bare_name_is_imported():
 @pytest.mark.parametrize("line", ["import training", "from export.registry import EXPORTERS", "import quantize.spec"])
 def test_lint_catches_a_bare_import(tmp_path, line):
     pytest.importorskip("ruff", reason='ruff comes with pip install "edgevl[dev]"')
-    (tmp_path / "wrong.py").write_text(f"{line}\n")
+    (tmp_path / "wrong.py").write_text(f"{line}\n", encoding="utf-8")
     command = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
-    answer = subprocess.run(command, capture_output=True, text=True)
+    answer = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert answer.returncode == 1 and "TID251" in answer.stdout, answer.stdout
 
 
@@ -183,12 +183,12 @@ def test_apps_import_nothing_of_edgevl():
 
 def test_files_stay_small():
     files = [*package_files(), *python_files("apps")]
-    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    long = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert not {name: lines for name, lines in long.items() if lines > 400}
 
 
 def test_importing_the_package_and_the_command_line_loads_nothing_heavy():
     heavy = sorted({"torch", "numpy", "timm", "torchvision"} | LAZY)
     code = f"import sys, edgevl, edgevl.cli; print([name for name in {heavy} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert answer.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("edgevl", "training", "quantize", "export", "apps", "tools")
+FOLDERS = ("edgevl", "training", "quantize", "export", "apps", "tools", "tests")
 # Calls by the last part of their name -> the place at which an encoding may stand without its name.
 TEXT = {"read_text": 0, "write_text": 1, "open": 3, "fdopen": 3, "NamedTemporaryFile": 3, "TemporaryFile": 3}
 PROCESSES = {"run", "Popen", "check_output", "check_call", "call"}

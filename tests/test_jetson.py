@@ -17,7 +17,7 @@ def machine(
     files |= {"usr/include/aarch64-linux-gnu/NvInferVersion.h": headers} if headers else {}
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, encoding="utf-8")
     return root
 
 

@@ -41,7 +41,7 @@ def test_file_round_trip_and_bad_files(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "tokenizer.json")
     again = Tokenizer.from_file(tmp_path / "tokenizer.json")
     assert (again.encode("the car", 8) == tokenizer.encode("the car", 8)).all()
-    (tmp_path / "bad.json").write_text("{}")
+    (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
     for name in ("bad.json", "missing.json"):
         with pytest.raises(InputError):
             Tokenizer.from_file(tmp_path / name)
@@ -75,8 +75,8 @@ def test_the_file_of_the_embedded_model_is_what_is_written(tmp_path):
 )
 def test_other_settings_are_refused(tokenizer, tmp_path, change, word):
     tokenizer.save(tmp_path / "tokenizer.json")
-    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    values = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     change(values)
-    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(InputError, match=word):
         Tokenizer.from_file(tmp_path / "tokenizer.json")

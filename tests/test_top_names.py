@@ -54,13 +54,16 @@ def test_a_name_that_is_not_there_lists_those_that_are():
 def test_predict_can_be_called_whatever_was_imported_before(code):
     script = f"import edgevl\n{code}\nassert edgevl.predict.Answerer is edgevl.Answerer\n"
     script += "try: edgevl.predict(None, 'nowhere.png', 'why?')\nexcept edgevl.InputError as error: print(error)"
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8")
     assert 'no file "nowhere.png"' in answer.stdout, answer.stderr
 
 
 def test_a_name_loads_only_its_own_module():
     script = "import sys, edgevl; dir(edgevl); edgevl.InputError; print('torch' in sys.modules, 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8").stdout
+        == "False False\n"
+    )
 
 
 def test_no_name_hides_a_module():

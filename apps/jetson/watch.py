@@ -138,13 +138,15 @@ def _problem(child: int, own: int, watch: Watch) -> str:
 
 def _resident(process: int) -> int:
     """Bytes of memory that a process holds; 0 if it has gone."""
-    with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{process}/statm") as file:
+    with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{process}/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 
 def _descendants(process: int) -> Iterator[int]:
-    with contextlib.suppress(OSError, ValueError), open(f"/proc/{process}/task/{process}/children") as file:
+    with contextlib.suppress(OSError, ValueError), open(
+        f"/proc/{process}/task/{process}/children", encoding="utf-8"
+    ) as file:
         for child in map(int, file.read().split()):
             yield from _descendants(child)
             yield child

@@ -36,10 +36,12 @@ def bundles(tiny_model, tmp_path_factory) -> dict[str, Path]:
     onnx = export_bundle(tiny_model, "onnx", out=folder / "onnx.edgevl")
     tensorrt = export_bundle(tiny_model, "tensorrt", out=folder / "tensorrt.edgevl", precision="fp32", layout="split")
     split = Path(shutil.copytree(tensorrt, folder / "split.edgevl"))
-    manifest = json.loads((split / "manifest.json").read_text())
+    manifest = json.loads((split / "manifest.json").read_text(encoding="utf-8"))
     (split / "build_engine.py").unlink()
     del manifest["files"]["build_engine.py"]
-    (split / "manifest.json").write_text(json.dumps({**manifest, "target": "onnx"}))  # the same files, for ONNX Runtime
+    (split / "manifest.json").write_text(
+        json.dumps({**manifest, "target": "onnx"}), encoding="utf-8"
+    )  # the same files, for ONNX Runtime
     return {"onnx": onnx, "tensorrt": tensorrt, "split": split}
 
 
@@ -51,7 +53,7 @@ def command(tmp_path, monkeypatch) -> Callable[[str, str], None]:
     monkeypatch.setenv("PATH", str(folder), prepend=":")
 
     def add(name: str, script: str) -> None:
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         (folder / name).chmod(0o755)
 
     return add
@@ -73,7 +75,7 @@ def files(tmp_path) -> Callable[[dict[str, object]], Path]:
         for name, value in contents.items():
             path = tmp_path / "root" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{value}\n")
+            path.write_text(f"{value}\n", encoding="utf-8")
         return tmp_path / "root"
 
     return make

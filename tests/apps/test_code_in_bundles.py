@@ -39,9 +39,9 @@ def entry(data: bytes) -> dict:
 
 
 def edit(bundle: Path, change: Callable[[dict], object]) -> None:
-    values = json.loads((bundle / "manifest.json").read_text())
+    values = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     change(values)
-    (bundle / "manifest.json").write_text(json.dumps(values))
+    (bundle / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def assert_refused(bundle: Path, jetson, words: str) -> None:
@@ -129,7 +129,7 @@ def test_a_file_that_has_no_part_in_a_bundle(fresh, jetson, kind, name):
 @pytest.mark.parametrize(("field", "name"), [("labels", "argparse.py"), ("tokenizer", "tokenizer.txt")])
 def test_a_text_that_is_called_something_else(fresh, jetson, field, name):
     bundle = fresh("onnx")
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     (bundle / manifest[field]["file"]).rename(bundle / name)
 
     def rename(values: dict) -> None:

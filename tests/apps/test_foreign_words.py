@@ -24,9 +24,9 @@ def test_plain_is_one_line_of_characters_that_show(jetson, module):
 @pytest.mark.parametrize("script", ["benchmark.py", "build_engine.py"])
 def test_a_hostile_bundle_commands_no_terminal(bundles, tmp_path, script):
     bundle = Path(shutil.copytree(bundles["tensorrt"], tmp_path / "b\x1b[2J\x9b\u202e.edgevl"))
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     for values in ({"target": HOSTILE[:-9]}, {"artifact": HOSTILE[:9], "programs": [{"artifact": HOSTILE[:9]}]}, {}):
-        (bundle / "manifest.json").write_text(json.dumps({**manifest, **values}))
+        (bundle / "manifest.json").write_text(json.dumps({**manifest, **values}), encoding="utf-8")
         answer = subprocess.run([sys.executable, JETSON / script, str(bundle)], capture_output=True, cwd=tmp_path)
         text = answer.stderr.decode()
         assert (answer.returncode in (2, 3, 4) and text.startswith("error: ")) or "every file" in text, text

@@ -45,7 +45,7 @@ def device(tmp_path, monkeypatch):
 
     def make(step: str, what: str) -> str:
         file = tmp_path / "device.py"
-        file.write_text(DEVICE.format(step=step, what=what))
+        file.write_text(DEVICE.format(step=step, what=what), encoding="utf-8")
         monkeypatch.setenv("EDGEVL_SSH", shlex.join([sys.executable, "-S", str(file)]))
         return "ssh:board"
 
@@ -95,7 +95,7 @@ def test_numbers_that_are_none(bundles, device, tmp_path):
         BenchReport.model_validate_json(infinite)
     empty = json.dumps(report.model_copy(update={"results": []}).to_json())
     for text, said in [(infinite, "sent no report back"), (empty, "without a result")]:
-        (tmp_path / "report.json").write_text(text)
+        (tmp_path / "report.json").write_text(text, encoding="utf-8")
         answer = f"out.write(open({str(tmp_path / 'report.json')!r}, 'rb').read())"
         with pytest.raises(EdgeVLError, match=said):
             bench_on_device(bundles["onnx"], device("run", answer))
@@ -162,14 +162,16 @@ def test_no_thread_and_no_process_is_left(bundles, device):
             break
         time.sleep(0.1)
     assert threading.active_count() <= before
-    children = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    children = subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True, encoding="utf-8"
+    )
     assert "device.py" not in children.stdout
 
 
 def test_a_device_that_does_what_it_is_asked(bundles, tmp_path, monkeypatch):
     """The same conversation with this machine's own shell: the archive, the script, the report, nothing left."""
     file = tmp_path / "ssh"
-    file.write_text('#!/bin/sh\nfor asked; do :; done\nexec sh -c "$asked"\n')
+    file.write_text('#!/bin/sh\nfor asked; do :; done\nexec sh -c "$asked"\n', encoding="utf-8")
     file.chmod(0o755)
     (tmp_path / "device").mkdir()
     monkeypatch.setenv("EDGEVL_SSH", str(file))

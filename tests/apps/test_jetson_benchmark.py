@@ -33,7 +33,9 @@ def benchmark(folder: Path, *arguments: object, python: object = sys.executable,
     block = f"import sys; sys.modules.update(dict.fromkeys({list(blocked)})); sys.path.insert(0, {str(JETSON)!r})"
     code = f"{block}; import benchmark; sys.exit(benchmark.main(sys.argv[1:]))"
     command = [python, "-I", "-c", code, *arguments]
-    return subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, **options)
+    return subprocess.run(
+        list(map(str, command)), cwd=folder, capture_output=True, text=True, **options, encoding="utf-8"
+    )
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def samples(tmp_path_factory, bundles) -> tuple[Path, float]:
     folder = materialize("test", 12, tmp_path_factory.mktemp("samples") / "scenes", size=64)
     bundle = Bundle.open(bundles["onnx"])
     session, words, labels, right = bundle.session(1), bundle.tokenizer(), bundle.labels(), 0
-    for line in (folder / "annotations.jsonl").read_text().splitlines():
+    for line in (folder / "annotations.jsonl").read_text(encoding="utf-8").splitlines():
         scene = json.loads(line)
         question = scene["questions"][0]
         pixels = to_pixels(load_image(folder / scene["image"]), 32)[None]
@@ -107,9 +109,9 @@ def damage(copy: Path, name: str, change) -> None:
     """Change a file, and its digest in the manifest with it: a forger's change."""
     data = change((copy / name).read_bytes())
     (copy / name).write_bytes(data)
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def edit_golden(**change):
@@ -151,8 +153,8 @@ def test_a_golden_case_that_fails_is_not_timed(copy, tmp_path, change, said):
     [
         (lambda copy: (copy / "extra.bin").write_bytes(b"x"), 4, "extra.bin is not in the manifest"),
         (lambda copy: (copy / "labels.json").unlink(), 4, "labels.json is missing"),
-        (lambda copy: (copy / "manifest.json").write_text("{"), 4, "manifest.json of the bundle cannot be read"),
-        (lambda copy: (copy / "manifest.json").write_text("{}"), 4, "manifest.json is not valid: the object lacks"),
+        (lambda copy: (copy / "manifest.json").write_bytes(b"{"), 4, "manifest.json of the bundle cannot be read"),
+        (lambda copy: (copy / "manifest.json").write_bytes(b"{}"), 4, "manifest.json is not valid: the object lacks"),
         (lambda copy: (copy / "manifest.json").unlink(), 4, "is not a whole bundle"),
         (lambda copy: shutil.rmtree(copy), 2, "is not a bundle"),
         (lambda copy: damage(copy, "model.onnx", lambda data: data[:4000]), 4, "model.onnx is truncated"),
@@ -168,9 +170,9 @@ def test_spoiled_bundles(jetson, copy, tmp_path, monkeypatch, spoil, code, said)
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "a\\b", "~/x"])
 def test_a_path_that_leaves_the_bundle(jetson, copy, name):
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(jetson.bundle_reader.Problem, match=r"leaves the bundle's folder|not a plain relative path"):
         jetson.bundle_reader.Bundle(copy)
 
@@ -179,12 +181,12 @@ def test_a_path_that_leaves_the_bundle(jetson, copy, name):
 def test_what_is_read_is_among_the_files_with_a_digest(jetson, copy, tmp_path, key):
     source = copy / ("golden.json" if key == "golden" else "labels.json")
     (tmp_path / "outside.json").write_bytes(source.read_bytes())
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     if key == "image":
         damage(copy, "golden.json", edit_golden(image="../outside.json"))
     else:
         manifest[key] = "../outside.json" if key == "golden" else {**manifest[key], "file": "../outside.json"}
-        (copy / "manifest.json").write_text(json.dumps(manifest))
+        (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(jetson.bundle_reader.Problem, match=r"outside\.json' leaves the bundle's folder"):
         jetson.bundle_reader.Bundle(copy)
 
@@ -235,7 +237,9 @@ def test_tensorrt_without_a_gpu(bundles, tmp_path, jetson):
 def test_it_stops_when_standard_input_closes(bundles, tmp_path):
     code = f"import sys; sys.path.insert(0, {str(JETSON)!r}); import benchmark; sys.exit(benchmark.main(sys.argv[1:]))"
     command = [sys.executable, "-I", "-c", code, str(bundles["onnx"]), "--preset", "normal", "--until-stdin-closes"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, encoding="utf-8"
+    )
     assert process.stdin and process.stderr
     for line in process.stderr:
         if "timing" in line:
@@ -359,10 +363,10 @@ def test_no_call_is_newer_than_python_3_8():
     found = {
         (path.name, node.attr)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in newer
     }
-    unions = {path.name for path in FILES if "strict=" in path.read_text()}  # of zip: 3.10
+    unions = {path.name for path in FILES if "strict=" in path.read_text(encoding="utf-8")}  # of zip: 3.10
     assert not found and not unions
 
 
@@ -375,8 +379,10 @@ def test_in_an_environment_of_numpy_pillow_and_onnxruntime(bundles, tmp_path):
     script = shutil.copytree(JETSON, tmp_path / "jetson") / "benchmark.py"
     command = [python, script, bundles["onnx"], "--preset", "rapid", "--out", tmp_path / "report.json"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert BenchReport.model_validate_json((tmp_path / "report.json").read_bytes()).results
-    packages = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True).stdout
+    packages = subprocess.run(
+        [python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, encoding="utf-8"
+    ).stdout
     assert "torch" not in packages and "edgevl" not in packages

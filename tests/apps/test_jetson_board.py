@@ -30,7 +30,7 @@ ORIN_SYSFS = {
 
 
 def first_line(name: str) -> str:
-    return (RECORDED / f"{name}.tegrastats.txt").read_text().splitlines()[0]
+    return (RECORDED / f"{name}.tegrastats.txt").read_text(encoding="utf-8").splitlines()[0]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_modes_and_locked_clocks(jetson):
     board = jetson.jetson_board
 
     def shown(name: str) -> str:
-        return (RECORDED / f"{name}.jetson_clocks.txt").read_text()
+        return (RECORDED / f"{name}.jetson_clocks.txt").read_text(encoding="utf-8")
 
     assert board.power_mode("NV Power Mode: 25W\n1\n") == "25W"
     assert board.power_mode("NVPM WARN: fan mode is not set!\nNV Power Mode: MODE_30W_2CORE\n2\n") == "MODE_30W_2CORE"
@@ -114,8 +114,8 @@ def test_without_tegrastats_sysfs_is_read(jetson, files):
     assert reading.temperature_c == {"cpu": 46.031}
     assert reading.clock_mhz == {"CPU": 1510.4, "GPU": 306.0}
     assert board.clocks_locked(root) is False
-    (root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_min_freq").write_text("1510400\n")
-    (root / "sys/class/devfreq/17000000.gpu/min_freq").write_text("624750000\n")
+    (root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_min_freq").write_text("1510400\n", encoding="utf-8")
+    (root / "sys/class/devfreq/17000000.gpu/min_freq").write_text("624750000\n", encoding="utf-8")
     assert board.clocks_locked(root) is True
 
 
@@ -124,8 +124,8 @@ def test_what_held_the_board_back(jetson, files):
     before = board.throttling(root)
     assert before == {"oc1_event_cnt": 0, "oc3_event_cnt": 27}  # events of before, and a fan, are no throttling
     assert board.throttled_between(before, board.throttling(root)) == []
-    (root / "sys/class/hwmon/hwmon3/oc3_event_cnt").write_text("28\n")
-    (root / "sys/class/thermal/cooling_device1/cur_state").write_text("1\n")
+    (root / "sys/class/hwmon/hwmon3/oc3_event_cnt").write_text("28\n", encoding="utf-8")
+    (root / "sys/class/thermal/cooling_device1/cur_state").write_text("1\n", encoding="utf-8")
     assert board.throttled_between(before, board.throttling(root)) == ["gpu-throttle-alert", "oc3_event_cnt"]
 
 
@@ -152,7 +152,7 @@ def test_sensors_poll_sysfs_where_no_tegrastats_is(jetson, files, monkeypatch):
 
 def test_the_summary_of_a_run(jetson):
     board = jetson.jetson_board
-    lines = (RECORDED / "orin-nano-jp7.tegrastats.txt").read_text().splitlines()
+    lines = (RECORDED / "orin-nano-jp7.tegrastats.txt").read_text(encoding="utf-8").splitlines()
     idle = [board.parse_tegrastats(line, float(at)) for at, line in enumerate(lines)]
     busy = [board.parse_tegrastats(line, at / 20) for at, line in enumerate(lines)]
     found = board.summary(idle, busy)
@@ -186,8 +186,8 @@ def test_clocks_are_locked_and_given_back(jetson, command, tmp_path):
     command("jetson_clocks", f'echo "$@" >> {log}')
     command("sudo", '"$@"')
     with jetson.jetson_board.locked_clocks():
-        assert log.read_text().splitlines()[1:] == [""]
-    words = [line.split() for line in log.read_text().splitlines()]
+        assert log.read_text(encoding="utf-8").splitlines()[1:] == [""]
+    words = [line.split() for line in log.read_text(encoding="utf-8").splitlines()]
     assert [line[0] if line else "" for line in words] == ["--store", "", "--restore"] and words[0][1] == words[2][1]
 
 

@@ -18,6 +18,6 @@ def test_a_page_of_what_a_board_measured(bundles, orin, tmp_path):
     command = [sys.executable, SCRIPT, bundles["onnx"], "--preset", "rapid", "--threads", "1", "--out", out]
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
     assert main(["report", str(bundles["onnx"]), "--bench", str(out), "--out", str(page)]) == 0
-    html = page.read_text()
+    html = page.read_text(encoding="utf-8")
     for words in ("VDD_GPU_SOC", "VIN_SYS_5V0", "MAXN", "Temperatures", Bundle.open(bundles["onnx"]).artifact_sha256):
         assert words in html, words

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-SOURCE = (Path(__file__).parents[2] / "apps/jetson/runtimes.py").read_text()
+SOURCE = (Path(__file__).parents[2] / "apps/jetson/runtimes.py").read_text(encoding="utf-8")
 
 STAND_IN = r"""
 #include <stddef.h>
@@ -63,7 +63,7 @@ int ran(void) { happen(); return now++; }  /* what an engine does on its stream:
 def cudart(tmp_path_factory) -> str:
     compiler = shutil.which("cc") or pytest.skip("no C compiler")
     folder = tmp_path_factory.mktemp("cuda")
-    (folder / "stand_in.c").write_text(STAND_IN)
+    (folder / "stand_in.c").write_text(STAND_IN, encoding="utf-8")
     library = folder / "libcudart.so.12"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "stand_in.c"], check=True)
     return str(library)
@@ -126,7 +126,7 @@ def open_on_stand_in(jetson, cudart, monkeypatch, tmp_path):
         for program in bundle.programs:
             files.append(tmp_path / program["artifact"].replace("/", "-"))
             shutil.copy(bundle.path / program["artifact"], files[-1])
-            files[-1].with_name(files[-1].name + ".json").write_text(json.dumps(record))
+            files[-1].with_name(files[-1].name + ".json").write_text(json.dumps(record), encoding="utf-8")
         return trt, files
 
     monkeypatch.setattr(jetson.runtimes, "CUDART", (cudart,))

@@ -61,31 +61,36 @@ def server(tmp_path, monkeypatch) -> Iterator[Server]:
         made.mkdir(parents=True)
     for name in ("sh", "tar", "mktemp", "rm", "sleep"):
         (programs / name).symlink_to(shutil.which(name) or name)
-    (programs / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (programs / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
     (programs / "python3").chmod(0o755)
     host, user, port = key(folder / "host"), key(folder / "user"), free_port()
-    (folder / "authorized").write_text((folder / "user.pub").read_text())
-    known = (folder / "host.pub").read_text().split()[:2]
-    (folder / "known").write_text(f"[127.0.0.1]:{port} {' '.join(known)}\n")
+    (folder / "authorized").write_text((folder / "user.pub").read_text(encoding="utf-8"), encoding="utf-8")
+    known = (folder / "host.pub").read_text(encoding="utf-8").split()[:2]
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {' '.join(known)}\n", encoding="utf-8")
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {folder}/authorized\n"
         f"PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n"
-        f"KbdInteractiveAuthentication no\nForceCommand {folder}/session\n"
+        f"KbdInteractiveAuthentication no\nForceCommand {folder}/session\n",
+        encoding="utf-8",
     )
     (folder / "session").write_text(  # whatever the start-up files of this user do to the PATH
         f"#!/bin/sh\nexport PATH={programs} TMPDIR={temporary} XDG_CACHE_HOME={folder}/cache\n"
-        'exec sh -c "$SSH_ORIGINAL_COMMAND"\n'
+        'exec sh -c "$SSH_ORIGINAL_COMMAND"\n',
+        encoding="utf-8",
     )
     (folder / "session").chmod(0o755)
     (folder / "config").write_text(
         f"Host *\n  IdentityFile {user}\n  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known\n"
-        "  StrictHostKeyChecking yes\n"
+        "  StrictHostKeyChecking yes\n",
+        encoding="utf-8",
     )
     monkeypatch.setenv("EDGEVL_SSH", f"ssh -F {folder}/config")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where sshd confines itself before a login
     assert SSHD
-    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=(folder / "log").open("w"))
+    process = subprocess.Popen(
+        [SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=(folder / "log").open("w", encoding="utf-8")
+    )
     try:
         wait_for(port, process, folder / "log")
         yield Server(f"ssh:{getpass.getuser()}@127.0.0.1:{port}", folder, temporary, programs)
@@ -99,9 +104,9 @@ def wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         if process.poll() is not None:
-            pytest.skip(f"sshd does not start here: {log.read_text()[-200:]}")
+            pytest.skip(f"sshd does not start here: {log.read_text('utf-8')[-200:]}")
         time.sleep(0.1)
-    pytest.fail(f"sshd does not answer: {log.read_text()}")
+    pytest.fail(f"sshd does not answer: {log.read_text('utf-8')}")
 
 
 @needs_sshd
@@ -122,7 +127,7 @@ def test_a_report_from_a_device(bundles, server, capsys, tmp_path):
 def test_json_alone_from_a_chatty_shell(bundles, server, capsys):
     """A start-up file that prints something must not end up in the report."""
     (server.programs / "sh").unlink()
-    (server.programs / "sh").write_text('#!/bin/dash\necho welcome\nexec /bin/sh "$@"\n')
+    (server.programs / "sh").write_text('#!/bin/dash\necho welcome\nexec /bin/sh "$@"\n', encoding="utf-8")
     (server.programs / "sh").chmod(0o755)
     assert main(["bench", str(bundles["split"]), "--device", server.device, "--json"]) == 0
     assert BenchReport.model_validate_json(capsys.readouterr().out).results
@@ -134,12 +139,12 @@ def test_what_the_device_lacks(bundles, server, monkeypatch):
     python = server.programs / "python3"
     blocked = server.folder / "blocked"
     blocked.mkdir()
-    (blocked / "onnxruntime.py").write_text("raise ImportError('not here', name='onnxruntime')\n")
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={blocked} exec {sys.executable} "$@"\n')
+    (blocked / "onnxruntime.py").write_text("raise ImportError('not here', name='onnxruntime')\n", encoding="utf-8")
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={blocked} exec {sys.executable} "$@"\n', encoding="utf-8")
     with pytest.raises(MissingDependency, match=r"on .*@127\.0\.0\.1: .*python3 -m pip install onnxruntime") as caught:
         bench_on_device(bundles["onnx"], server.device)
     assert caught.value.exit_code == 3
-    python.write_text("#!/bin/sh\nexit 1\n")
+    python.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     with pytest.raises(MissingDependency, match="has a python3 older than"):
         bench_on_device(bundles["onnx"], server.device)
     python.unlink()
@@ -160,7 +165,7 @@ def test_a_bundle_that_breaks_on_the_way(bundles, server):
     """A tar there that changes a file: the device's own check of digests finds it."""
     (server.programs / "tar").unlink()
     spoil = f'for file in {server.temporary}/*/model.edgevl/model.onnx; do echo x >> "$file"; done'
-    (server.programs / "tar").write_text(f'#!/bin/sh\n{shutil.which("tar")} "$@"\n{spoil}\n')
+    (server.programs / "tar").write_text(f'#!/bin/sh\n{shutil.which("tar")} "$@"\n{spoil}\n', encoding="utf-8")
     (server.programs / "tar").chmod(0o755)
     with pytest.raises(VerificationFailed, match=r"on .*: model\.onnx has changed"):
         bench_on_device(bundles["onnx"], server.device)
@@ -179,12 +184,16 @@ def test_a_copy_that_fails_leaves_nothing(bundles, server):
 def test_keys_and_names_that_are_wrong(bundles, server, monkeypatch):
     other = key(server.folder / "other")
     known = server.folder / "known"
-    place, right = known.read_text().split(" ", 1)
-    known.write_text(f"{place} {' '.join((server.folder / 'other.pub').read_text().split()[:2])}\n")
+    place, right = known.read_text(encoding="utf-8").split(" ", 1)
+    known.write_text(
+        f"{place} {' '.join((server.folder / 'other.pub').read_text('utf-8').split()[:2])}\n", encoding="utf-8"
+    )
     with pytest.raises(InputError, match=r"Host key verification failed.*connect with ssh once"):
         bench_on_device(bundles["onnx"], server.device)
-    known.write_text(f"{place} {right}")
-    (server.folder / "config").write_text((server.folder / "config").read_text().replace("/user\n", "/other\n"))
+    known.write_text(f"{place} {right}", encoding="utf-8")
+    (server.folder / "config").write_text(
+        (server.folder / "config").read_text(encoding="utf-8").replace("/user\n", "/other\n"), encoding="utf-8"
+    )
     with pytest.raises(InputError, match=r"Permission denied.*ssh-copy-id"):
         bench_on_device(bundles["onnx"], server.device)
     assert other.exists() and not server.leftovers()
@@ -212,7 +221,12 @@ def test_an_interrupted_run_ends_there_too(bundles, server, how):
         "normal",
     ]
     process = subprocess.Popen(
-        list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts
+        list(map(str, command)),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
+        encoding="utf-8",
     )
     for _ in range(600):
         if server.leftovers() and list(server.leftovers()[0].glob("script")):
@@ -292,8 +306,8 @@ def test_options_that_do_not_go_together(bundles, capsys):
 
 def test_a_bundle_for_another_target(bundles, tmp_path):
     copy = Path(shutil.copytree(bundles["onnx"], tmp_path / "copy.edgevl"))
-    text = (copy / "manifest.json").read_text()
-    (copy / "manifest.json").write_text(text.replace('"target": "onnx"', '"target": "coreml"'))
+    text = (copy / "manifest.json").read_text(encoding="utf-8")
+    (copy / "manifest.json").write_text(text.replace('"target": "onnx"', '"target": "coreml"'), encoding="utf-8")
     with pytest.raises(InputError, match="is for coreml: a device runs bundles for onnx or tensorrt"):
         bench_on_device(copy, "ssh:board")
 

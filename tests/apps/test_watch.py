@@ -24,7 +24,7 @@ JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 def hostile(bundles, tmp_path) -> Callable[[list, dict], Path]:
     """A bundle with digests that fit, whose graph of the right inputs and outputs has these nodes and constants."""
     bundle = Path(shutil.copytree(bundles["onnx"], tmp_path / "hostile.edgevl"))
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
 
     def make(nodes: list, constants: dict) -> Path:
         dtypes = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "float32": TensorProto.FLOAT}
@@ -38,7 +38,7 @@ def hostile(bundles, tmp_path) -> Callable[[list, dict], Path]:
         data = model.SerializeToString()
         (bundle / "model.onnx").write_bytes(data)
         manifest["files"]["model.onnx"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        (bundle / "manifest.json").write_text(json.dumps(manifest))
+        (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         return bundle
 
     return make
@@ -83,14 +83,14 @@ def check(bundle: Path, *options: object) -> tuple[int, list[str], float]:
     """(exit code, error lines, seconds) of the script with --check."""
     started = time.monotonic()
     command = [sys.executable, JETSON / "benchmark.py", bundle, "--check", "--threads", 1, *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, encoding="utf-8")
     assert "Traceback" not in done.stderr, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     return done.returncode, errors, time.monotonic() - started
 
 
 def answers_of(bundle: Path) -> int:
-    return json.loads((bundle / "manifest.json").read_text())["labels"]["count"]
+    return json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["labels"]["count"]
 
 
 def test_a_graph_that_never_ends(hostile, bundles):
@@ -122,7 +122,7 @@ def test_limits_can_be_raised(hostile, bundles):
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many", ""])
 def test_limits_are_numbers(bundles, value):
     command = [sys.executable, JETSON / "benchmark.py", bundles["onnx"], f"--memory-mb={value}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 2 and "is not a number above 0" in done.stderr
 
 
@@ -163,14 +163,14 @@ def test_what_a_child_has_started_counts_and_is_ended_too(jetson, capfd, tmp_pat
 
     assert watch.watched(work, watch.Limits(seconds=30, memory_mb=200)) == 4
     assert "more than 200 MiB of memory" in capfd.readouterr().err
-    assert are_gone([pid.read_text()])
+    assert are_gone([pid.read_text(encoding="utf-8")])
 
 
 def are_gone(pids: list[str]) -> bool:
     """Within some seconds; who waits for a process that has ended is not asked."""
     for _ in range(100):
         states = [Path(f"/proc/{pid}/status") for pid in pids]
-        if not [path for path in states if path.exists() and "zombie" not in path.read_text()]:
+        if not [path for path in states if path.exists() and "zombie" not in path.read_text(encoding="utf-8")]:
             return True
         time.sleep(0.1)
     return False
@@ -181,13 +181,13 @@ def test_nothing_goes_on_when_it_is_interrupted(bundles, tmp_path, how):
     command = [sys.executable, JETSON / "benchmark.py", bundles["onnx"], "--preset", "normal"]
     process = subprocess.Popen(
         list(map(str, command)), stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background has it ignored
-    )  # fmt: skip
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background has it ignored,
+    encoding="utf-8")  # fmt: skip
     assert process.stderr
     for line in process.stderr:
         if "timing" in line:
             break
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
     assert children
     os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
     assert process.wait(20) == (130 if how == signal.SIGINT else -how)

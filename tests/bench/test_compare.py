@@ -47,14 +47,14 @@ def written(folder, name, seconds, seed=0, accuracy=None, sha256="0" * 64, peak=
     machine = describe_machine(peak=Peak(threads=2, gmacs={"fp32": peak}, bandwidth_gbs=10, how="a clock"))
     path = folder / name
     report = BenchReport(preset="short", machine=machine, results=[result], ratios=[])
-    path.write_text(json.dumps(report.to_json()))
+    path.write_text(json.dumps(report.to_json()), encoding="utf-8")
     return path
 
 
 def change(path, edit):
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     edit(data)
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(data), encoding="utf-8")
     return path
 
 
@@ -215,9 +215,9 @@ def bundles(tmp_path_factory):
 
 def admit(folder, name):
     """Write a changed file into the manifest, as if it had been exported so."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"][name] = {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def add_work(path):
@@ -281,6 +281,6 @@ def test_blocks_are_resampled_not_queries():
 
 def test_the_published_schema_is_current():
     published = pathlib.Path(__file__).parents[2] / "docs" / "bench.schema.json"
-    assert json.loads(published.read_text()) == BenchReport.model_json_schema(), (
+    assert json.loads(published.read_text(encoding="utf-8")) == BenchReport.model_json_schema(), (
         "write it again: edgevl bench --schema > docs/bench.schema.json"
     )

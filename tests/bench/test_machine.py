@@ -34,7 +34,7 @@ def write(folder, **files):
     for name, text in files.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}\n")
+        path.write_text(f"{text}\n", encoding="utf-8")
 
 
 @linux_only
@@ -70,7 +70,7 @@ def stat(file, busy, seconds):
     lines = [f"cpu  {' '.join(map(str, total))}"] + [
         f"cpu{core} {' '.join(map(str, row))}" for core, row in rows.items()
     ]
-    file.write_text("\n".join([*lines, "intr 5 0 9", "ctxt 12", "btime 1", "softirq 4 1"]) + "\n")
+    file.write_text("\n".join([*lines, "intr 5 0 9", "ctxt 12", "btime 1", "softirq 4 1"]) + "\n", encoding="utf-8")
     return file
 
 

@@ -40,7 +40,7 @@ def pipeline(request, tmp_path_factory):
     config = TINY[request.param]
     folder = export_region(tmp_path_factory.mktemp("region"), config, WORDS, picture_of(config))
     Tokenizer.from_words(["what", "color"]).save(folder / "tokenizer.json")
-    (folder / "labels.json").write_text(json.dumps(["a", "b", "c", "d", "e"]))
+    (folder / "labels.json").write_text(json.dumps(["a", "b", "c", "d", "e"]), encoding="utf-8")
     return RegionPipeline(folder, threads=1)
 
 

@@ -100,7 +100,7 @@ def test_what_was_measured_goes_into_the_bundle(bundle, small_world, tmp_path, c
     section = Bundle.open(path).manifest.bench
     assert section and [one["scope"] for one in section["results"]] == ["model", "pipeline", "end_to_end"]
     assert section["results"][0]["p50_ms"] == report.results[0].p50_ms and "samples_ms" not in section["results"][0]
-    card = (path / "README.md").read_text()
+    card = (path / "README.md").read_text(encoding="utf-8")
     assert f"Times on {report.machine.cpu}" in card and f"| {report.results[1].p50_ms:.2f} |" in card
     clean[0].artifact_sha256 = "0" * 64
     assert "another artifact" in record_bench(after, report)
@@ -157,7 +157,7 @@ def test_a_process_that_fails_says_why(tmp_path):
 def test_a_core_ml_bundle_is_not_timed_by_the_reference_executor(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     manifest = Bundle.open(bundle).manifest.model_copy(update={"target": "coreml"})
-    (tmp_path / "manifest.json").write_text(manifest.to_json())
+    (tmp_path / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
     with pytest.raises(InputError, match="reference executor"):
         run_bench(tmp_path, [])
 

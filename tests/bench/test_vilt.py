@@ -80,7 +80,7 @@ def test_the_published_size():
 def test_pipeline_answers_from_bytes_and_words(tmp_path):
     export_vilt(tmp_path, PIPELINE)
     Tokenizer.from_words(["what", "color"]).save(tmp_path / "tokenizer.json")
-    (tmp_path / "labels.json").write_text(json.dumps(["a", "b", "c", "d", "e"]))
+    (tmp_path / "labels.json").write_text(json.dumps(["a", "b", "c", "d", "e"]), encoding="utf-8")
     pipeline, watch = ViltPipeline(tmp_path, threads=1), Stopwatch()
     query = Query(encode(make_photo(90, 120), "PNG"), "what color?")
     assert run_pipeline(pipeline, query, watch) in "abcde"

@@ -84,9 +84,9 @@ def fresh(exported, tiny_model, tmp_path) -> Callable[[str], Path]:
 def edit_manifest(bundle: Path, change: Callable[[dict], object]) -> None:
     """Change manifest.json as a forger would: `change` gets its parsed content."""
     path = bundle / "manifest.json"
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     change(values)
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps(values), encoding="utf-8")
 
 
 def forge_digests(bundle: Path) -> None:

@@ -68,11 +68,11 @@ class Forked:
         environment = {**os.environ, "HOME": str(self.place / "home"), "TMPDIR": str(self.place / "tmp")}
         environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RUST_BACKTRACE": "0"}
         self._log_file = place / f"{entry.split(':')[0]}.log"
-        self._log = self._log_file.open("w")
+        self._log = self._log_file.open("w", encoding="utf-8")
         self._process = subprocess.Popen(
             [*(prefix or []), sys.executable, "-B", __file__, str(self.place), entry], cwd=place, env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
-        )  # fmt: skip
+        encoding="utf-8")  # fmt: skip
         self._ask({"warm": warm})
 
     def run(self, *lines: list[str], timeout: float = 60) -> Child:
@@ -91,7 +91,7 @@ class Forked:
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        assert line, f"the forking process ended: {self._log_file.read_text()[-3000:]}"
+        assert line, f"the forking process ended: {self._log_file.read_text('utf-8')[-3000:]}"
         return json.loads(line)
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ def _fork(lines: list[list[str]], timeout: float, folder: Path, main: Main) -> d
 
 
 def _resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize() / 2**20
 
 
 def _outcome(folder: Path, number: int, code: int | None) -> dict:
@@ -186,7 +186,7 @@ def _text(file: Path) -> str:
 
 def _child(lines: list[list[str]], folder: Path, main: Main) -> None:
     """Run the commands; never returns."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    mapped = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MORE_MEMORY, mapped + MORE_MEMORY))
     files = [[_new(folder / f"{number}.{end}") for end in ("out", "err", "code")] for number in range(len(lines))]
     _watch(_new(folder / "touched"))

@@ -86,14 +86,14 @@ def file_system() -> Iterator[Mutation]:
             yield Mutation(f"{base} {folder} is {name}", base, _instead(folder, REPLACEMENTS[name]), "refused")
     whole = {
         "the bundle is a link loop": lambda bundle: _aside(bundle).symlink_to(bundle.name),
-        "the bundle is a file": lambda bundle: _aside(bundle).write_text("x"),
+        "the bundle is a file": lambda bundle: _aside(bundle).write_text("x", encoding="utf-8"),
         "the bundle is a named pipe": lambda bundle: os.mkfifo(_aside(bundle)),
         "the bundle is empty": lambda bundle: _aside(bundle).mkdir(),
         "a link beside the files": lambda bundle: (bundle / "extra").symlink_to(bundle.parent / "outside"),
         "a file beside the files": lambda bundle: (bundle / "extra.bin").write_bytes(b"x"),
         "a name that is not UTF-8": lambda bundle: open(os.fsencode(bundle) + b"/\xff\xfe", "wb").close(),
-        "a name with a line break": lambda bundle: (bundle / "a\nerror: b").write_text("x"),
-        "a name with markup": lambda bundle: (bundle / "[red]x[").write_text("x"),
+        "a name with a line break": lambda bundle: (bundle / "a\nerror: b").write_text("x", encoding="utf-8"),
+        "a name with markup": lambda bundle: (bundle / "[red]x[").write_text("x", encoding="utf-8"),
         "a deep folder": lambda bundle: (bundle / ("d/" * 900)).mkdir(parents=True),
     }
     for name, change in whole.items():

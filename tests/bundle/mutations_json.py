@@ -180,9 +180,10 @@ def _other_json() -> Iterator[Mutation]:
     for name, value in {"1e400": "1e400", "NaN": "NaN", "a huge integer": "9" * 400, "a negative one": "-5"}.items():
 
         def number(bundle: Path, value: str = value) -> None:
-            text = (bundle / "golden.json").read_text()
+            text = (bundle / "golden.json").read_text(encoding="utf-8")
             (bundle / "golden.json").write_text(
-                text.replace('"tolerance": ', f'"tolerance": {value}, "x": ', 1).replace('"x": ', '"y": ', 1)
+                text.replace('"tolerance": ', f'"tolerance": {value}, "x": ', 1).replace('"x": ', '"y": ', 1),
+                encoding="utf-8",
             )
 
         yield forged(f"tolerance {name}", "onnx", number, "golden.json")

@@ -237,7 +237,7 @@ def _add(name: str, data: bytes, bundle: Path) -> None:
 
 
 def _append_to_script(bundle: Path) -> None:
-    with (bundle / "build_engine.py").open("a") as file:
+    with (bundle / "build_engine.py").open("a", encoding="utf-8") as file:
         file.write("\nprint('code that nobody signed ran')\n")
 
 

@@ -126,7 +126,7 @@ def main(seed: int, count: int) -> int:
     rng, outcomes, started = random.Random(seed), Counter(), time.time()
     signal.signal(signal.SIGALRM, alarm)
     outcome(seeds[0])
-    with open("/proc/self/statm") as statm:
+    with open("/proc/self/statm", encoding="utf-8") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     with tempfile.TemporaryDirectory() as folder:

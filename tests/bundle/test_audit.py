@@ -187,7 +187,9 @@ def test_truncated_artifacts(fresh, tools, target, keep):
 def test_a_package_that_points_to_another_model(fresh):
     path: Path = fresh("coreml")
     manifest = path / "model.mlpackage" / "Manifest.json"
-    manifest.write_text(manifest.read_text().replace("model.mlmodel", "other.mlmodel"))
+    manifest.write_text(
+        manifest.read_text(encoding="utf-8").replace("model.mlmodel", "other.mlmodel"), encoding="utf-8"
+    )
     with pytest.raises(VerificationFailed, match=r"other\.mlmodel"):
         inspect_bundle(path)
 

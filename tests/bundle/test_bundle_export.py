@@ -78,7 +78,7 @@ def test_bad_arguments(tiny_model, tmp_path):
         ({"model": tmp_path / "none"}, "no model folder"),
         ({"out": tmp_path}, "not a bundle"),
     ]
-    (tmp_path / "note.txt").write_text("x")
+    (tmp_path / "note.txt").write_text("x", encoding="utf-8")
     for options, word in bad:
         with pytest.raises(InputError, match=word):
             export_bundle(**{"model": tiny_model, **options})
@@ -88,7 +88,7 @@ def test_bad_arguments(tiny_model, tmp_path):
 def test_the_card_is_made_from_the_manifest(exported):
     for path in exported.values():
         manifest = Bundle.open(path).manifest
-        card = (path / "README.md").read_text()
+        card = (path / "README.md").read_text(encoding="utf-8")
         assert card == render_card(manifest)
         assert "not measured yet" in card and manifest.license in card and "\n\n\n" not in card
         for line in card.splitlines():
@@ -97,7 +97,7 @@ def test_the_card_is_made_from_the_manifest(exported):
 
 def test_golden_json_is_readable_by_other_languages(exported):
     for path in exported.values():
-        values = json.loads((path / "golden.json").read_text())
+        values = json.loads((path / "golden.json").read_text(encoding="utf-8"))
         assert values["schema_version"] == 1 and values["tolerance"] > 0
         for case in values["cases"]:
             assert set(case) == {"image", "question", "pixels_sha256", "input_ids", "logits", "answer", "margin"}
@@ -107,5 +107,7 @@ def test_golden_json_is_readable_by_other_languages(exported):
 def test_the_license_is_that_of_the_weights(tiny_model, tmp_path):
     assert Bundle.open(export_bundle(tiny_model, out=tmp_path / "own.edgevl")).manifest.license == "not stated"
     stated = export_bundle(tiny_model, out=tmp_path / "mit.edgevl", license="MIT")
-    assert Bundle.open(stated).manifest.license == "MIT" and "license MIT" in (stated / "README.md").read_text()
+    assert Bundle.open(stated).manifest.license == "MIT" and "license MIT" in (stated / "README.md").read_text(
+        encoding="utf-8"
+    )
     assert Bundle.open(export_bundle(out=tmp_path / "nano.edgevl")).manifest.license == "Apache-2.0"

@@ -35,7 +35,7 @@ def test_open_and_read(exported):
 
 def test_open_what_is_not_a_bundle(tmp_path):
     file = tmp_path / "file"
-    file.write_text("x")
+    file.write_text("x", encoding="utf-8")
     (tmp_path / "half.edgevl").mkdir()
     for path, error, word in [
         (tmp_path / "none", InputError, "no bundle"),
@@ -49,7 +49,7 @@ def test_open_what_is_not_a_bundle(tmp_path):
 
 def test_digests_name_every_kind_of_problem(fresh):
     path = fresh("onnx")
-    (path / "extra.bin").write_text("x")
+    (path / "extra.bin").write_text("x", encoding="utf-8")
     (path / "labels.json").unlink()
     data = bytearray((path / "model.onnx").read_bytes())
     data[1000] ^= 1
@@ -57,7 +57,7 @@ def test_digests_name_every_kind_of_problem(fresh):
     (path / "golden.json").write_bytes((path / "golden.json").read_bytes()[:-5])
     shutil.move(path / "tokenizer.json", path.parent / "tokenizer.json")
     (path / "tokenizer.json").symlink_to(path.parent / "tokenizer.json")
-    (path / ".DS_Store").write_text("Finder was here")
+    (path / ".DS_Store").write_text("Finder was here", encoding="utf-8")
     found = {problem.path: problem.what for problem in Bundle.open(path).check_digests()}
     assert set(found) == {"extra.bin", "labels.json", "model.onnx", "golden.json", "tokenizer.json"}
     for name, word in [
@@ -89,7 +89,7 @@ def test_links_are_never_followed(fresh, tmp_path):
 @pytest.mark.parametrize("content", ["{}", "[1]", '["a"', '["a"]'])
 def test_bad_labels(fresh, content):
     path = fresh("onnx")
-    (path / "labels.json").write_text(content)
+    (path / "labels.json").write_text(content, encoding="utf-8")
     with pytest.raises(VerificationFailed, match=r"labels\.json"):
         Bundle.open(path).labels()
 
@@ -97,7 +97,7 @@ def test_bad_labels(fresh, content):
 @pytest.mark.parametrize("content", ["", "{}", "[]", "\x00"])
 def test_bad_tokenizers(fresh, content):
     path = fresh("onnx")
-    (path / "tokenizer.json").write_text(content)
+    (path / "tokenizer.json").write_text(content, encoding="utf-8")
     with pytest.raises(VerificationFailed, match=r"tokenizer\.json"):
         Bundle.open(path).tokenizer()
 
@@ -116,7 +116,7 @@ def test_threads_must_be_positive(exported):
 
 
 def fill(folder: Path, text: str) -> None:
-    (folder / "manifest.json").write_text(text)
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
@@ -124,7 +124,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     with atomic_folder(destination) as folder:
         assert folder.parent == destination.parent and not destination.exists()
         fill(folder, "one")
-    assert (destination / "manifest.json").read_text() == "one" and leftovers(destination.parent) == []
+    assert (destination / "manifest.json").read_text(encoding="utf-8") == "one" and leftovers(destination.parent) == []
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3), InputError("x")])
@@ -138,13 +138,15 @@ def test_failure_leaves_what_was_there(tmp_path, error, existing):
         fill(folder, "new")
         raise error
     assert leftovers(tmp_path) == []
-    assert destination.exists() == existing and (not existing or (destination / "manifest.json").read_text() == "old")
+    assert destination.exists() == existing and (
+        not existing or (destination / "manifest.json").read_text(encoding="utf-8") == "old"
+    )
 
 
 def test_replacing_needs_force_and_a_bundle(tmp_path):
     destination = tmp_path / "x.edgevl"
     destination.mkdir()
-    (destination / "thesis.txt").write_text("years of work")
+    (destination / "thesis.txt").write_text("years of work", encoding="utf-8")
     for force in (False, True):
         with pytest.raises(InputError, match="not a bundle"), atomic_folder(destination, force):
             raise AssertionError("must not get here")
@@ -154,7 +156,7 @@ def test_replacing_needs_force_and_a_bundle(tmp_path):
     with atomic_folder(destination, force=True) as folder:
         fill(folder, "new")
     assert [path.name for path in destination.iterdir()] == ["manifest.json"]
-    assert (destination / "manifest.json").read_text() == "new" and leftovers(tmp_path) == []
+    assert (destination / "manifest.json").read_text(encoding="utf-8") == "new" and leftovers(tmp_path) == []
     link = tmp_path / "link.edgevl"
     link.symlink_to(destination)
     with pytest.raises(InputError, match="not a bundle"), atomic_folder(link, force=True):
@@ -177,7 +179,7 @@ def test_the_old_bundle_returns_if_the_new_one_cannot_be_put_in_place(tmp_path, 
         patch.setattr(Path, "rename", second_fails)
         with pytest.raises(OSError), atomic_folder(destination, force=True) as folder:
             fill(folder, "new")
-    assert (destination / "manifest.json").read_text() == "old" and leftovers(tmp_path) == []
+    assert (destination / "manifest.json").read_text(encoding="utf-8") == "old" and leftovers(tmp_path) == []
 
 
 def test_leftovers_of_killed_runs_go_after_a_day(tmp_path):
@@ -197,7 +199,7 @@ def child(code: str, *arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=300, **options,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
 
 
 KILLED_BETWEEN_RENAMES = """
@@ -219,7 +221,9 @@ def test_killed_between_the_renames_the_old_bundle_survives_aside(tmp_path):
     destination.mkdir()
     fill(destination, "old")
     assert child(KILLED_BETWEEN_RENAMES, str(destination)).returncode == -signal.SIGKILL
-    contents = {path.name.split("-")[0]: (path / "manifest.json").read_text() for path in tmp_path.iterdir()}
+    contents = {
+        path.name.split("-")[0]: (path / "manifest.json").read_text(encoding="utf-8") for path in tmp_path.iterdir()
+    }
     assert contents == {".x.edgevl.old": "old", ".x.edgevl.tmp": "new"}
 
 
@@ -319,7 +323,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_a_parent_that_is_a_file(tmp_path):
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="--out"), atomic_folder(tmp_path / "file" / "x.edgevl"):
         raise AssertionError("must not get here")
 
@@ -328,6 +332,6 @@ def test_write_atomically(tmp_path):
     path = tmp_path / "manifest.json"
     write_atomically(path, "ü\n")
     write_atomically(path, json.dumps({"a": 1}))
-    assert json.loads(path.read_text()) == {"a": 1} and leftovers(tmp_path) == []
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1} and leftovers(tmp_path) == []
     with pytest.raises(OSError):
         write_atomically(tmp_path / "none" / "x.json", "x")

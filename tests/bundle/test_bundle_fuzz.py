@@ -82,10 +82,10 @@ def furnish_outside(place: Path) -> Path:
     weights = good / "coreml.edgevl/model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     for file in (outside / "golden" / "wide.png", weights, good / "split.edgevl/model/vision.onnx"):
         shutil.copy(file, outside / file.name)
-    labels = json.loads((outside / "labels.json").read_text())
-    (outside / "labels.json").write_text(json.dumps([f"{CANARY}-{label}" for label in labels]))
+    labels = json.loads((outside / "labels.json").read_text(encoding="utf-8"))
+    (outside / "labels.json").write_text(json.dumps([f"{CANARY}-{label}" for label in labels]), encoding="utf-8")
     for file in (outside / "README.md", place / "home" / "labels.json", outside / "secret.txt"):
-        file.write_text(CANARY)
+        file.write_text(CANARY, encoding="utf-8")
     return place
 
 
@@ -143,7 +143,7 @@ def test_native_code_opens_nothing_outside_either(bundles, tiny_model, tools, tm
         prepare(mutation, place)
         server.run(*tools.three_commands(NAME), timeout=120)
     server.close()
-    with log.open(errors="replace") as file:
+    with log.open(errors="replace", encoding="utf-8") as file:
         file.seek(done)
         opened = {found.group(1) for line in file if (found := re.search(r" = \d+<([^>]*)>", line))}
         file.seek(done)

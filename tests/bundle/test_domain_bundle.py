@@ -43,7 +43,7 @@ def test_an_export_takes_it_along(known, bundle):
         opened.check_digests() == []
         and opened.manifest.provenance.data == "Scenes: emoji pictures (scenes:train, scenes:val)"
     )
-    assert "Scenes: emoji pictures" in (bundle / "README.md").read_text()
+    assert "Scenes: emoji pictures" in (bundle / "README.md").read_text(encoding="utf-8")
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     for source in (known, bundle):
         assert predict(source, noise, QUESTION).in_domain is False
@@ -54,7 +54,9 @@ def test_an_export_takes_it_along(known, bundle):
 
 def test_the_board_reads_a_bundle_with_one(bundle):
     code = "import sys, pathlib, bundle_reader; print(len(bundle_reader.Bundle(pathlib.Path(sys.argv[1])).labels))"
-    run = subprocess.run([sys.executable, "-c", code, bundle], cwd=JETSON, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, bundle], cwd=JETSON, capture_output=True, text=True, encoding="utf-8"
+    )
     assert run.stdout.strip() == "167", run.stderr
 
 
@@ -82,7 +84,7 @@ def test_one_of_another_model_is_refused(bundle, tmp_path, tools):
 
 
 def test_strange_values_are_refused_or_used_but_never_a_crash(bundle):
-    values = json.loads((bundle / DOMAIN).read_text())
+    values = json.loads((bundle / DOMAIN).read_text(encoding="utf-8"))
     pixels, logits, sha = np.zeros((32, 32, 3), np.uint8), np.zeros(167, np.float32), values["checkpoint_sha256"]
     accepted = []
     for field in values:
@@ -112,7 +114,7 @@ def test_too_few_samples_say_nothing(tiny_model):
 
 def test_the_embedded_model_has_its_own():
     """Made by `edgevl domain fit`: fewer samples give the same kind of numbers, and the right digest."""
-    embedded = json.loads((EMBEDDED / DOMAIN).read_text())
+    embedded = json.loads((EMBEDDED / DOMAIN).read_text(encoding="utf-8"))
     assert (len(embedded["pictures"]), embedded["questions"], embedded["about"]) == (
         500,
         2000,

@@ -129,7 +129,7 @@ def test_a_card_that_is_not_listed_is_not_judged_but_one_that_is(fresh, tools):
     (path / "README.md").symlink_to("labels.json")
     assert "link" in str(Bundle.open(path).check_digests())
     (path / "README.md").unlink()
-    (path / "README.md").write_text("changed")
+    (path / "README.md").write_text("changed", encoding="utf-8")
     tools.edit(
         path, lambda values: values["files"].update({"README.md": FileEntry(sha256="0" * 64, bytes=7).model_dump()})
     )
@@ -138,11 +138,11 @@ def test_a_card_that_is_not_listed_is_not_judged_but_one_that_is(fresh, tools):
 
 def test_leftovers_of_a_killed_recording_are_no_part_of_the_bundle(fresh):
     path = fresh("onnx")
-    (path / ".manifest.json.tmp-12-00ff00ff").write_text("{")
-    (path / ".README.md.tmp-12-00ff00ff").write_text("x")
+    (path / ".manifest.json.tmp-12-00ff00ff").write_text("{", encoding="utf-8")
+    (path / ".README.md.tmp-12-00ff00ff").write_text("x", encoding="utf-8")
     assert Bundle.open(path).check_digests() == []
-    (path / "golden" / ".manifest.json.tmp-12-00ff00ff").write_text("{")
-    (path / ".labels.json.tmp-12-00ff00ff").write_text("{")
+    (path / "golden" / ".manifest.json.tmp-12-00ff00ff").write_text("{", encoding="utf-8")
+    (path / ".labels.json.tmp-12-00ff00ff").write_text("{", encoding="utf-8")
     assert len(Bundle.open(path).check_digests()) == 2
     subprocess.run(["touch", "-d", "2 days ago", str(path / ".manifest.json.tmp-12-00ff00ff")], check=True)
     Bundle.open(path).record(bench=None)

@@ -107,7 +107,11 @@ def test_the_lists_of_onnx_runtime_are_those_of_the_installed_one():
         ("coreml_supported_mlprogram_ops.md", _COREML_PROVIDER),
         ("nnapi_supported_ops.md", _NNAPI_PROVIDER),
     ):
-        rows = [line.split("|")[1] for line in (folder / file).read_text().splitlines() if line.startswith("|ai.onnx:")]
+        rows = [
+            line.split("|")[1]
+            for line in (folder / file).read_text(encoding="utf-8").splitlines()
+            if line.startswith("|ai.onnx:")
+        ]
         names = {row.removeprefix("ai.onnx:").replace("Argmax", "ArgMax") for row in rows}
         assert names == table
 

@@ -260,7 +260,7 @@ def read_by_the_board(folder: Path, *path: Path) -> dict[str, list]:
     """What the board's reader makes of every file, in a process without EdgeVL; `path`: where other packages lie."""
     command = [sys.executable, "-c", READ_ALL, str(JETSON)]
     environment = {"PYTHONPATH": ":".join(map(str, path)), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

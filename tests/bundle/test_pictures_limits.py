@@ -128,7 +128,9 @@ def costs(folder: Path, share: float) -> dict[str, float]:
     for name, (limit, write) in COSTLY.items():
         write(folder / name, int((limit * share) ** 0.5))
     paths = [str(folder / name) for name in COSTLY]
-    done = subprocess.run([sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     return {Path(path).name: cost for path, cost in json.loads(done.stdout).items()}
 
 
@@ -192,7 +194,7 @@ def test_a_file_that_is_too_long(tmp_path):
 def test_damaged_pictures_are_pixels_or_one_line_within_memory():
     """3 000 of them; `picture_fuzz.py` reads as many as one likes."""
     command = [sys.executable, str(Path(__file__).parent / "picture_fuzz.py"), "7", "3000"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     found = re.search(r"'refused': (\d+)", done.stdout), re.search(r"'pixels': (\d+)", done.stdout)
     assert all(match and int(match[1]) > 500 for match in found), done.stdout

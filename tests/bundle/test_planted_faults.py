@@ -124,7 +124,7 @@ def forged(kind, tools, tiny_model) -> Callable[[Fault], Path]:
 
 def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
     target, precision, options, good = kind
-    answer = json.loads((good / "golden.json").read_text())["cases"][0]["answer"]
+    answer = json.loads((good / "golden.json").read_text(encoding="utf-8"))["cases"][0]["answer"]
     plan = plan_of(loaded.path) if precision == "w8a8" else None
     with torch.no_grad():
         fault(loaded.model, loaded.labels.index(answer))
@@ -220,10 +220,10 @@ def test_a_claim_that_the_file_does_not_keep(kind, tools, capsys, tmp_path, clai
 def test_a_changed_vocabulary(kind, tools, capsys, tmp_path):
     """With and without the checkpoint at hand, for words of the golden questions."""
     path = shutil.copytree(kind[3], tmp_path / "vocabulary.edgevl")
-    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    tokenizer = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
     words = tokenizer["model"]["vocab"]
     words["what"], words["the"] = words["the"], words["what"]
-    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     tools.forge(path)
     code, line = verdict(path, capsys)
     assert code == 4 and "tokenizer.json gives other token ids" in line, line
@@ -232,8 +232,8 @@ def test_a_changed_vocabulary(kind, tools, capsys, tmp_path):
 @each_kind()
 def test_permuted_labels(kind, tools, capsys, tmp_path):
     path = shutil.copytree(kind[3], tmp_path / "labels.edgevl")
-    labels = json.loads((path / "labels.json").read_text())
-    (path / "labels.json").write_text(json.dumps(labels[1:] + labels[:1]))
+    labels = json.loads((path / "labels.json").read_text(encoding="utf-8"))
+    (path / "labels.json").write_text(json.dumps(labels[1:] + labels[:1]), encoding="utf-8")
     tools.forge(path)
     code, line = verdict(path, capsys)
     assert code == 4 and "labels.json does not give the recorded answer" in line, line
@@ -260,11 +260,11 @@ def test_a_forger_who_also_loosens_the_golden_cases(kind, forged, tools, capsys,
     if kind[1] == "w8a8" and "attention" in fault:
         pytest.skip("the tiny random model hardly attends: 30 dB, which int8 is allowed, are more than that")
     path = forged(FAULTS[fault])
-    golden = json.loads((path / "golden.json").read_text())
+    golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
     golden["tolerance"] = 1e5
     for case in golden["cases"]:
         case["margin"] = 0.0
-    (path / "golden.json").write_text(json.dumps(golden))
+    (path / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
     tools.forge(path)
     code, line = verdict(path, capsys)
     assert code == 4 and "parity" in line, line

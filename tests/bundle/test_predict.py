@@ -52,7 +52,7 @@ def test_sources(exported, tmp_path, fresh):
     with pytest.raises(InputError, match="no file"):
         predict(exported["onnx"], tmp_path / "none.png", "what?")
     path = fresh("onnx")
-    (path / "labels.json").write_text("[]")
+    (path / "labels.json").write_text("[]", encoding="utf-8")
     with pytest.raises(VerificationFailed, match=r"labels\.json is truncated"):
         predict(path, picture, "what?")
 

@@ -37,7 +37,9 @@ def test_it_is_independent():
     """In a process of its own it loads nothing of EdgeVL, nor what EdgeVL's preprocessing is made of."""
     code = "import sys, second_implementation; print(sorted({name.split('.')[0] for name in sys.modules}))"
     folder = Path(__file__).parent
-    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert not set(json.loads(run.stdout.replace("'", '"'))) & {"edgevl", "tokenizers", "PIL", "torch", "transformers"}
 
 
@@ -60,10 +62,10 @@ def test_a_damaged_golden_case_is_noticed(bundles, tmp_path):
     for number, change in enumerate(("pixels_sha256", "input_ids", "logits")):
         path = shutil.copytree(bundles["onnx"], tmp_path / str(number))
         bundle = second.SecondBundle(path)
-        golden = json.loads((path / "golden.json").read_text())
+        golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
         wrong = {"pixels_sha256": "0" * 64, "input_ids": [0] * LENGTH, "logits": [0.0] * 167}
         golden["cases"][3][change] = wrong[change]
-        (path / "golden.json").write_text(json.dumps(golden))
+        (path / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
         with pytest.raises(AssertionError):
             bundle.replay()
 

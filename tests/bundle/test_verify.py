@@ -25,10 +25,10 @@ N = 16
 
 def problems(path: Path, **options) -> str:
     """Verify a tampered bundle: it must fail. Returns its sentences."""
-    before = (path / "manifest.json").read_text()
+    before = (path / "manifest.json").read_text(encoding="utf-8")
     report = verify_bundle(path, samples=N, **options)
     assert not report.ok and not report.audit.ok and report.audit.problems
-    assert (path / "manifest.json").read_text() == before, "a failed bundle must stay as it is"
+    assert (path / "manifest.json").read_text(encoding="utf-8") == before, "a failed bundle must stay as it is"
     assert all("\n" not in problem for problem in report.audit.problems)
     return " | ".join(report.audit.problems)
 
@@ -67,7 +67,7 @@ def test_the_measurements_go_into_the_bundle(fresh, target):
     bundle = Bundle.open(path)
     assert bundle.check_digests() == []
     assert bundle.manifest.parity == report.parity and bundle.manifest.accuracy == report.accuracy
-    card = (path / "README.md").read_text()
+    card = (path / "README.md").read_text(encoding="utf-8")
     assert f"Accuracy on {N} samples of scenes:test" in card and card.count("not measured") == 1  # the times
     assert verify_bundle(path, samples=N).ok, "verifying again must find the bundle intact"
 
@@ -114,9 +114,9 @@ def test_less_does_not_replace_what_was_measured(fresh, tiny_model, no_runtime):
 
 def test_a_checkpoint_cannot_be_known_without_its_digest(fresh, tools, tiny_model):
     path = fresh("onnx")
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     manifest["provenance"]["checkpoint_sha256"] = None
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(InputError, match="names no checkpoint"):
         verify_bundle(path, samples=N, checkpoint=tiny_model)
 
@@ -181,11 +181,11 @@ def test_flipped_weights_with_forged_digests_and_golden_cases(fresh, tools):
     (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name.endswith("words.weight")]
     tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))
     onnx.save(model, str(path / "model.onnx"))
-    golden = json.loads((path / "golden.json").read_text())
+    golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
     golden["tolerance"] = 1e5
     for case in golden["cases"]:
         case["margin"] = 0.0
-    (path / "golden.json").write_text(json.dumps(golden))
+    (path / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
     tools.forge(path)
     assert "parity: the PSNR of the logits" in problems(path)
 
@@ -226,13 +226,13 @@ def test_a_false_precision(fresh, tools, target, lie):
 @pytest.mark.parametrize("golden_answer", [True, False])
 def test_swapped_labels(fresh, tools, golden_answer):
     path = fresh("onnx")
-    labels = json.loads((path / "labels.json").read_text())
-    answers = {case["answer"] for case in json.loads((path / "golden.json").read_text())["cases"]}
+    labels = json.loads((path / "labels.json").read_text(encoding="utf-8"))
+    answers = {case["answer"] for case in json.loads((path / "golden.json").read_text(encoding="utf-8"))["cases"]}
     first, second = [i for i, label in enumerate(labels) if label not in answers][:2]
     if golden_answer:
         first = labels.index(min(answers))
     labels[first], labels[second] = labels[second], labels[first]
-    (path / "labels.json").write_text(json.dumps(labels))
+    (path / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     tools.forge(path)
     assert "labels.json" in problems(path)
 
@@ -241,18 +241,18 @@ def test_swapped_labels(fresh, tools, golden_answer):
 def test_what_needs_no_runtime_is_checked_without_one(fresh, tools, no_runtime, file):
     path = fresh("onnx")
     if file == "labels.json":
-        labels = json.loads((path / file).read_text())
-        (path / file).write_text(json.dumps(labels[1:] + labels[:1]))
+        labels = json.loads((path / file).read_text(encoding="utf-8"))
+        (path / file).write_text(json.dumps(labels[1:] + labels[:1]), encoding="utf-8")
     elif file == "golden.json":
-        golden = json.loads((path / file).read_text())
+        golden = json.loads((path / file).read_text(encoding="utf-8"))
         golden["cases"][0]["input_ids"][1] += 1
-        (path / file).write_text(json.dumps(golden))
+        (path / file).write_text(json.dumps(golden), encoding="utf-8")
     elif file == "golden/wide.png":
         (path / file).write_bytes((path / "golden" / "tall.png").read_bytes())
     else:
-        manifest = json.loads((path / file).read_text())
+        manifest = json.loads((path / file).read_text(encoding="utf-8"))
         manifest["inputs"][0]["layout"] = "NCHW"
-        (path / file).write_text(json.dumps(manifest))
+        (path / file).write_text(json.dumps(manifest), encoding="utf-8")
     tools.forge(path)
     no_runtime()
     words = {"golden.json": "tokenizer.json gives other token ids", "manifest.json": "it must be tensor uint8"}
@@ -261,10 +261,10 @@ def test_what_needs_no_runtime_is_checked_without_one(fresh, tools, no_runtime, 
 
 def test_a_changed_vocabulary(fresh, tools):
     path = fresh("onnx")
-    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    tokenizer = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary["what"], vocabulary["the"] = vocabulary["the"], vocabulary["what"]
-    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     tools.forge(path)
     assert "tokenizer.json" in problems(path)
 
@@ -364,7 +364,9 @@ def test_samples_are_the_same_every_time():
     )
     root = Path(__file__).parents[2]
     runs = [
-        subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, encoding="utf-8"
+        ).stdout
         for _ in range(2)
     ]
     assert runs[0] == runs[1] and len(runs[0]) == 65

@@ -166,19 +166,19 @@ def place(tmp_path_factory, photo, onnx_bundle) -> dict[str, Path]:
     """The files that the table names."""
     folder = tmp_path_factory.mktemp("bad")
     files = {name: folder / f"{name}.png" for name in ("text", "empty", "truncated", "bomb")}
-    files["text"].write_text("this is not an image\n")
+    files["text"].write_text("this is not an image\n", encoding="utf-8")
     files["empty"].write_bytes(b"")
     files["truncated"].write_bytes(photo.read_bytes()[:-200])
     Image.new("1", (20000, 20000)).save(files["bomb"])
     (folder / "folder").mkdir()
-    (folder / "folder" / "note.txt").write_text("keep me\n")
+    (folder / "folder" / "note.txt").write_text("keep me\n", encoding="utf-8")
     shutil.copytree(folder / "folder", folder / "foreign.edgevl")
-    (folder / "bad.yaml").write_text("steps: [1, 2\n")
-    (folder / "escaping.yaml").write_text("name: ../../escaped\nstage: pretrain\nsteps: 2\n")
+    (folder / "bad.yaml").write_text("steps: [1, 2\n", encoding="utf-8")
+    (folder / "escaping.yaml").write_text("name: ../../escaped\nstage: pretrain\nsteps: 2\n", encoding="utf-8")
     tens = "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh"))
-    (folder / "growing.yaml").write_text("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + tens)
-    (folder / "long.yaml").write_text("#" * 10**6)
-    (folder / "deep.json").write_text("[" * 10**5)
+    (folder / "growing.yaml").write_text("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + tens, encoding="utf-8")
+    (folder / "long.yaml").write_text("#" * 10**6, encoding="utf-8")
+    (folder / "deep.json").write_text("[" * 10**5, encoding="utf-8")
     places = {
         "dir": folder,
         "folder": folder / "folder",
@@ -195,7 +195,7 @@ def _models(folder: Path) -> dict[str, Path]:
 
     broken, short = folder / "brokenmodel", folder / "shortmodel"
     shutil.copytree(EMBEDDED, broken)
-    (broken / "config.json").write_text("{")
+    (broken / "config.json").write_text("{", encoding="utf-8")
     shutil.copytree(EMBEDDED, short)
     _cut(short / "model.safetensors")
     changes = {"named": ('"nano"', '"my model"'), "wide": ('"width": 128', '"width": 1000000000')}
@@ -222,7 +222,7 @@ def _diverged(folder: Path) -> Path:
 def _bundles(folder: Path, good: Path) -> dict[str, Path]:
     names = ("broken", "future", "escaping", "tampered", "short")
     copies = {f"{name}bundle": Path(shutil.copytree(good, folder / f"{name}.edgevl")) for name in names}
-    manifest = json.loads((good / "manifest.json").read_text())
+    manifest = json.loads((good / "manifest.json").read_text(encoding="utf-8"))
     _write(copies["brokenbundle"], "{")
     _write(copies["futurebundle"], json.dumps({**manifest, "schema_version": 999}))
     _write(copies["escapingbundle"], json.dumps({**manifest, "artifact": "../../etc/passwd"}))
@@ -235,7 +235,7 @@ def _bundles(folder: Path, good: Path) -> dict[str, Path]:
 
 
 def _write(bundle: Path, text: str) -> None:
-    (bundle / "manifest.json").write_text(text)
+    (bundle / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def _cut(path: Path) -> None:
@@ -259,7 +259,7 @@ def test_bad_input(name, place, edgevl, tmp_path):
 
 def test_a_refused_output_is_left_as_it_was(place, edgevl):
     edgevl("export", "--out", place["foreign"], "--force")
-    assert (place["foreign"] / "note.txt").read_text() == "keep me\n"
+    assert (place["foreign"] / "note.txt").read_text(encoding="utf-8") == "keep me\n"
 
 
 def scores(edgevl, bundle: Path, picture: Path, question: str = QUESTION) -> list:
@@ -338,7 +338,7 @@ def test_both_targets_give_the_same_answer(photo, onnx_bundle, coreml_bundle, ed
 def run(*arguments: object, code: str = "", **options) -> subprocess.CompletedProcess:
     script = f"{code}\nimport sys\nfrom edgevl.cli import main\nsys.exit(main())"
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
+    return subprocess.run(command, capture_output=True, text=True, **options, encoding="utf-8")
 
 
 def one_error(answer: subprocess.CompletedProcess, code: int, fragment: str) -> None:
@@ -405,7 +405,7 @@ def test_an_interrupted_export_leaves_nothing_and_exits_130(tmp_path):
     heed = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script = f"{heed}from edgevl.cli import main\nsys.exit(main())"
     command = [sys.executable, "-c", script, "export", "--target", "onnx", "--out", str(tmp_path / "new.edgevl")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     deadline = time.monotonic() + 120
     while not list(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

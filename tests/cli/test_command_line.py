@@ -25,7 +25,9 @@ COMMANDS = [
 
 
 def edgevl(*arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "edgevl", *arguments], capture_output=True, text=True, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "edgevl", *arguments], capture_output=True, text=True, **options, encoding="utf-8"
+    )
 
 
 def test_help_lists_every_command(capsys):
@@ -97,7 +99,7 @@ def test_a_shell_completes_commands_and_options(typed, offered):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_the_completion_of_a_shell_is_shown():
     line = f"{sys.executable} -m edgevl --show-completion; exit $?"  # of the shell that asks
-    answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, encoding="utf-8")
     assert answer.returncode == 0 and "_EDGEVL_COMPLETE=complete_bash" in answer.stdout
 
 
@@ -184,7 +186,7 @@ def test_doctor_names_the_command_for_each_gap(monkeypatch, capsys):
 
 
 def test_doctor_finds_weights_that_are_not_those_of_the_model_card(monkeypatch, capsys, tmp_path):
-    (tmp_path / "README.md").write_text(f"weights: sha256 `{'ab' * 32}`\n")
+    (tmp_path / "README.md").write_text(f"weights: sha256 `{'ab' * 32}`\n", encoding="utf-8")
     monkeypatch.setattr("edgevl.doctor.EMBEDDED", tmp_path)
     assert main(["doctor"]) == 1
     assert "is not abababababab" in capsys.readouterr().err
@@ -212,13 +214,15 @@ def test_json_has_no_nan(capsys):
 def test_a_closed_pipe_is_quiet_and_keeps_the_exit_code():
     # `false` reads nothing and closes the pipe at once.
     command = f"{sys.executable} -m edgevl --version | false; echo ${{PIPESTATUS[0]}}"
-    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, encoding="utf-8")
     assert answer.stdout.strip() == "0"
     assert "Broken" not in answer.stderr and "Traceback" not in answer.stderr and "error" not in answer.stderr
 
 
 def test_a_closed_standard_output_is_no_error():
-    answer = subprocess.run(["bash", "-c", f"{sys.executable} -m edgevl --version >&-"], capture_output=True, text=True)
+    answer = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m edgevl --version >&-"], capture_output=True, text=True, encoding="utf-8"
+    )
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
@@ -226,7 +230,7 @@ def test_a_closed_standard_output_is_no_error():
 def test_without_a_standard_error_nothing_but_results_is_on_stdout(words, code, tmp_path):
     """And no file that the command opens gets the number 2, on which libraries in C++ write what they have to say."""
     shell = f"{sys.executable} -m edgevl {words} 2>&-"
-    answer = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path)
+    answer = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path, encoding="utf-8")
     assert (answer.returncode, answer.stdout) == (code, "" if code else "edgevl 0.1.0\n")
 
 

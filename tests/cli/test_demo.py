@@ -16,9 +16,9 @@ def test_the_demo_does_the_main_job(edgevl, tmp_path):
     assert html.count("data:image/") >= 12 and "<svg" in html
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", html), "the page must be self-contained"
     assert "nano-onnx.edgevl" in html and "nano-coreml.edgevl" in html
-    assert json.loads((tmp_path / "demo" / "bench.json").read_text())["ratios"]
+    assert json.loads((tmp_path / "demo" / "bench.json").read_text(encoding="utf-8"))["ratios"]
     for target in ("onnx", "coreml"):
-        report = json.loads((tmp_path / "demo" / f"verify-{target}.json").read_text())
+        report = json.loads((tmp_path / "demo" / f"verify-{target}.json").read_text(encoding="utf-8"))
         assert report["ok"] and report["accuracy"]["samples"] == 20
     assert [line for line in answer.err.splitlines() if line.startswith("next: edgevl predict")]
     # Again into the same folder: an earlier demo is replaced.
@@ -26,7 +26,7 @@ def test_the_demo_does_the_main_job(edgevl, tmp_path):
 
 
 def test_the_demo_refuses_a_file_as_its_folder(edgevl, tmp_path):
-    (tmp_path / "file").write_text("keep me")
+    (tmp_path / "file").write_text("keep me", encoding="utf-8")
     answer = edgevl("demo", "--out", tmp_path / "file")
     assert answer.code == 2 and "--out" in answer.errors[0]
 

@@ -52,9 +52,13 @@ def edgevl(capfd) -> Planted:
 def hostile_model(tiny_model, tmp_path_factory) -> Path:
     """A model folder whose labels, name of the folder and record of training are hostile."""
     folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("planted") / f"m{SHORT}".replace("/", "")))
-    labels = json.loads((folder / "labels.json").read_text())
-    (folder / "labels.json").write_text(json.dumps([f"{HOSTILE}{number}" for number in range(len(labels))]))
-    (folder / "training.json").write_text(json.dumps({"recipe": HOSTILE, "data": HOSTILE, "commit": HOSTILE}))
+    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    (folder / "labels.json").write_text(
+        json.dumps([f"{HOSTILE}{number}" for number in range(len(labels))]), encoding="utf-8"
+    )
+    (folder / "training.json").write_text(
+        json.dumps({"recipe": HOSTILE, "data": HOSTILE, "commit": HOSTILE}), encoding="utf-8"
+    )
     return folder
 
 
@@ -66,7 +70,7 @@ def hostile_bundle(hostile_model) -> Path:
     graph = onnx.load(bundle / "model.onnx")
     rename(graph.graph)
     onnx.save(graph, bundle / "model.onnx")
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     manifest["versions"] |= {"torch": HOSTILE}
     manifest["parity"] = {
         "max_abs": 0, "psnr_db": 1, "cosine": 1, "top1_agreement": 1, "samples": 1, "data": HOSTILE, "runtime": HOSTILE,
@@ -92,7 +96,7 @@ def rename(graph: onnx.GraphProto) -> None:
 def sign(bundle: Path, manifest: dict) -> None:
     """Write a manifest whose digests fit the files, as a forger would."""
     manifest["files"] = {name: entry.model_dump() for name, entry in list_files(bundle).items()}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def test_a_hostile_bundle_is_shown_verified_and_asked(hostile_bundle, hostile_model, photo, edgevl, tmp_path):
@@ -124,7 +128,7 @@ def test_an_operator_that_no_runtime_knows(hostile_bundle, photo, edgevl, tmp_pa
         node.op_type = HOSTILE if node.op_type == "Relu" else node.op_type
     graph.graph.node[0].domain = HOSTILE
     onnx.save(graph, bundle / "model.onnx")
-    sign(bundle, json.loads((bundle / "manifest.json").read_text()))
+    sign(bundle, json.loads((bundle / "manifest.json").read_text(encoding="utf-8")))
     assert plain(HOSTILE) in edgevl("inspect", bundle)
     edgevl("verify", bundle, "--samples", "1", code=4)
     edgevl("predict", bundle, photo, "is the cat red?", code=4)
@@ -132,8 +136,8 @@ def test_an_operator_that_no_runtime_knows(hostile_bundle, photo, edgevl, tmp_pa
 
 def test_files_that_do_not_belong_to_a_bundle(hostile_bundle, photo, edgevl, tmp_path):
     bundle = Path(shutil.copytree(hostile_bundle, tmp_path / "more.edgevl"))
-    (bundle / f"x{HOSTILE}".replace("/", "")).write_text("")
-    Path(os.fsdecode(os.fsencode(bundle) + b"/\x9b\xff")).write_text("")
+    (bundle / f"x{HOSTILE}".replace("/", "")).write_text("", encoding="utf-8")
+    Path(os.fsdecode(os.fsencode(bundle) + b"/\x9b\xff")).write_text("", encoding="utf-8")
     edgevl("inspect", bundle)
     edgevl("verify", bundle, "--samples", "1", code=4)
     edgevl("predict", bundle, photo, "is the cat red?", code=4)
@@ -159,7 +163,7 @@ BENCH = {
 @pytest.fixture
 def hostile_bench(tmp_path) -> Path:
     path = tmp_path / f"bench{SHORT}.json".replace("/", "")
-    path.write_text(json.dumps(BENCH))
+    path.write_text(json.dumps(BENCH), encoding="utf-8")
     return path
 
 
@@ -169,7 +173,7 @@ def test_benchmarks_of_elsewhere_are_compared_and_reported(hostile_bench, edgevl
     edgevl("compare", hostile_bench, hostile_bench, code=None)
     edgevl("compare", hostile_bench, hostile_bench, "--json", code=None)
     edgevl("report", "--bench", hostile_bench, "--out", tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not UNSAFE.search(page), "nor does a page turn around or hide what it shows"
     assert "&lt;script&gt;" in page and "<script" not in page and "&amp;#8238;" in page
     show_bench.bench(BENCH)
@@ -220,12 +224,12 @@ def test_a_picture_of_a_hostile_name_is_named(edgevl, tmp_path):
 def test_hostile_files_of_training(edgevl, tmp_path, hostile_model, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = tmp_path / f"recipe{SHORT}.yaml".replace("/", "")
-    recipe.write_text(json.dumps({"name": HOSTILE, HOSTILE: 1}))
+    recipe.write_text(json.dumps({"name": HOSTILE, HOSTILE: 1}), encoding="utf-8")
     edgevl("pretrain", recipe, code=2)
-    recipe.write_text('a: "\x1b[2J\n')
+    recipe.write_text('a: "\x1b[2J\n', encoding="utf-8")
     edgevl("pretrain", recipe, code=2)
     broken = Path(shutil.copytree(hostile_model, tmp_path / "broken"))
-    (broken / "config.json").write_text(json.dumps({"name": HOSTILE, HOSTILE: 1}))
+    (broken / "config.json").write_text(json.dumps({"name": HOSTILE, HOSTILE: 1}), encoding="utf-8")
     edgevl("export", broken, code=2)
 
 
@@ -252,8 +256,8 @@ def test_quantize_shows_names_of_a_foreign_model(hostile_model, edgevl, tmp_path
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands for ssh")
 def test_the_words_of_a_device(edgevl, hostile_bundle, tmp_path, monkeypatch):
     ssh = tmp_path / "ssh"
-    (tmp_path / "words").write_text(HOSTILE + "\nlast words " + SHORT)
-    ssh.write_text(f'#!/bin/sh\ncat "{tmp_path}/words" >&2\ncat "{tmp_path}/words"\nexit 7\n')
+    (tmp_path / "words").write_text(HOSTILE + "\nlast words " + SHORT, encoding="utf-8")
+    ssh.write_text(f'#!/bin/sh\ncat "{tmp_path}/words" >&2\ncat "{tmp_path}/words"\nexit 7\n', encoding="utf-8")
     ssh.chmod(0o755)
     monkeypatch.setenv("EDGEVL_SSH", str(ssh))
     edgevl("bench", hostile_bundle, "--device", "ssh:me@orin", code=None)

@@ -41,7 +41,7 @@ def run_folder(tmp_path, monkeypatch) -> Path:
     folder = Path(PLACE)
     folder.mkdir()
     rows = [{"step": 1, "loss": 2.5}, {"step": 2, "loss": 1.25}, {"step": 2, "val_accuracy": 0.5}]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
 
 

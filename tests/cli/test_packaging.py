@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*command: object, **options) -> str:
-    answer = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
+    answer = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options, encoding="utf-8")
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
 

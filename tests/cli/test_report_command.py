@@ -20,7 +20,7 @@ def bench_file(path: Path, sha256: str | None, cpu: str = "Some CPU") -> str:
         flags=[],
     )  # fmt: skip
     report = BenchReport(preset="rapid", machine=MACHINE.model_copy(update={"cpu": cpu}), results=[timed], ratios=[])
-    path.write_text(json.dumps(report.to_json()))
+    path.write_text(json.dumps(report.to_json()), encoding="utf-8")
     return str(path)
 
 
@@ -29,7 +29,7 @@ def test_times_stand_beside_the_bundle_that_they_are_of(onnx_bundle, tmp_path):
     one, two = bench_file(tmp_path / "a.json", sha), bench_file(tmp_path / "b.json", sha, "Another CPU")
     page = tmp_path / "page.html"
     assert main(["report", str(onnx_bundle), "--bench", one, "--bench", two, "--out", str(page)]) == 0
-    html = page.read_text()
+    html = page.read_text(encoding="utf-8")
     assert html.count(f'title="sha256 {sha}"') >= 5 and "Some CPU" in html and "Another CPU" in html
     row = html[html.index('data-label="Answer in"') :]
     assert row[: row.index("</td>")].count("7.25 ms") == 2

@@ -48,12 +48,14 @@ def digests() -> dict[str, str]:
 
 def test_scenes_are_the_golden_ones():
     """When a change is meant: python tests/data/test_scenes_generator.py rewrites them; retrain the checkpoint."""
-    assert digests() == json.loads(GOLDEN.read_text())
+    assert digests() == json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 def test_another_process_makes_the_same_bytes():
     code = "from edgevl.data.scenes import Scenes; print(Scenes('val')[9].image.tobytes().hex()[:4000])"
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    made = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout.strip()
     assert made == Scenes("val")[9].image.tobytes().hex()[:4000]
 
 
@@ -173,7 +175,7 @@ def test_wrong_arguments_are_named():
 
 if __name__ == "__main__":
     GOLDEN.parent.mkdir(exist_ok=True)
-    GOLDEN.write_text(json.dumps(digests(), indent=1) + "\n")
+    GOLDEN.write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("split", ["train", "test_style", "test_pairs"])

@@ -19,7 +19,7 @@ from edgevl.errors import InputError
 def test_what_is_written_is_the_scene(tmp_path):
     seen = []
     out = materialize("val", 5, tmp_path / "val", seed=3, progress=lambda *step: seen.append(step))
-    lines = [json.loads(line) for line in (out / "annotations.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "annotations.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [step[:2] for step in seen] == [(i, 5) for i in range(1, 6)] and len(lines) == 5
     for index, line in enumerate(lines):
         scene = Scenes("val", seed=3)[index]
@@ -45,23 +45,23 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path):
     out = materialize("test", 1, tmp_path / "data")
     with pytest.raises(InputError, match="exists: add --force"):
         materialize("test", 2, out)
-    assert len((out / "annotations.jsonl").read_text().splitlines()) == 1
+    assert len((out / "annotations.jsonl").read_text(encoding="utf-8").splitlines()) == 1
     materialize("test", 2, out, force=True)
-    assert len((out / "annotations.jsonl").read_text().splitlines()) == 2
+    assert len((out / "annotations.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     (tmp_path / "empty").mkdir()
     assert (materialize("test", 1, tmp_path / "empty") / "images" / "000000.png").is_file()
     assert not [*tmp_path.glob(".*")]
 
 
 def test_force_does_not_delete_what_is_no_data_set(tmp_path):
-    (tmp_path / "thesis.txt").write_text("precious")
+    (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
     with pytest.raises(InputError, match="a folder that is not a data set"):
         materialize("test", 1, tmp_path, force=True)
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "precious"
 
 
 def test_bad_targets_are_one_clear_line(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="is not a data set"):
         materialize("test", 1, tmp_path / "file")
     with pytest.raises(InputError, match="cannot be used"):

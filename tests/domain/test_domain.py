@@ -217,7 +217,7 @@ def test_a_file_of_other_weights_beside_a_model_is_refused(tiny_model, tmp_path)
     import shutil
 
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    (folder / DOMAIN).write_text(TEXT)
+    (folder / DOMAIN).write_text(TEXT, encoding="utf-8")
     with pytest.raises(InputError, match="other weights; make it again with edgevl domain fit"):
         Answerer.load(folder)
 

@@ -125,7 +125,10 @@ def test_nothing_of_this_machine_is_inside(assets: dict[str, Path]) -> None:
     for file in assets["fp32"].iterdir():
         content = file.read_bytes()
         assert not [trace for trace in traces if trace.encode() in content], file.name
-    assert set(json.loads((assets["fp32"] / "metadata.json").read_text())) == {"assetVersion", "producer"}
+    assert set(json.loads((assets["fp32"] / "metadata.json").read_text(encoding="utf-8"))) == {
+        "assetVersion",
+        "producer",
+    }
 
 
 @pytest.mark.parametrize("fault", ["cut", "changed", "no hash", "another format"])
@@ -163,7 +166,7 @@ def test_a_session_works_where_a_loop_is_running(assets: dict[str, Path]) -> Non
 
 def test_a_session_ends_with_its_process(assets: dict[str, Path]) -> None:
     code = f"from edgevl.runtime.session import open_session; s = open_session({str(assets['fp32'])!r}, 'coreai')"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, encoding="utf-8")
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
 
 

@@ -235,9 +235,9 @@ def test_a_truncated_file_fails_verify(bundle: Path, tmp_path: Path, kept: int, 
 
 
 def forge(bundle: Path) -> None:
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"] = {name: entry.model_dump() for name, entry in list_files(bundle).items()}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def test_a_false_claim_is_named(bundle: Path) -> None:
@@ -270,7 +270,7 @@ def test_numbers_are_those_of_the_schema() -> None:
     from edgevl.contents import xnnpack_graph as graph
 
     package = import_executorch("executorch.backends.xnnpack.serialization.xnnpack_graph_schema", "a test").__file__
-    schema = (Path(str(package)).parent / "schema.fbs").read_text()
+    schema = (Path(str(package)).parent / "schema.fbs").read_text(encoding="utf-8")
     union = re.search(r"union XNodeUnion \{(.*?)\}", schema, re.S)
     assert union
     members = re.findall(r"XNN(\w+)(?::\s*(\w+))?,", union.group(1))

@@ -103,7 +103,7 @@ def test_a_precision_that_a_target_cannot_write() -> None:
 @pytest.mark.parametrize("target", ["onnx", "coreml"])
 def test_a_folder_that_cannot_be_written_is_one_line(target: str, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
-    blocker.write_text("")
+    blocker.write_text("", encoding="utf-8")
     with pytest.raises(EdgeVLError, match="cannot write"):
         get_exporter(target).export(build_model(CONFIG), blocker / "folder")
 

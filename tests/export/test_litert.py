@@ -267,7 +267,9 @@ session.run({spec.name: np.zeros(spec.shape, spec.dtype) for spec in session.inp
 @pytest.mark.slow
 def test_a_fresh_process_prints_nothing(tmp_path: Path) -> None:
     """The first import of litert-torch is the noisy one, and this module has imported it already."""
-    answer = subprocess.run([sys.executable, "-c", FRESH, str(tmp_path)], capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", FRESH, str(tmp_path)], capture_output=True, text=True, encoding="utf-8"
+    )
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
     assert (tmp_path / "model.tflite").exists()
 
@@ -326,9 +328,9 @@ def forged(bundle: Path, tmp_path: Path) -> Callable[..., Path]:
     def forge(content: bytes) -> Path:
         path = Path(shutil.copytree(bundle, tmp_path / "forged.edgevl"))
         (path / "model.tflite").write_bytes(content)
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         manifest["files"] = {name: entry.model_dump() for name, entry in list_files(path).items()}
-        (path / "manifest.json").write_text(json.dumps(manifest))
+        (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         return path
 
     return forge

@@ -56,7 +56,12 @@ def run(tmp_path) -> Run:
         )
         command = [sys.executable, "-I", "-c", code, bundle / "build_engine.py", *arguments]
         return subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, cwd=tmp_path / "elsewhere", timeout=300
+            list(map(str, command)),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path / "elsewhere",
+            timeout=300,
+            encoding="utf-8",
         )
 
     return run
@@ -72,9 +77,9 @@ def refused(answer: subprocess.CompletedProcess[str], exit_code: int, *words: st
 
 
 def edit(bundle: Path, change: Callable[[dict], object]) -> None:
-    values = json.loads((bundle / "manifest.json").read_text())
+    values = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     change(values)
-    (bundle / "manifest.json").write_text(json.dumps(values))
+    (bundle / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def test_names_and_precisions():
@@ -106,7 +111,7 @@ def test_unknown_precision_is_refused(tiny_model, tmp_path):
 
 
 def test_the_script_is_python_3_8():
-    ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
+    ast.parse(SCRIPT.read_text(encoding="utf-8"), feature_version=(3, 8))
     with pytest.raises(SyntaxError):  # the check can fail
         ast.parse("match x:\n    case 1: pass", feature_version=(3, 8))
 
@@ -119,16 +124,25 @@ def test_the_script_runs_on_python_3_8(fresh):
         pytest.skip("no Python 3.8 here")
     bundle = fresh()
     command = [python, "-I", str(bundle / "build_engine.py")]
-    answer = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    answer = subprocess.run([*command, "--help"], capture_output=True, text=True, encoding="utf-8")
     assert answer.returncode == 0 and "--capability" in answer.stdout
-    refused(subprocess.run(command, capture_output=True, text=True), 3, "tensorrt and tensorrt_rtx cannot be imported")
+    refused(
+        subprocess.run(command, capture_output=True, text=True, encoding="utf-8"),
+        3,
+        "tensorrt and tensorrt_rtx cannot be imported",
+    )
     with (bundle / "model.onnx").open("ab") as file:
         file.write(b"\0")
-    refused(subprocess.run(command, capture_output=True, text=True), 4, "model.onnx", "no plain file of at most")
+    refused(
+        subprocess.run(command, capture_output=True, text=True, encoding="utf-8"),
+        4,
+        "model.onnx",
+        "no plain file of at most",
+    )
 
 
 def test_the_script_imports_the_standard_library_only():
-    tree = ast.parse(SCRIPT.read_text())
+    tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
@@ -142,7 +156,7 @@ def test_an_engine_and_its_record(fresh, run):
     for capability, folder in (("8.6", "sm86"), ("12.0", "sm120")):
         engine = bundle.parent / "single.engines" / f"{folder}-tensorrt_rtx-{trt.__version__}" / "model.engine"
         assert f"{engine}: " in answer.stdout
-        record = json.loads(engine.with_name("model.engine.json").read_text())
+        record = json.loads(engine.with_name("model.engine.json").read_text(encoding="utf-8"))
         data = engine.read_bytes()
         assert record["engine"]["sha256"] == hashlib.sha256(data).hexdigest()
         assert record["engine"]["bytes"] == len(data) and record["engine"]["seconds"] > 0
@@ -171,9 +185,9 @@ def test_both_engines_of_a_split_bundle(fresh, run):
 
 def forged_version(engine: Path) -> None:
     path = engine.with_name("model.engine.json")
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     record["tensorrt"]["version"] = "1.0.0"
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
 
 
 # One after another, to one engine: (what happens to it, arguments of the next run, is it built again?)
@@ -183,7 +197,11 @@ REUSE = {
     "another TensorRT": (forged_version, (), True),
     "cut off": (lambda engine: engine.write_bytes(engine.read_bytes()[:-1]), (), True),
     "no record": (lambda engine: engine.with_name("model.engine.json").unlink(), (), True),
-    "damaged record": (lambda engine: engine.with_name("model.engine.json").write_text("[]"), (), True),
+    "damaged record": (
+        lambda engine: engine.with_name("model.engine.json").write_text("[]", encoding="utf-8"),
+        (),
+        True,
+    ),
     "other flags": (lambda engine: None, ("--tf32",), True),
 }
 
@@ -200,7 +218,7 @@ def test_an_engine_is_used_again_only_if_it_fits(fresh, run):
         assert answer.returncode == 0, answer.stderr
         if ("is up to date" in answer.stdout) is again or ("built in" in answer.stdout) is not again:
             wrong.append((name, answer.stdout))
-        record = json.loads(engine.with_name("model.engine.json").read_text())
+        record = json.loads(engine.with_name("model.engine.json").read_text(encoding="utf-8"))
         assert record["engine"]["sha256"] == hashlib.sha256(engine.read_bytes()).hexdigest()
         assert record["flags"]["tf32"] is ("--tf32" in arguments)
     assert not wrong
@@ -232,7 +250,7 @@ def test_a_manifest_cannot_lead_out_of_the_bundle(fresh, run):
     bundle = fresh()
     secret = bundle.parent / "secret.onnx"
     shutil.copy(bundle / "model.onnx", secret)
-    original = (bundle / "manifest.json").read_text()
+    original = (bundle / "manifest.json").read_text(encoding="utf-8")
 
     def point_to(name: str) -> None:
         edit(bundle, lambda values: values.update(artifact=name, files={name: values["files"]["model.onnx"]}))
@@ -240,7 +258,7 @@ def test_a_manifest_cannot_lead_out_of_the_bundle(fresh, run):
     for name in ("../secret.onnx", str(secret)):
         point_to(name)
         refused(run(bundle, "--capability", "8.6"), 4, "not inside the bundle")
-        (bundle / "manifest.json").write_text(original)
+        (bundle / "manifest.json").write_text(original, encoding="utf-8")
     (bundle / "link.onnx").symlink_to(secret)
     point_to("link.onnx")
     refused(run(bundle, "--capability", "8.6"), 4, "'link.onnx', which is not inside the bundle")
@@ -273,7 +291,7 @@ def test_bad_places_and_capabilities(fresh, run):
     refused(run(bundle, "--capability", "8.6", "--out", bundle / "in"), 2, "is inside the bundle")
     refused(run(bundle, "--capability", "8.6", "--out", bundle), 2, "is inside the bundle")
     file = bundle.parent / "file"
-    file.write_text("")
+    file.write_text("", encoding="utf-8")
     refused(run(bundle, "--capability", "8.6", "--out", file), 2, "cannot be written", "--out")
     assert Bundle.open(bundle).check_digests() == []
 
@@ -298,12 +316,14 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attri
 @pytest.mark.parametrize("fails", [0, 100])
 def test_the_gpu_is_asked_as_the_driver_wants_it(tmp_path, fails):
     """No GPU here: a library with the driver's four functions stands in for it, to check how they are called."""
-    (tmp_path / "cuda.c").write_text(DRIVER.replace("FAIL", str(fails)))
+    (tmp_path / "cuda.c").write_text(DRIVER.replace("FAIL", str(fails)), encoding="utf-8")
     library = tmp_path / "libcuda.so.1"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True)
     code = f"import runpy; print(runpy.run_path({str(SCRIPT)!r})['find_gpu']())"
     environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
-    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert ast.literal_eval(answer.stdout) == (
         None if fails else {"name": "Orin (nvgpu)", "compute_capability": "8.7"}
     )  # fmt: skip

@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_bytes(toy, tmp_path, observer):
 def test_a_plan_is_read_as_it_was_written(plan, tmp_path):
     save_plan(plan, tmp_path)
     assert load_plan(tmp_path, plan.checkpoint_sha256) == plan
-    assert json.loads((tmp_path / PLAN).read_text()) == plan.model_dump(mode="json")
+    assert json.loads((tmp_path / PLAN).read_text(encoding="utf-8")) == plan.model_dump(mode="json")
 
 
 def test_a_plan_for_other_weights_is_refused(plan, tmp_path):
@@ -53,7 +53,7 @@ def test_a_plan_for_other_weights_is_refused(plan, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', '{"values": NaN}'])
 def test_what_is_no_plan_is_refused(tmp_path, text):
-    (tmp_path / PLAN).write_text(text)
+    (tmp_path / PLAN).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="is not a quantization plan"):
         load_plan(tmp_path, "0" * 64)
 

@@ -93,21 +93,21 @@ def test_the_default_is_what_the_library_takes():
 def test_export_reads_the_plan(edgevl, quantized, tmp_path):
     """The ranges of the plan are in the file: with other ranges it is another file."""
     assert edgevl("export", quantized, "--precision", "w8a8", "--out", tmp_path / "a.edgevl")[0] == 0
-    provenance = json.loads((tmp_path / "a.edgevl" / "manifest.json").read_text())["provenance"]
+    provenance = json.loads((tmp_path / "a.edgevl" / "manifest.json").read_text(encoding="utf-8"))["provenance"]
     assert "samples of scenes:val, seed 0, observer moving; in float: head" in provenance["calibration"]
     twin = shutil.copytree(quantized, tmp_path / "twin")
-    plan = json.loads((twin / PLAN).read_text())
+    plan = json.loads((twin / PLAN).read_text(encoding="utf-8"))
     for value in plan["values"].values():
         value["high"] *= 2
-    (twin / PLAN).write_text(json.dumps(plan))
+    (twin / PLAN).write_text(json.dumps(plan), encoding="utf-8")
     assert edgevl("export", twin, "--precision", "w8a8", "--out", tmp_path / "b.edgevl")[0] == 0
     assert (tmp_path / "a.edgevl/model.onnx").read_bytes() != (tmp_path / "b.edgevl/model.onnx").read_bytes()
 
 
 def test_export_refuses_the_plan_of_other_weights(edgevl, quantized, tmp_path):
     twin = shutil.copytree(quantized, tmp_path / "twin")
-    plan = json.loads((twin / PLAN).read_text())
-    (twin / PLAN).write_text(json.dumps({**plan, "checkpoint_sha256": "0" * 64}))
+    plan = json.loads((twin / PLAN).read_text(encoding="utf-8"))
+    (twin / PLAN).write_text(json.dumps({**plan, "checkpoint_sha256": "0" * 64}), encoding="utf-8")
     code, _, err = edgevl("export", twin, "--precision", "w8a8", "--out", tmp_path / "a.edgevl")
     assert code == 2 and err == [
         f"error: {twin / PLAN} was made for other weights: make it again with `edgevl quantize {twin}`"
@@ -162,14 +162,14 @@ def test_force_replaces_nothing_else(edgevl, toy_folder, tmp_path, what):
     elif what == "notes":
         target.mkdir()
     kept = target / "note.txt" if what != "file" else target
-    kept.write_text("keep me\n")
+    kept.write_text("keep me\n", encoding="utf-8")
     code, _, err = edgevl("quantize", toy_folder, *FEW, "--out", target, "--force")
-    assert code == 2 and "not a quantized model" in err[0] and kept.read_text() == "keep me\n"
+    assert code == 2 and "not a quantized model" in err[0] and kept.read_text(encoding="utf-8") == "keep me\n"
 
 
 def run(*arguments: object, code: str = "", **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", f"{code}\n{MAIN}", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
+    return subprocess.run(command, capture_output=True, text=True, **options, encoding="utf-8")
 
 
 def one_error(answer: subprocess.CompletedProcess, code: int, fragment: str) -> None:
@@ -200,7 +200,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(toy_folder, tmp_path):
 def test_an_interrupted_run_leaves_nothing(toy_folder, tmp_path):
     heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
     arguments = ["quantize", str(toy_folder), "--samples", "4096", "--out", str(tmp_path / "q")]
-    process = subprocess.Popen([sys.executable, "-c", f"{heed}\n{MAIN}", *arguments], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{heed}\n{MAIN}", *arguments], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -69,7 +69,9 @@ def test_weights_lie_beside_the_plan(rounded: Path, toy: LoadedModel):
     assert loaded.sha256 == toy.sha256, "the float weights are as they were: what the artifact is compared with"
     found, exact = rounded_model(loaded), dict(toy.model.named_parameters())
     changed = [name for name, value in found.named_parameters() if not torch.equal(value, exact[name])]
-    assert sorted(changed) == sorted(f"{name}.weight" for name in json.loads((rounded / PLAN).read_text())["modules"])
+    assert sorted(changed) == sorted(
+        f"{name}.weight" for name in json.loads((rounded / PLAN).read_text(encoding="utf-8"))["modules"]
+    )
     assert "core.fusion.blocks.0.mlp.0.weight" in changed and "head.3.weight" not in changed
 
 

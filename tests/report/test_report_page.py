@@ -68,7 +68,7 @@ def test_sections_stand_side_by_side(tool, page):
 @pytest.mark.slow
 def test_a_page_that_is_too_wide_or_asks_for_something_is_seen(tool, tmp_path, capsys):
     path = tmp_path / "wide.html"
-    path.write_text('<main><p style="width:500px">wide</p><img src="other.png"></main>')
+    path.write_text('<main><p style="width:500px">wide</p><img src="other.png"></main>', encoding="utf-8")
     assert tool.main([str(path), "--out", str(tmp_path / "wide.png"), "--width", "390", "--phone"]) == 1
     said = capsys.readouterr().err
     assert "asked for" in said and "other.png" in said and "beyond the window: P" in said

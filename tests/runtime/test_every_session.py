@@ -209,12 +209,12 @@ with open(sys.argv[3], "w") as file:
 def test_without_standard_streams(artifacts, sessions, tmp_path: Path, closed: str) -> None:
     """Under pythonw.exe, in windowed programs and some services `sys.stderr` is None: every artifact loads and runs."""
     script, out = tmp_path / "without.py", tmp_path / "said.json"
-    script.write_text(WITHOUT)
+    script.write_text(WITHOUT, encoding="utf-8")
     chosen = {name: path for name, path in artifacts.items() if name in QUIETED}
     paths = json.dumps({name: str(path) for name, path in chosen.items()})
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, script, Path(__file__).parent, paths, out]
     done = subprocess.run(list(map(str, command)), timeout=300)
-    said = json.loads(out.read_text()) if out.exists() else {}
+    said = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     assert done.returncode == 0 and said["streams"] == (None if closed == "2>&-" else [None, None])
     for name in chosen:
         assert isinstance(said[name], list), f"{name}: {said[name]}"

@@ -225,7 +225,7 @@ for seed in range(start, start + count):
 
 def fuzz(path: Path, folder: Path, start: int, count: int) -> None:
     command = [sys.executable, "-c", FUZZ, str(path), str(folder), str(start), str(count)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=800)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=800, encoding="utf-8")
     last = answer.stdout.split()[-1:]
     assert answer.returncode == 0, f"seed {last}: exit {answer.returncode}: {answer.stderr[-2000:]}"
 

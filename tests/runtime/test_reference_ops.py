@@ -531,7 +531,7 @@ def test_every_operator_has_a_case() -> None:
 
     here = {case.op for case in CASES}
     for name, elsewhere in TESTED_ELSEWHERE.items():
-        text = (Path(__file__).parent / name).read_text()
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         assert [op for op in elsewhere if f"mb.{op}(" not in text and f'"{op}"' not in text] == [], name
         here |= set(elsewhere)
     assert set(operators()) == here

@@ -114,15 +114,15 @@ def test_damaged_packages_are_refused(copied: Path, tmp_path: Path) -> None:
     model.unlink()
     with pytest.raises(EdgeVLError, match="truncated"):
         MLProgram.load(copied)
-    (copied / "Manifest.json").write_text("{")
+    (copied / "Manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(EdgeVLError, match="damaged"):
         MLProgram.load(copied)
 
 
 def test_a_manifest_may_not_point_outside(copied: Path) -> None:
-    manifest = json.loads((copied / "Manifest.json").read_text())
+    manifest = json.loads((copied / "Manifest.json").read_text(encoding="utf-8"))
     manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"] = "../../../other/model.mlmodel"
-    (copied / "Manifest.json").write_text(json.dumps(manifest))
+    (copied / "Manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(EdgeVLError, match="outside its own folder"):
         MLProgram.load(copied)
 

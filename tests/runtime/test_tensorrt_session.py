@@ -87,7 +87,7 @@ def forge(bundle: Path, change) -> None:
     (bundle / "model.onnx").write_bytes(model.SerializeToString())
     manifest = Bundle.open(bundle).manifest
     text = manifest.model_copy(update={"files": list_files(bundle)}).to_json()
-    (bundle / "manifest.json").write_text(text)
+    (bundle / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def transpose_before_cast(graph) -> None:

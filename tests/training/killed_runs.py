@@ -19,7 +19,7 @@ from edgevl.training.recipe import parse_recipe
 
 def rows(folder: Path, key: str) -> dict[int, float]:
     """A logged number by step."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return {row["step"]: row[key] for row in map(json.loads, lines) if key in row}
 
 
@@ -27,9 +27,13 @@ def check_kill(stage: Any, values: dict[str, Any], folder: Path, key: str) -> No
     """`stage` (`edgevl.training.finetune`, ...) gives the same rows of `key` and the same weights either way."""
     whole = stage.run(parse_recipe(values, "test"), out=folder / "whole")
     recipe_file = folder / "recipe.yaml"
-    recipe_file.write_text(yaml.safe_dump(values, sort_keys=False))  # losses are summed in their order
+    recipe_file.write_text(
+        yaml.safe_dump(values, sort_keys=False), encoding="utf-8"
+    )  # losses are summed in their order
     kill_after_a_checkpoint(stage.__name__, recipe_file, folder / "cut")
-    cut_at = json.loads((checkpoints.list_checkpoints(folder / "cut")[-1] / "state.json").read_text())["step"]
+    cut_at = json.loads((checkpoints.list_checkpoints(folder / "cut")[-1] / "state.json").read_text(encoding="utf-8"))[
+        "step"
+    ]
     assert cut_at < values["steps"], "the run ended before the kill: make it longer"
     resumed = stage.run(parse_recipe(values, "test"), out=folder / "cut", resume=True)
     assert rows(resumed, key) == rows(whole, key)

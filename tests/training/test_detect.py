@@ -28,7 +28,9 @@ def pictures(indices, size=64):
 
 
 def test_two_scenes_are_learned_by_heart(overfitted, loaded):
-    losses = [json.loads(line)["loss"] for line in (overfitted / "metrics.jsonl").read_text().splitlines()]
+    losses = [
+        json.loads(line)["loss"] for line in (overfitted / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert losses[-1] < losses[0] / 3
     regions = loaded.detector.regions(pictures([0, 1]), 8)
     right = []
@@ -86,7 +88,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path, detect_value
 
 
 def test_the_cost_of_training_is_counted(overfitted, detect_values):
-    record = json.loads((overfitted / "model" / "training.json").read_text())
+    record = json.loads((overfitted / "model" / "training.json").read_text(encoding="utf-8"))
     assert record["pictures"] == 120
     assert record["training_macs"] == pytest.approx(3 * record["forward_macs_per_picture"] * 120, rel=1e-6)
     layer = torch.nn.Linear(8, 4)
@@ -138,7 +140,7 @@ def test_without_torchmetrics_a_run_does_not_begin(tmp_path, detect_values, monk
 
 
 def test_the_command_trains_one(tmp_path, capsys, detect_values):
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(detect_values))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(detect_values), encoding="utf-8")
     out = tmp_path / "run"
     assert main(["data", "detector", str(tmp_path / "tiny.yaml"), "steps=1", "--out", str(out)]) == 0
     assert "data annotate scenes:train" in "".join(capsys.readouterr())

@@ -208,7 +208,9 @@ def test_a_key_that_the_stage_would_ignore_is_refused(finetune_values, change, m
 
 
 def test_the_command_line_distills_and_says_how_to_go_on(tmp_path, distill_values, capsys):
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(distill_values | {"steps": 1, "eval_samples": 0}))
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump(distill_values | {"steps": 1, "eval_samples": 0}), encoding="utf-8"
+    )
     assert main(["distill", str(tmp_path / "recipe.yaml"), "log_every=1", "--out", str(tmp_path / "run")]) == 0
     captured = capsys.readouterr()
     assert captured.out.strip() == str(tmp_path / "run") and "edgevl export" in captured.err

@@ -36,17 +36,17 @@ def test_a_run_ends_with_the_numbers_of_its_own_weights(trained):
 
 def test_the_command_gives_the_same_numbers(trained, tmp_path):
     """It takes data, seed and task from the record of the training."""
-    written = (trained / "model" / DOMAIN).read_text()
+    written = (trained / "model" / DOMAIN).read_text(encoding="utf-8")
     fit_domain(trained / "model", pictures=200, questions=200)
-    assert (trained / "model" / DOMAIN).read_text() == written
+    assert (trained / "model" / DOMAIN).read_text(encoding="utf-8") == written
     fit_domain(trained / "model", train="scenes16:train", pictures=200, questions=200)
-    other = json.loads((trained / "model" / DOMAIN).read_text())
+    other = json.loads((trained / "model" / DOMAIN).read_text(encoding="utf-8"))
     assert other["data"] == "scenes16:train, scenes:val" and other["pictures"] != json.loads(written)["pictures"]
 
 
 def test_a_short_run_leaves_none_and_removes_an_old_one(finetune_values, tmp_path):
     folder = tmp_path / "short"
     (folder / "model").mkdir(parents=True)
-    (folder / "model" / DOMAIN).write_text("{}")
+    (folder / "model" / DOMAIN).write_text("{}", encoding="utf-8")
     run(parse_recipe({**finetune_values, "model": TINY, "steps": 1, "eval_samples": 0}, "test"), out=folder)
     assert (folder / "model" / "config.json").is_file() and not (folder / "model" / DOMAIN).exists()

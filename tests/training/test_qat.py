@@ -218,7 +218,7 @@ def test_a_run_leaves_a_model_and_its_plan_and_goes_on_where_it_was(tmp_path, qa
     assert last.keys() == again.keys() and all(torch.equal(last[name], again[name]) for name in last)
     for name in ("model.safetensors", PLAN, "tokenizer.json"):
         assert (folder / "model" / name).read_bytes() == whole[name], name
-    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(set(steps)) == [1, 2, 3, 4]
 
 

@@ -109,7 +109,7 @@ def test_precision_no_is_a_word_not_false():
 
 def test_bad_yaml_is_one_line(tmp_path):
     path = tmp_path / "bad.yaml"
-    path.write_text("stage: [pretrain\nname: x")
+    path.write_text("stage: [pretrain\nname: x", encoding="utf-8")
     with pytest.raises(InputError) as error:
         load_recipe(path)
     assert "\n" not in str(error.value)

@@ -52,7 +52,7 @@ def region_values(pretrain_values, loaded, tmp_path):
 
 
 def losses_of(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_kept_regions_are_those_of_a_fresh_forward(tmp_path, loaded):
@@ -238,7 +238,9 @@ def test_annotations_come_back_as_the_detector_saw_them(tmp_path, loaded):
         assert [o.category_id for o in scene.objects] == found.classes[0, :kept].tolist()
         assert scene.objects[0].box == pytest.approx((128 * found.boxes[0, 0]).tolist(), abs=0.05)
         assert set(np.unique(scene.owner)) <= {-1, *range(int(kept))}
-        first = inside(json.loads(out.read_text().splitlines()[index + 1])["objects"][0]["box"], 2.0, 128)
+        first = inside(
+            json.loads(out.read_text(encoding="utf-8").splitlines()[index + 1])["objects"][0]["box"], 2.0, 128
+        )
         assert (scene.owner[first] == 0).all(), "the best object lies on top"
 
 
@@ -267,12 +269,12 @@ def test_annotations_of_other_scenes_or_labels_are_refused(tmp_path, loaded):
     ):
         with pytest.raises(InputError, match=message):
             Annotations(out, *asked)
-    head, *rest = out.read_text().splitlines()
-    out.write_text("\n".join([json.dumps(json.loads(head) | {"classes": ["cat", "dog"]}), *rest]))
+    head, *rest = out.read_text(encoding="utf-8").splitlines()
+    out.write_text("\n".join([json.dumps(json.loads(head) | {"classes": ["cat", "dog"]}), *rest]), encoding="utf-8")
     with pytest.raises(InputError, match="other classes"):
         Annotations(out, "scenes:train", 1, 4)
     for damaged in ("", "{}\n", "not json\n"):
-        out.write_text(damaged)
+        out.write_text(damaged, encoding="utf-8")
         with pytest.raises(InputError, match="not a file of `edgevl data annotate`"):
             Annotations(out, "scenes:train", 1, 4)
     with pytest.raises(InputError, match="no annotations at"):
@@ -299,7 +301,7 @@ def test_annotations_that_somebody_changed_are_one_line(tmp_path, loaded):
 def test_the_command_annotates_and_does_not_replace(tmp_path, loaded, capsys):
     out = tmp_path / "new" / "boxes.jsonl"
     command = ["data", "annotate", "scenes:train", "--detector", str(loaded.path), "--out", str(out), "--count", "3"]
-    assert main(command) == 0 and len(out.read_text().splitlines()) == 4
+    assert main(command) == 0 and len(out.read_text(encoding="utf-8").splitlines()) == 4
     assert "data.annotations=" in "".join(capsys.readouterr())
     assert main(command) == 2 and "--force" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0

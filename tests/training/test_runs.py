@@ -34,7 +34,7 @@ def test_pretraining_then_finetuning_gives_a_model_that_loads(tmp_path, pretrain
     assert loaded.training["recipe"]["name"] == "tiny_finetune"
     assert list(rows(folder, "val_accuracy")) == [6]
     assert any((folder / "tensorboard").iterdir())
-    assert yaml.safe_load((folder / "recipe.yaml").read_text())["steps"] == 6
+    assert yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["steps"] == 6
 
 
 def test_the_losses_exist_in_pretraining_only(pretrained):
@@ -128,7 +128,7 @@ def test_validation_counts_the_last_pictures_too(tmp_path, finetune_values):
 
 def test_the_first_steps_give_the_losses_that_they_gave(tmp_path, pretrain_values):
     """Whoever changes what is learned sees it here; where that was the intention, the new numbers go into the file."""
-    golden = json.loads((GOLDEN / "first_losses.json").read_text())
+    golden = json.loads((GOLDEN / "first_losses.json").read_text(encoding="utf-8"))
     losses = {name.split(".")[0]: {} for name in golden}
     folder = pretrain.run(parse_recipe(pretrain_values | {"losses": losses}, "test"), out=tmp_path / "run")
     found = {name: [round(value, 5) for value in rows(folder, name).values()] for name in golden}

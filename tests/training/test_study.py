@@ -34,7 +34,7 @@ def preset(tmp_path, pretrain_values):
         "test_samples": 12, "retrieval_pictures": 12, "blind_scenes": 20, "timing_rounds": 1, "timing_steps": 2,
     }  # fmt: skip
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
 
 
@@ -76,11 +76,11 @@ def test_a_row_runs_alone_with_what_it_needs_and_again(tmp_path, preset):
 def test_rows_of_another_machine_are_not_run_again(tmp_path, preset, capsys):
     """Its results go with the repository, its models do not: a row whose model is still needed is run anew."""
     done = run_study(preset, tmp_path / "there", only="language_slow")
-    results, said = json.loads(done.read_text()), []
+    results, said = json.loads(done.read_text(encoding="utf-8")), []
     here = run_study(preset, tmp_path / "here", only="language_slow", taken=done, note=said.append)
     assert result(here) == results["runs"] and said == []
     del results["runs"]["language_slow/vqa/3"]
-    (tmp_path / "cut.json").write_text(json.dumps(results))
+    (tmp_path / "cut.json").write_text(json.dumps(results), encoding="utf-8")
     again = run_study(preset, tmp_path / "again", only="language_slow", taken=tmp_path / "cut.json", note=said.append)
     assert len(said) == 2 and result(again) == load_results(done)["runs"]
     without = tmp_path / "here" / "language_slow"
@@ -88,20 +88,22 @@ def test_rows_of_another_machine_are_not_run_again(tmp_path, preset, capsys):
     run_study(preset, tmp_path / "here", only="language_slow/vqa/3", again=True, note=said.append)
     assert said[2:] == ["1/6 language_slow/pretrain/3", "2/6 language_slow/vqa/3"]  # the model that it starts from, too
     published = results["runs"]["language_slow/pretrain/3"] | {"score": "as published"}
-    (tmp_path / "cut.json").write_text(json.dumps(results | {"runs": {"language_slow/pretrain/3": published}}))
+    (tmp_path / "cut.json").write_text(
+        json.dumps(results | {"runs": {"language_slow/pretrain/3": published}}), encoding="utf-8"
+    )
     kept = run_study(preset, tmp_path / "kept", only="language_slow", taken=tmp_path / "cut.json")
     assert result(kept)["language_slow/pretrain/3"] == published  # it was trained again for its model alone
     again = run_study(preset, tmp_path / "kept", only="language_slow/pretrain/3", again=True)
     assert "score" not in result(again)["language_slow/pretrain/3"]  # which --again is not
     results["preset"] |= {"arms": ["language_slow"], "note": "fewer arms"}  # a study may be widened later
-    (tmp_path / "cut.json").write_text(json.dumps(results))
+    (tmp_path / "cut.json").write_text(json.dumps(results), encoding="utf-8")
     show = ["study", "--preset", str(preset), "--out", str(tmp_path / "none"), "--show", "--only", "language_slow"]
     assert main([*show, "--from", str(tmp_path / "cut.json")]) == 0
     shown = capsys.readouterr().out
     assert shown.count(" done ") == shown.count(" open ") == 1 and not (tmp_path / "none").exists()
     run_study(preset, tmp_path / "wider", only="once/blind", taken=tmp_path / "cut.json")
     results["preset"]["seeds"] = [4]
-    (tmp_path / "other.json").write_text(json.dumps(results))
+    (tmp_path / "other.json").write_text(json.dumps(results), encoding="utf-8")
     with pytest.raises(InputError, match="another preset"):
         run_study(preset, tmp_path / "new", taken=tmp_path / "other.json")
     assert not (tmp_path / "new").exists()
@@ -124,12 +126,16 @@ def test_nothing_runs_beside_what_measures_time(tmp_path):
 
 
 def test_what_comes_first_comes_with_every_seed(tmp_path, preset):
-    values = yaml.safe_load(preset.read_text()) | {"seeds": [3, 4], "arms": ["object", "all", "map"], "first": ["all"]}
-    preset.write_text(yaml.safe_dump(values))
+    values = yaml.safe_load(preset.read_text(encoding="utf-8")) | {
+        "seeds": [3, 4],
+        "arms": ["object", "all", "map"],
+        "first": ["all"],
+    }
+    preset.write_text(yaml.safe_dump(values), encoding="utf-8")
     order = [job.name for job in make_jobs(load_preset(preset), tmp_path) if "/pretrain/" in job.name]
     assert order == [f"{arm}/pretrain/{seed}" for arm, seed in
                      (("all", 3), ("all", 4), ("object", 3), ("map", 3), ("object", 4), ("map", 4))]  # fmt: skip
-    preset.write_text(yaml.safe_dump(values | {"first": ["region"]}))
+    preset.write_text(yaml.safe_dump(values | {"first": ["region"]}), encoding="utf-8")
     with pytest.raises(InputError, match="region is not among the arms"):
         load_preset(preset)
 
@@ -147,12 +153,12 @@ def test_two_processes_do_not_run_the_same_row(tmp_path):
 
 
 def test_wrong_names_are_one_line_and_exit_2(tmp_path, preset, capsys):
-    values = yaml.safe_load(preset.read_text())
+    values = yaml.safe_load(preset.read_text(encoding="utf-8"))
     for change in ({"arms": ["languag"]}, {"sedes": [1]}, {"seeds": []}, {"tasks": {"vqa": {}}}, {"pretrain": {}}):
-        preset.write_text(yaml.safe_dump(values | change))
+        preset.write_text(yaml.safe_dump(values | change), encoding="utf-8")
         assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "x")]) == 2
     assert main(["study", "--preset", "quik"]) == 2
-    preset.write_text(yaml.safe_dump(values))
+    preset.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert main(["study", "--preset", str(preset), "--only", "language_fsat/vqa", "--out", str(tmp_path / "x")]) == 2
     assert main(["study", "--results", str(preset), "--publish", str(tmp_path / "x")]) == 2
     assert main(["study", "--results", str(preset)]) == 2
@@ -165,11 +171,13 @@ def test_wrong_names_are_one_line_and_exit_2(tmp_path, preset, capsys):
 
 def test_another_preset_does_not_go_on_in_the_same_folder(tmp_path, preset):
     run_study(preset, tmp_path / "study", only="once/blind")
-    values = yaml.safe_load(preset.read_text())
-    preset.write_text(yaml.safe_dump(values | {"arms": ["object"], "first": ["object"]}))
+    values = yaml.safe_load(preset.read_text(encoding="utf-8"))
+    preset.write_text(yaml.safe_dump(values | {"arms": ["object"], "first": ["object"]}), encoding="utf-8")
     run_study(preset, tmp_path / "study", only="once/blind")
-    assert yaml.safe_load((tmp_path / "study" / "preset.yaml").read_text())["arms"] == ["object"]
-    preset.write_text(preset.read_text().replace("blind_scenes: 20", "blind_scenes: 21"))
+    assert yaml.safe_load((tmp_path / "study" / "preset.yaml").read_text(encoding="utf-8"))["arms"] == ["object"]
+    preset.write_text(
+        preset.read_text(encoding="utf-8").replace("blind_scenes: 20", "blind_scenes: 21"), encoding="utf-8"
+    )
     with pytest.raises(InputError, match="another preset"):
         run_study(preset, tmp_path / "study")
 
@@ -218,16 +226,16 @@ def test_show_lists_every_row_and_runs_nothing(tmp_path, preset, capsys):
 
 
 def test_results_of_another_version_are_refused(tmp_path):
-    (tmp_path / "old.json").write_text(json.dumps({"schema": "edgevl.study/0"}))
+    (tmp_path / "old.json").write_text(json.dumps({"schema": "edgevl.study/0"}), encoding="utf-8")
     with pytest.raises(InputError, match=r"edgevl\.study/1"):
         load_results(tmp_path / "old.json")
 
 
 @pytest.mark.slow
 def test_arms_with_a_detector_run_and_are_shown(tmp_path, preset, detect_values):
-    values = yaml.safe_load(preset.read_text())
+    values = yaml.safe_load(preset.read_text(encoding="utf-8"))
     values |= {"arms": ["all", "regions", "pseudo_labels"], "detect": detect_values | {"steps": 6}, "label_score": 0.0}
-    preset.write_text(yaml.safe_dump(values))
+    preset.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert main(["study", "--preset", str(preset), "--out", str(tmp_path / "study")]) == 0
     found = result(tmp_path / "study" / "results.json")
     assert found["detector/labels/3"]["boxes"] > 0 and found["detector/detect/3"]["training_macs"] > 0
@@ -237,5 +245,5 @@ def test_arms_with_a_detector_run_and_are_shown(tmp_path, preset, detect_values)
     latency = load_results(tmp_path / "study" / "results.json")["timing"]["once/latency/0"]
     assert all(latency[scope]["ci95"][0] <= latency[scope]["ratio"] for scope in ("model", "pipeline"))
     assert latency["pipeline"]["p50_ms"]["all"] > latency["model"]["p50_ms"]["all"] > 0
-    text = (tmp_path / "study" / "study.md").read_text()
+    text = (tmp_path / "study" / "study.md").read_text(encoding="utf-8")
     assert "| region-feature model |" in text and "| all three, boxes of the detector |" in text

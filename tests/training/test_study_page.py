@@ -259,14 +259,14 @@ def test_the_page_says_what_another_rate_would_have_brought():
 
 
 def test_the_same_json_gives_the_same_bytes(tmp_path):
-    (tmp_path / "results.json").write_text(json.dumps(made_up()))
+    (tmp_path / "results.json").write_text(json.dumps(made_up()), encoding="utf-8")
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         publish(tmp_path / "results.json", folder)
     names = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
     assert {"study.md", "study.json"} < {path.name for path in names} and len(names) == 6
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
-    text = (folders[0] / "study.md").read_text()
+    text = (folders[0] / "study.md").read_text(encoding="utf-8")
     assert all(f"images/{path.name}" in text for path in names if path.suffix in (".png", ".jpg"))
 
 

@@ -33,7 +33,7 @@ def test_a_task_trains_and_leaves_a_model_folder(tmp_path, pretrained, finetune_
     values = finetune_values | {"task": task, "init": str(pretrained), "steps": 2}
     folder = finetune.run(parse_recipe(values, "test"), out=tmp_path / task)
     load_model(folder / "model")
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     (score,) = [row["val_accuracy"] for row in rows if "val_accuracy" in row]
     assert 0 <= score <= 1
     assert (folder / "model" / "retrieval.safetensors").is_file() == (task == "retrieval")
