@@ -137,7 +137,7 @@ def export_bundle(
         tell("writing manifest.json")
         _finish(loaded, request, deployable.programs(layout), folder, plan)
         tell("running it once")
-        try_out(Bundle.open(folder), exporter.advice)
+        try_out(Bundle.open(folder), exporter)
     tell("done")
     return destination
 

@@ -49,16 +49,16 @@ def overflow(path: Path) -> None:
     onnx.save(model, path)
 
 
-def shorten(path: Path) -> None:
-    """Leave half of a picture where the model wants a whole one: it is found only when it runs."""
+def misread(path: Path) -> None:
+    """Look words up beyond the end of their table: it is found only when it runs."""
     import onnx
 
     model = onnx.load(path)
-    reshape = next(node for node in model.graph.node if node.op_type == "Reshape")
-    wrong = onnx.numpy_helper.from_array(np.array([7, -1], np.int64), "wrong")
-    model.graph.initializer.append(wrong)
-    reshape.input[1] = "wrong"
-    del model.graph.value_info[:]
+    lookup = next(node for node in model.graph.node if node.op_type == "Gather" and "input_ids" in node.input)
+    beyond = onnx.numpy_helper.from_array(np.array(10**6, np.int32), "beyond")
+    model.graph.initializer.append(beyond)
+    model.graph.node.insert(0, onnx.helper.make_node("Add", ["input_ids", "beyond"], ["strange_ids"], name="strange"))
+    lookup.input[list(lookup.input).index("input_ids")] = "strange_ids"
     onnx.save(model, path)
 
 
@@ -67,7 +67,7 @@ def shorten(path: Path) -> None:
     [
         (scramble, "answers nonsense: on one sample a logit differs by"),
         (overflow, "answers nonsense: on one sample a logit differs by nan"),
-        (shorten, "does not run here: "),
+        (misread, "does not run here: "),
     ],
 )
 @pytest.mark.parametrize("layout", ["single", "split"])
@@ -85,7 +85,7 @@ def test_a_fault_is_found_and_nothing_is_written(
 def test_a_bundle_that_is_replaced_stays_when_the_new_one_does_not_run(faulty, tiny_model: Path, tmp_path: Path):
     bundle = export_bundle(tiny_model, out=tmp_path / "x.edgevl")
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
-    faulty("onnx", shorten)
+    faulty("onnx", misread)
     assert main(["export", str(tiny_model), "--out", str(bundle), "--force"]) == 4
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
 
@@ -124,3 +124,16 @@ def test_a_model_that_overflows_is_refused_before_it_is_converted(faulty, tiny_m
     assert main(["export", str(model), "--out", str(tmp_path / "x.edgevl")]) == 2
     assert "answers with logits that are not finite" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_precision_that_the_weights_are_not_in_is_refused(tiny_model: Path, tmp_path: Path, capsys, monkeypatch):
+    """So was NFNet's w8, whose filters no quantizer found: `verify` refused what `export` had written."""
+    sound = get_exporter("onnx")
+    wide = dataclasses.replace(
+        sound, write=lambda program, path, precision, **options: sound.write(program, path, "fp32")
+    )
+    monkeypatch.setitem(exporters._items, "onnx", wide)
+    assert main(["export", str(tiny_model), "--precision", "w8", "--out", str(tmp_path / "x.edgevl")]) == 4
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "is not what that says: model.onnx claims w8, but only 0.0% of its weight bytes are quantized" in line
+    assert line.endswith("Try another precision (fp32, fp16, w8a8)") and list(tmp_path.iterdir()) == []
