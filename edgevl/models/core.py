@@ -33,6 +33,7 @@ class VisionEncoder(nn.Module):
         if not timm.is_model(config.backbone):
             near = difflib.get_close_matches(config.backbone, timm.list_models(), 5)
             raise unknown_name("backbone of timm", config.backbone, near or ["resnet10t", "mobilenetv4_conv_small"])
+        self.config = config
         self.backbone = _backbone(config)
         channels = self.backbone.feature_info.channels()[-1]  # pyright: ignore
         # Swin and its kin return their maps with the channels last.
@@ -46,11 +47,30 @@ class VisionEncoder(nn.Module):
         )
 
     def forward(self, image_B3SS: Tensor) -> Tensor:
-        """`image_B3SS`: float in 0..255, RGB. Returns visual tokens [B, V, D] in row-major order, without position."""
-        features_BCGG = self.backbone((image_B3SS - self.mean) * self.inverse_std)[-1]
+        """`image_B3SS`: float in 0..255, RGB. Returns visual tokens [B, V, D] in row-major order, without position.
+
+        Raises `InputError` for a backbone that does not take pictures of this size or gives another grid than the
+        config says: timm's own numbers are not always right (a map of DLA's is of 8 pixels, and it says 16).
+        """
+        try:
+            features_BCGG = self.backbone((image_B3SS - self.mean) * self.inverse_std)[-1]
+        except (AssertionError, RuntimeError) as error:
+            if "memory" in str(error):
+                raise
+            raise self._unfit(f"does not take them ({first_line(error)}); some want img_size in its options") from error
         if self.channels_last:
             features_BCGG = features_BCGG.permute(0, 3, 1, 2)
+        found, grid = tuple(features_BCGG.shape[2:]), self.config.grid
+        if found != (grid, grid):
+            raise self._unfit(f"makes {found[0]} x {found[1]} cells, not {grid} x {grid}: set out_index or stride")
         return self.norm(self.project(features_BCGG).flatten(2).transpose(1, 2))
+
+    def _unfit(self, reason: str) -> InputError:
+        config = self.config
+        return InputError(
+            f"{config.backbone} and pictures of {config.image_size} pixels (stride {config.stride}, out_index "
+            f"{config.out_index}): the backbone {reason}"
+        )
 
 
 def _backbone(config: ModelConfig) -> Any:

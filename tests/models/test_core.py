@@ -34,6 +34,26 @@ def test_logits_and_tokens_have_the_documented_shapes(model, inputs):
     assert model.core.encode_text(ids).shape == (2, 24, 32)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "out_index", "message"),
+    [
+        (
+            "dla46_c",
+            3,
+            r"dla46_c and pictures of 64 pixels \(stride 16, out_index 3\): the backbone makes 8 x 8 cells, not 4",
+        ),
+        ("test_resnet", 2, r"makes 8 x 8 cells, not 4 x 4: set out_index or stride"),
+        ("vit_tiny_patch16_224", 0, r"does not take them \(Input height \(64\) doesn't match model \(224\)"),
+        ("efficientformerv2_s0", 2, r"does not take them \(shape .*\); some want img_size in its options"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_the_config(backbone: str, out_index: int, message: str, inputs):
+    """It ended in torch's words about two shapes."""
+    model = build_model(TINY.replace(backbone=backbone, backbone_options={}, out_index=out_index))
+    with pytest.raises(InputError, match=message):
+        model(*inputs)
+
+
 def test_padding_changes_nothing(model, inputs):
     image, ids = inputs
     torch.testing.assert_close(model(image, ids[:, :6]), model(image, ids), atol=1e-5, rtol=1e-4)
