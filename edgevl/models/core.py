@@ -57,7 +57,9 @@ class VisionEncoder(nn.Module):
         except (AssertionError, RuntimeError) as error:
             if "memory" in str(error):
                 raise
-            raise self._unfit(f"does not take them ({first_line(error)}); some want img_size in its options") from error
+            raise self._unfit(
+                f"does not take them ({first_line(error)}); some want img_size in backbone_options"
+            ) from error
         if self.channels_last:
             features_BCGG = features_BCGG.permute(0, 3, 1, 2)
         found, grid = tuple(features_BCGG.shape[2:]), self.config.grid

@@ -44,7 +44,7 @@ def test_logits_and_tokens_have_the_documented_shapes(model, inputs):
         ),
         ("test_resnet", 2, r"makes 8 x 8 cells, not 4 x 4: set out_index or stride"),
         ("vit_tiny_patch16_224", 0, r"does not take them \(Input height \(64\) doesn't match model \(224\)"),
-        ("efficientformerv2_s0", 2, r"does not take them \(shape .*\); some want img_size in its options"),
+        ("efficientformerv2_s0", 2, r"does not take them \(shape .*\); some want img_size in backbone_options"),
     ],
 )
 def test_a_backbone_that_does_not_fit_the_config(backbone: str, out_index: int, message: str, inputs):
