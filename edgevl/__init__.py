@@ -69,7 +69,8 @@ __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 # ONNX Runtime's official builds report to their maker, on Linux and macOS too (their Privacy.md). We have nothing to
 # report to anyone. Only this variable, set before the first import, stops all of it.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Children inherit it. The hub's library, which timm loads, tells about its caller unless the second is set.
+os.environ |= {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ the document itself. Files of pictures are read in `second_pictures.py`.
 import hashlib
 import json
 import math
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -190,6 +191,7 @@ class SecondBundle:
 
     def logits(self, image: np.ndarray, ids: np.ndarray) -> list[float]:
         """Run one sample through each program: repeated to the batch, the first row kept."""
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is loaded
         import onnxruntime
 
         batch = self.manifest["inputs"][0]["shape"][0]
