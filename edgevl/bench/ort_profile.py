@@ -9,6 +9,7 @@ from typing import Any
 from edgevl.bench.pipelines import Arrays
 from edgevl.bench.sessions import open_onnx
 from edgevl.contents.graph import convolution_macs, product_macs
+from edgevl.guard import Call
 
 WARM_UP, QUERIES = 5, 30
 _END = "_kernel_time"
@@ -43,7 +44,8 @@ def profile_onnx(paths: Sequence[Path], feeds: Arrays, threads: int, scratch: Pa
         taken = {value.name: arrays[value.name] for value in session.get_inputs()}
         names = [value.name for value in session.get_outputs()]
         for _ in range(WARM_UP + QUERIES):
-            given = session.run(names, taken)
+            with Call.on("profiling", path):
+                given = session.run(names, taken)
         arrays |= dict(zip(names, given, strict=True))
         profiles.append(parse_profile(json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")), QUERIES))
     kernels = [kernel for profile in profiles for kernel in profile.kernels]

@@ -7,7 +7,7 @@ prints the answer, then what it measured as JSON. `ask_fresh_process` starts tha
 
 import dataclasses
 import json
-import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +19,9 @@ from pathlib import Path
 from edgevl.bench.harness import Clock, Progress, Stopwatch, Subject, Trace
 from edgevl.bench.pipelines import CANDIDATE, EdgePipeline, Pipeline, Query
 from edgevl.bench.stats import percentile
-from edgevl.errors import EdgeVLError
+from edgevl.errors import EdgeVLError, VerificationFailed
+from edgevl.guard.children import be_limited
+from edgevl.guard.processes import run_module
 
 TIMEOUT_S = 300
 
@@ -106,8 +108,9 @@ def take_turns(
 
 def ask_fresh_process(kind: str, folder: Path, threads: int, picture: Path, question: str) -> tuple[float, ColdStart]:
     """Seconds from starting the process to having its answer, and what it measured itself."""
-    command = [sys.executable, "-m", "edgevl.bench.probe", kind, str(folder), str(threads), str(picture), question]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    arguments = [kind, str(folder), str(threads), str(picture), question]
+    command, environment = run_module("edgevl.bench.probe", arguments)
+    environment["OMP_NUM_THREADS"] = str(threads)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -126,6 +129,8 @@ def ask_fresh_process(kind: str, folder: Path, threads: int, picture: Path, ques
             process.kill()  # where it is still there, after Ctrl-C
         errors.seek(0)
         reason = (errors.read().strip().splitlines() or ["no message"])[-1]
+    if status < 0:
+        raise VerificationFailed(f"{kind} ended a fresh process that asked it ({signal.Signals(-status).name})")
     if status:
         raise EdgeVLError(f"measuring {kind} in a fresh process failed with status {status}: {reason}")
     return seconds, ColdStart(**json.loads(measured))
@@ -150,6 +155,7 @@ def peak_memory_mb() -> float | None:
 
 
 def main(arguments: list[str]) -> int:
+    be_limited()
     kind, folder, threads, picture, question = arguments
     query = Query(Path(picture).read_bytes(), question)
     _, cold, answer = open_and_ask(kind, Path(folder), int(threads), query)

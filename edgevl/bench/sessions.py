@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.errors import MissingDependency
+from edgevl.guard import Call
 from edgevl.runtime.onnx_session import session_options
 
 
@@ -27,4 +28,5 @@ def open_onnx(model: Path | bytes, threads: int, profile: Path | None = None) ->
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     source = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    with Call("loading a model into ONNX Runtime"):
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

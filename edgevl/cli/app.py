@@ -10,6 +10,7 @@ import typer
 from edgevl import __version__
 from edgevl.cli import bench, console, data, demo, doctor, domain, model, quantize, report, streams, study, train
 from edgevl.cli.failures import explain
+from edgevl.cli.limited import own_process
 from edgevl.cli.narrow_help import Command, Group
 from edgevl.quiet import open_missing_streams, quiet_python
 
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the arguments without the program's name; None means `sys.argv[1:]`.
     """
     open_missing_streams()
+    own_process.set(argv is None)
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

@@ -9,6 +9,7 @@ import typer
 
 from edgevl.cli import console, show_bench
 from edgevl.cli.command import Json, command, model_argument
+from edgevl.cli.limited import SECONDS, MaxMemory, MaxSeconds, in_child
 from edgevl.cli.progress import progress_bar
 from edgevl.errors import BudgetFailed, InputError
 
@@ -43,9 +44,12 @@ def bench(
         str | None, typer.Option(help="Run on another machine instead: ssh:user@host or ssh:user@host:port.")
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of what bench writes.")] = False,
+    max_seconds: MaxSeconds = SECONDS,
+    max_memory: MaxMemory = None,
     json: Json = False,
 ) -> None:
     """Time the model against detector pipelines, pixels and words to answer, in one run on one machine."""
+    in_child(max_seconds, max_memory)
     from edgevl.atomic import write_atomically
     from edgevl.bench import BenchReport, run_bench
     from edgevl.bench.record import record_bench
@@ -91,9 +95,12 @@ def compare(
     ] = None,
     preset: Annotated[str, typer.Option(help="Of the measurement of two bundles: rapid, quick or normal.")] = "quick",
     threads: Annotated[int | None, typer.Option(min=1, help="For two bundles. Default: 2, or 1 on one core.")] = None,
+    max_seconds: MaxSeconds = SECONDS,
+    max_memory: MaxMemory = None,
     json: Json = False,
 ) -> None:
     """Is the new one slower or less accurate? Bundles are timed side by side. Exit code 5 unless it is proved fine."""
+    in_child(max_seconds, max_memory)
     from edgevl.bench.compare import compare as compare_artifacts
 
     limit = _percent(max_slowdown)

@@ -8,6 +8,7 @@ import typer
 
 from edgevl.cli import console, show
 from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.cli.limited import SECONDS, MaxMemory, MaxSeconds, in_child
 from edgevl.cli.progress import progress_bar
 from edgevl.errors import VerificationFailed
 
@@ -74,9 +75,12 @@ def verify(
         Path | None,
         typer.Option(help="The model folder it was made from. Default: the embedded one, or beside the bundle."),
     ] = None,
+    max_seconds: MaxSeconds = SECONDS,
+    max_memory: MaxMemory = None,
     json: Json = False,
 ) -> None:
     """Run the artifact and prove it: parity, accuracy, what is inside, digests, golden cases. Exit code 4 if not."""
+    in_child(max_seconds, max_memory)
     from edgevl.bench.run import why_not_timed
     from edgevl.checkpoint import EMBEDDED
     from edgevl.verify import verify_bundle
@@ -92,8 +96,14 @@ def verify(
     console.next_commands(["edgevl", "inspect" if why_not_timed(report.target) else "bench", bundle], ask)
 
 
-def inspect(bundle: Bundle, json: Json = False) -> None:
+def inspect(
+    bundle: Bundle,
+    max_seconds: MaxSeconds = SECONDS,
+    max_memory: MaxMemory = None,
+    json: Json = False,
+) -> None:
     """Show what a bundle holds: inputs, sizes, weight types, operators, and what was measured."""
+    in_child(max_seconds, max_memory)
     from edgevl.audit import inspect_bundle
 
     report = inspect_bundle(bundle)
@@ -107,9 +117,12 @@ def predict(
     image: Annotated[Path, typer.Argument(help="A picture file, or `sample`: a scene that comes with edgevl.")],
     question: Annotated[list[str], typer.Argument(help="A question, in quotes; or several about the same picture.")],
     top: Annotated[int, typer.Option(min=1, help="Answers to list, at most: none at 0.0 %.")] = 5,
+    max_seconds: MaxSeconds = SECONDS,
+    max_memory: MaxMemory = None,
     json: Json = False,
 ) -> None:
     """Answer a question, or several, about a picture."""
+    in_child(max_seconds, max_memory)
     from edgevl.bundle import is_bundle
     from edgevl.predict import Answerer
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from edgevl.guard import Call
 from edgevl.registry import Registry
 
 _MODULES = {
@@ -108,7 +109,8 @@ def read_artifact(path: Path, target: str) -> Contents:
     """
     if target in _MODULES:
         importlib.import_module(f"edgevl.contents.{_MODULES[target]}")
-    return readers[target](path)
+    with Call.on("reading", path):
+        return readers[target](path)
 
 
 def bits_of(dtype: str) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from edgevl.contents import Contents, Operation, Weight, bits_of, readers
 from edgevl.contents.graph import Step, constant_values, convolution_macs, live_values, product_macs
 from edgevl.errors import VerificationFailed
-from edgevl.runtime.coreai_asset import PROGRAM, check_asset, import_coreai
+from edgevl.runtime.coreai_asset import PROGRAM, check_asset, import_coreai, quiet_coreai
 
 ENTRY = "main"
 _PREFIXES = ("coreai.decomposable.", "coreai.")
@@ -42,7 +42,8 @@ def read_coreai(path: Path) -> Contents:
     """
     authoring = import_coreai("coreai.authoring", "reading a Core AI asset")
     check_asset(path)
-    program = authoring.AIModelAsset.load(path).program  # keeps the graphs alive
+    with quiet_coreai():
+        program = authoring.AIModelAsset.load(path).program  # keeps the graphs alive
     graphs = {_attribute(graph, "sym_name"): graph for graph in program._module._mlir_module.body.operations}
     if ENTRY not in graphs:
         raise VerificationFailed(f"{path.name} holds no function {ENTRY}")

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.guard import Call
 from edgevl.registry import Registry
 
 Arrays = dict[str, np.ndarray]
@@ -29,6 +30,7 @@ _MODULES = {
     "litert": "litert_session",
     "coreai": "coreai_session",
 }
+_PATIENCE = {"tensorrt": 10}  # to load may be to build an engine, which takes minutes
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class ArtifactSession:
     """
 
     thread_safe = False
+    call = Call("running an artifact")  # what a watcher is told while a run lasts
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -96,7 +99,7 @@ class ArtifactSession:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         check_feeds(self.inputs, feeds)
-        with self._turn:
+        with self._turn, self.call:
             return self._run(feeds)
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
@@ -129,7 +132,11 @@ def open_session(path: str | Path, target: str, threads: int | None = None) -> S
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; write it with: edgevl export --target {target}")
-    return opener(path, threads)
+    with Call.on("loading", path, _PATIENCE.get(target, 1)):
+        session = opener(path, threads)
+    if isinstance(session, ArtifactSession):
+        session.call = Call.on("running", path)
+    return session
 
 
 def batch_size(session: Session) -> int:
