@@ -57,8 +57,9 @@ def inspect_bundle(path: str | Path) -> InspectReport:
         VerificationFailed: its manifest or artifact cannot be read.
     """
     bundle = Bundle.open(path)
-    manifest, found = bundle.manifest, read_contents(bundle)
-    problems = [str(problem) for problem in bundle.check_digests()] + claim_problems(manifest, found)
+    copy = bundle.copied()
+    manifest, found = bundle.manifest, read_contents(copy)
+    problems = [str(problem) for problem in copy.problems] + claim_problems(manifest, found)
     audit = audit_contents(manifest.target, found, problems)
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     return InspectReport(

@@ -1,8 +1,10 @@
 """A bundle: the folder NAME-TARGET-PRECISION.edgevl that leaves the toolkit. Nothing in it is trusted unread."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,11 @@ from edgevl.apps.jetson.bundle_files import (
     walk,
 )
 from edgevl.atomic import atomic_folder, check_destination, remove_leftovers, write_atomically
+from edgevl.copying import hash_file
 from edgevl.errors import InputError, MissingDependency, VerificationFailed, first_line, no_such_path
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
+from edgevl.reading import Unreadable
+from edgevl.scratch import PrivateFolder
 
 if TYPE_CHECKING:
     from edgevl.domain.judge import Domain
@@ -30,6 +35,7 @@ SUFFIX = ".edgevl"
 MEASURED = {"parity", "accuracy", "audit", "bench"}
 README = "README.md"  # the card
 MAX_LABEL = 2000  # characters, as of an answer in golden.json
+_UNLISTED = "is not in the manifest"
 
 
 def is_bundle(path: str | Path) -> bool:
@@ -50,10 +56,17 @@ class FileProblem:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its manifest is valid. The files are not yet compared: `check_digests` does that."""
+    """An opened bundle: its manifest is valid. The files are not yet compared.
+
+    `checked` is what others should read and run: a private copy of the files, made while they were hashed, so that
+    nobody can put another file in the place of one that was compared.
+    """
 
     path: Path
     manifest: Manifest
+    source: Path | None = None  # of a private copy: the folder that it was made from
+    problems: tuple[FileProblem, ...] = ()  # of a private copy: the files that are not what the manifest says
+    _held: PrivateFolder | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: str | Path) -> "Bundle":
@@ -90,6 +103,7 @@ class Bundle:
             path = path / part
             if path.is_symlink():
                 raise VerificationFailed(f'"{relative}" of the bundle is a link; a bundle holds plain files only')
+        self._explain(relative)
         if not path.exists():
             raise VerificationFailed(f'"{relative}" is missing from the bundle "{self.path.name}"; export it again')
         inside = (
@@ -98,6 +112,13 @@ class Bundle:
         for name, kind in inside:
             self._check_plain(name, kind)
         return path
+
+    def _explain(self, relative: str) -> None:
+        """Raise `VerificationFailed` if a private copy lacks a file, or one of a folder, for what is wrong with it."""
+        for problem in self.problems:
+            inside = problem.path == relative or problem.path.startswith(relative + "/")
+            if inside and problem.what != _UNLISTED and not (self.path / problem.path).exists():
+                raise VerificationFailed(f'"{problem.path}" of the bundle {problem.what}')
 
     def _check_plain(self, name: str, kind: str) -> None:
         if kind != "file":
@@ -170,6 +191,8 @@ class Bundle:
         if threads is not None and threads < 1:
             raise InputError(f"threads {threads} is not a positive number")
         opened = [self._open(name, threads) for name, _, _ in self.manifest.each_program()]
+        for one in opened:
+            one.public = self.public  # and with it this bundle, whose files are there as long as the session is
         session = opened[0] if len(opened) == 1 else SplitSession(*opened)
         problems = manifest_problems(self.manifest) or session_problems(self.manifest, session)
         if problems:
@@ -185,14 +208,64 @@ class Bundle:
         except (MissingDependency, VerificationFailed, CannotRunHere):
             raise
         except Exception as error:  # each runtime has its own exception for a broken file
-            raise VerificationFailed(f"{artifact} cannot be loaded: {first_line(error)}") from None
+            reason = self.public(first_line(error, 2000))[:300]
+            raise VerificationFailed(f"{artifact} cannot be loaded: {reason}") from None
+
+    def public(self, text: str) -> str:
+        """A message about this bundle without the place of its private copy, which says nothing to a reader."""
+        return text if self.source is None else text.replace(str(self.path), str(self.source))
+
+    def copied(self) -> "Bundle":
+        """A private copy, on disk, of every file that the manifest lists: each is read once, hashed and kept.
+
+        `problems` has what is wrong with the folder. A file that has another digest is there, to be looked at; one that
+        has another size or cannot be read is not. The copy is removed when nothing refers to it any more.
+
+        Raises `InputError` if there is no room for it.
+        """
+        held = PrivateFolder()
+        path = held.path / (self.path.absolute().name or "bundle")
+        path.mkdir()
+        problems = self._compared(self._copier(path))
+        for name in self.manifest.artifact_files():  # not reached where the list of files itself is wrong
+            with contextlib.suppress(OSError):
+                if problems and not (path / name).exists():
+                    self._copier(path)(str(self.path / name))
+        (path / MANIFEST).write_text(self.manifest.to_json(), encoding="utf-8")
+        return Bundle(path, self.manifest, self.path, tuple(problems), held)
+
+    def _copier(self, copies: Path) -> Callable[[str], str]:
+        """A function that hashes a file of the bundle, and keeps what it read in the folder `copies`."""
+
+        def digest(file: str) -> str:
+            name = Path(file).relative_to(self.path).as_posix()
+            try:
+                return hash_file(Path(file), self.manifest.files[name].bytes, copies / name)
+            except Unreadable as problem:
+                (copies / name).unlink(missing_ok=True)
+                raise OSError(0, str(problem)) from None
+
+        return digest
+
+    def checked(self) -> "Bundle":
+        """A private copy in which every file is what the manifest says. See `copied`.
+
+        Raises `VerificationFailed` naming the first file that is not, and `InputError` if there is no room.
+        """
+        copy = self.copied()
+        self._require(copy.problems)
+        return copy
 
     def check_digests(self) -> list[FileProblem]:
         """Compare every file with the manifest, and the list of files with what a bundle may hold.
 
         Returns the changed, truncated, missing, unexpected and linked ones, and those that have no part in a bundle.
+        What is opened by its path afterwards may be another file: see `checked`.
         """
-        problems = bundle_problems(str(self.path), self.manifest.model_dump(mode="json"))
+        return self._compared(None)
+
+    def _compared(self, digest: Callable[[str], str] | None) -> list[FileProblem]:
+        problems = bundle_problems(str(self.path), self.manifest.model_dump(mode="json"), digest)
         return [FileProblem(name, what) for name, what in problems]
 
     def record(self, **sections: Any) -> "Bundle":
@@ -224,7 +297,9 @@ class Bundle:
 
     def require_intact(self) -> None:
         """Raises `VerificationFailed` naming the first file that is not what the manifest says."""
-        problems = self.check_digests()
+        self._require(self.check_digests())
+
+    def _require(self, problems: Sequence[FileProblem]) -> None:
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise VerificationFailed(f'"{self.path}": {problems[0]}{more}; export the bundle again')

@@ -14,18 +14,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from edgevl.atomic import atomic_file, write_atomically
 from edgevl.config import ModelConfig
+from edgevl.copying import hash_file, open_plain
 from edgevl.domain.judge import Domain, load_domain
 from edgevl.errors import EdgeVLError, InputError, no_such_path
 from edgevl.limits import check_text
 from edgevl.models import VqaModel, build_model
-from edgevl.reading import read_json
+from edgevl.reading import Unreadable, read_json
+from edgevl.scratch import PrivateFolder
 from edgevl.tokenizer import Tokenizer
 
 DIVERGED = "Lower optimizer.lr or raise optimizer.warmup"  # what to do about a training that diverged
+IN_MEMORY = 256 * 2**20  # bytes of weights
 EMBEDDED = Path(__file__).parent / "assets" / "nano"
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "labels.json")
 
@@ -74,8 +77,8 @@ def load_model(path: Path | str | None = None) -> LoadedModel:
             f"({config.num_answers} answers, {config.vocab_size} tokens)"
         )
     model = build_model(config)
-    load_weights(model, folder / "model.safetensors")
-    return LoadedModel(model.eval(), config, tokenizer, labels, folder, file_sha256(folder / "model.safetensors"))
+    digest = load_weights(model, folder / "model.safetensors")
+    return LoadedModel(model.eval(), config, tokenizer, labels, folder, digest)
 
 
 def save_model(folder: Path, model: VqaModel, tokenizer: Tokenizer, labels: list[str]) -> Path:
@@ -142,15 +145,12 @@ def check_size(config: ModelConfig, weights: Path) -> None:
         )
 
 
-def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Copy saved weights into a float32 model.
+def load_weights(model: torch.nn.Module, path: Path) -> str:
+    """Copy saved weights into a float32 model. Returns the sha256 of the file that they came from.
 
     Raises `InputError` for a file that is unreadable, does not fit, or holds a number that is not finite.
     """
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a readable safetensors file: {error}") from None
+    stored, digest = read_weights(path)
     state = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
     if wrong := not_finite(state):
         raise InputError(f"{path}: {wrong} holds a number that is not finite: that training diverged, use another")
@@ -158,3 +158,24 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{path} does not fit config.json: {str(error).splitlines()[-1].strip()}") from None
+    return digest
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors of a safetensors file, and the sha256 of the very bytes that they were read from.
+
+    A file is read once: a small one into memory, a large one into a private copy, which is mapped.
+    Raises `InputError` for one that cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > IN_MEMORY:
+            held = PrivateFolder()
+            copy = held.path / path.name
+            digest = hash_file(path, size, copy, follow=True)
+            return load_file(copy), digest
+        with open_plain(path, follow=True) as file:
+            data = file.read(size)
+        return load(data), hashlib.sha256(data).hexdigest()
+    except (SafetensorError, OSError, Unreadable) as error:
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from None

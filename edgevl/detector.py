@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevl.checkpoint import file_sha256, load_weights, save_weights, write_json
+from edgevl.checkpoint import load_weights, save_weights, write_json
 from edgevl.config import check_fields, check_options
 from edgevl.errors import InputError
 from edgevl.limits import check_name, check_real, check_text, check_whole
@@ -291,7 +291,5 @@ def load_detector(path: Path | str) -> LoadedDetector:
     except InputError as error:
         raise InputError(f"{folder} is not a detector: {error}") from None
     detector = Detector(config)
-    load_weights(detector, folder / "model.safetensors")
-    return LoadedDetector(
-        detector.eval().requires_grad_(False), config, folder, file_sha256(folder / "model.safetensors")
-    )
+    digest = load_weights(detector, folder / "model.safetensors")
+    return LoadedDetector(detector.eval().requires_grad_(False), config, folder, digest)

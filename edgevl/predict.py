@@ -71,7 +71,7 @@ class Answerer:
 
     @classmethod
     def _from_bundle(cls, bundle: Bundle, threads: int | None) -> "Answerer":
-        bundle.require_intact()
+        bundle = bundle.checked()
         session, manifest = bundle.session(threads), bundle.manifest
         size, length = manifest.preprocessing.size, manifest.tokenizer.length
         return cls(session, bundle.tokenizer(), bundle.labels(), size, length, bundle.domain())

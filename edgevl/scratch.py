@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 from edgevl.errors import InputError
@@ -18,7 +19,10 @@ _YOUNG_S = 60.0  # a folder that was just made may not be locked yet
 
 
 class PrivateFolder:
-    """A new folder, until `remove`. Processes that are forked from this one use it as well."""
+    """A new folder, until `remove`, or until nothing refers to it. Processes that are forked from this one use it, too.
+
+    They do not remove it.
+    """
 
     def __init__(self) -> None:
         """Raises `InputError` where there is no place for it."""
@@ -26,19 +30,23 @@ class PrivateFolder:
         _remove_abandoned(parent)
         try:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-            self._lock: int | None = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
             raise InputError(
                 f'no temporary folder can be made in "{parent}" ({error.strerror}): name another one with TMPDIR'
             ) from None
-        _try_lock(self._lock)
+        _try_lock(lock)
+        self._end = weakref.finalize(self, _remove, self.path, lock, os.getpid())
 
     def remove(self) -> None:
         """Remove the folder and all that is in it. A second time does nothing."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-            shutil.rmtree(self.path, ignore_errors=True)
+        self._end()
+
+
+def _remove(folder: Path, lock: int, maker: int) -> None:
+    if os.getpid() == maker:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _parent() -> Path:

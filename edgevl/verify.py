@@ -112,7 +112,7 @@ def verify_bundle(
     open_dataset(data)  # a misspelled name fails before any work
     bundle = Bundle.open(path)
     reference = find_reference(bundle, checkpoint)
-    check = _Check(bundle)
+    check = _Check(bundle.copied())
     check.files()
     check.audit()
     if not check.problems:
@@ -127,6 +127,7 @@ class _Check:
     """Collects the results of one verification."""
 
     def __init__(self, bundle: Bundle):
+        """bundle: a private copy of the one to verify, so that what was compared is what is read and run."""
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
         self.problems: list[str] = []
@@ -139,7 +140,7 @@ class _Check:
         self.runtime = runtime_name(self.manifest.target)
 
     def files(self) -> None:
-        self.problems += [str(problem) for problem in self.bundle.check_digests()]
+        self.problems += [str(problem) for problem in self.bundle.problems]
 
     def audit(self) -> None:
         try:
@@ -203,9 +204,10 @@ class _Check:
         except MissingDependency:
             raise
         except EdgeVLError as error:
-            self.problems.append(str(error))
+            self.problems.append(self.bundle.public(str(error)))
         except Exception as error:  # each runtime fails in its own ways
-            self.problems.append(f"{self.manifest.artifact} fails when it runs: {first_line(error)}")
+            reason = self.bundle.public(first_line(error))
+            self.problems.append(f"{self.manifest.artifact} fails when it runs: {reason}")
 
     def measure(self, session: Any, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
         labels, tokenizer, manifest = self.bundle.labels(), self.bundle.tokenizer(), self.manifest
@@ -277,7 +279,7 @@ class _Check:
         audit = self.inside.model_copy(update={"ok": ok, "problems": problems})
         return VerifyReport(
             ok=ok,
-            bundle=str(self.bundle.path),
+            bundle=str(self.bundle.source),
             target=manifest.target,
             precision=manifest.precision,
             runtime=self.runtime,

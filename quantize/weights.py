@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.bundle import sha256_file
-from edgevl.checkpoint import LoadedModel
+from edgevl.checkpoint import LoadedModel, read_weights
 from edgevl.errors import InputError, first_line
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.export.coreml_weights import LARGEST_KEPT, SMALLEST, block_groups
@@ -88,19 +88,17 @@ def rounded_model(loaded: LoadedModel) -> "VqaModel":
 
     Raises `InputError` if they are not those of the plan, or not of the model that is deployed today.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     plan = load_plan(loaded.path, loaded.sha256)
     if plan is None or plan.precision != "w4":
         return loaded.model
     path = loaded.path / ROUNDED
-    if not path.is_file() or sha256_file(path) != plan.weights_sha256:
+    weights, digest = read_weights(path) if path.is_file() else ({}, "")
+    if digest != plan.weights_sha256:
         raise InputError(f"{path} is not the file of its plan: {_AGAIN}")
     model = deployed(loaded.model)
     try:
-        strange = model.load_state_dict(load_file(path), strict=False).unexpected_keys
-    except (SafetensorError, RuntimeError) as error:
+        strange = model.load_state_dict(weights, strict=False).unexpected_keys
+    except RuntimeError as error:
         raise InputError(f"{path} does not fit the deployed model ({first_line(error)}): {_AGAIN}") from None
     if strange:
         raise InputError(f"{path} holds {strange[0]}, which the deployed model has not: {_AGAIN}")

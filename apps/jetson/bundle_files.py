@@ -12,7 +12,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MANIFEST, CARD, DOMAIN, SCRIPT = "manifest.json", "README.md", "domain.json", "build_engine.py"
 MAX_TEXT_BYTES, MAX_DOMAIN_BYTES, MAX_PICTURE_BYTES = 16 * 2**20, 2**20, 256 * 2**20
@@ -87,12 +87,15 @@ def programs_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return manifest.get("programs") or [manifest]
 
 
-def bundle_problems(folder: str, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+def bundle_problems(
+    folder: str, manifest: dict[str, Any], digest: Callable[[str], str] | None = None
+) -> list[tuple[str, str]]:
     """(path, what is wrong with it) of the files of a bundle, sorted; `manifest` is a valid one, as parsed JSON.
 
-    What it may not list is told before anything is read: of a file of 32 GiB the digest takes a minute.
+    `digest` gives the sha256 of a file, or raises OSError; None is `sha256_file`. What a bundle may not list is told
+    before anything is read: of a file of 32 GiB the digest takes a minute.
     """
-    return sorted(file_problems(manifest)) or sorted(folder_problems(folder, manifest["files"]))
+    return sorted(file_problems(manifest)) or sorted(folder_problems(folder, manifest["files"], digest))
 
 
 def file_problems(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -129,14 +132,16 @@ def script_problem(version: str, sha256: str) -> str:
     return f"is said to be that of edgevl {version[:40]!a}, which is not known here: do not run it, update edgevl"
 
 
-def folder_problems(folder: str, listed: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def folder_problems(
+    folder: str, listed: dict[str, Any], digest: Callable[[str], str] | None = None
+) -> Iterator[tuple[str, str]]:
     """(path, what is wrong with it) of every file that is not as listed: path -> {"sha256", "bytes"}."""
     found = dict(walk(folder))
     found.pop(MANIFEST, None)
     if CARD not in listed and found.get(CARD) == "file":
         del found[CARD]  # the writing of a measurement was interrupted: the card of the last one, or of the one before
     for name, entry in listed.items():
-        problem = _compare(os.path.join(folder, name), entry, found.get(name))
+        problem = _compare(os.path.join(folder, name), entry, found.get(name), digest or sha256_file)
         if problem:
             yield name, problem
     for name, kind in found.items():
@@ -164,7 +169,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _compare(path: str, entry: dict[str, Any], kind: str | None) -> str:
+def _compare(path: str, entry: dict[str, Any], kind: str | None, digest: Callable[[str], str]) -> str:
     if kind is None:
         return "is missing"
     if kind != "file":
@@ -174,7 +179,7 @@ def _compare(path: str, entry: dict[str, Any], kind: str | None) -> str:
         if size != wanted:
             verb = "is truncated" if size < wanted else "has grown"
             return f"{verb}: {size:,} bytes, the manifest says {wanted:,}"
-        if sha256_file(path) != entry["sha256"]:
+        if digest(path) != entry["sha256"]:
             return "has changed: its sha256 is not the one in the manifest"
     except OSError as error:
         return f"cannot be read ({error.strerror})"

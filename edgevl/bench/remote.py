@@ -122,13 +122,13 @@ def bench_on_device(
             f'"{path}" is for {bundle.manifest.target}: a device runs bundles for onnx or tensorrt, '
             "edgevl export --target onnx"
         )
-    bundle.require_intact()
+    copy = bundle.checked()
     say = _counted(progress)
     say(f"connecting to {target.host}")
     folder = _prepare(target)
     with _removed_on_failure(target, folder):
         say(f"copying {bundle.path.name}")
-        _copy(target, folder, bundle, timeout)
+        _copy(target, folder, copy, timeout)
         output = _run(target, _arguments(folder, bundle, plan.name, threads), say, timeout)
     report = _report(output, target)
     if any(result.artifact_sha256 != bundle.artifact_sha256 for result in report.results):

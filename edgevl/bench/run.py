@@ -78,7 +78,7 @@ def race_bundles(
     plan, threads, cores = PRESETS[preset], check_threads(threads), usable_cores()
     for bundle in (old, new):
         _check_target(bundle)
-        bundle.require_intact()
+    old, new = old.checked(), new.checked()
     query = Query(encode(make_photo()), QUESTION)
     with tempfile.TemporaryDirectory(prefix="edgevl-bench-") as scratch, pinned_threads(threads) as bound:
         track = Track(plan, query, threads, bound, cores, Path(scratch))
@@ -101,9 +101,8 @@ def _as_bundle(source: str | Path | None, scratch: Path, steps: Steps) -> Bundle
     if source is not None and is_bundle(source):
         bundle = Bundle.open(source)
         _check_target(bundle)
-        bundle.require_intact()
         steps("opening the bundle")
-        return bundle
+        return bundle.checked()
     from edgevl.export.bundle_export import export_bundle
 
     steps("exporting the model to ONNX")

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgevl.contents import Contents, Weight, bits_of, readers
 from edgevl.contents.coreml_operations import MilProgram, tensor_type
-from edgevl.contents.graph import digest
+from edgevl.contents.graph import Parts, digest, elements
 from edgevl.errors import VerificationFailed
 
 _PACKAGE_MODEL = "Data/com.apple.CoreML/model.mlmodel"
@@ -54,6 +54,7 @@ def _check_root(path: Path) -> None:
 def _weights(program: MilProgram, folder: Path) -> Iterator[Weight]:
     """The constants that operators hold: in their attributes, or bound to their inputs by value."""
     stored: set[tuple[str, int]] = set()
+    files: dict[str, Parts] = {}
     for operation in program.operations:
         used = program.is_live(operation)
         for key, value in _tensors(operation):
@@ -63,7 +64,9 @@ def _weights(program: MilProgram, folder: Path) -> Iterator[Weight]:
                 continue
             if value.WhichOneof("value") == "blobFileValue":
                 place = (value.blobFileValue.fileName, value.blobFileValue.offset)
-                weight = _read_blob(weight, value.blobFileValue, folder)
+                if place[0] not in files:
+                    files[place[0]] = Parts(weight_file(place[0], folder))
+                weight = _read_blob(weight, place[1], weight_file(place[0], folder), files[place[0]])
                 if place in stored:  # two constants that share one block take its bytes once
                     weight = dataclasses.replace(weight, bytes=0, digest="")
                 stored.add(place)
@@ -82,7 +85,7 @@ def _weight(name: str, value: Any, used: bool) -> Weight:
     mark = ""
     if value.WhichOneof("value") == "immediateValue":
         mark = digest(value.immediateValue.SerializeToString(deterministic=True))
-    return Weight(name, dtype, shape, math.ceil(math.prod(shape) * bits_of(dtype) / 8), mark, used)
+    return Weight(name, dtype, shape, math.ceil(elements(shape) * bits_of(dtype) / 8), mark, used)
 
 
 def _packed(weight: Weight, operation: Any, key: str) -> Weight:
@@ -108,24 +111,19 @@ def weight_file(reference: str, folder: Path) -> Path:
     return folder / name
 
 
-def _read_blob(weight: Weight, place: Any, folder: Path) -> Weight:
-    """The block of a weight must lie inside the weight file and have the size of the tensor."""
-    file = weight_file(place.fileName, folder)
-    size = file.stat().st_size
+def _read_blob(weight: Weight, place: int, file: Path, parts: Parts) -> Weight:
+    """The block of a weight, at `place`, must lie inside the weight file and have the size of the tensor."""
     with file.open("rb") as stream:
-        stream.seek(place.offset)
+        stream.seek(place)
         header = stream.read(_BLOB_HEADER.size)
         if len(header) < _BLOB_HEADER.size:
             raise VerificationFailed(f"{file.name} ends before tensor {weight.name}")
         sentinel, _, stored, offset = _BLOB_HEADER.unpack(header)
         if sentinel != _BLOB_SENTINEL:
             raise VerificationFailed(f"{file.name} holds no block for tensor {weight.name} where the program says")
-        if offset + stored > size or stored < weight.bytes:
-            raise VerificationFailed(
-                f"tensor {weight.name} needs {weight.bytes:,} bytes, {file.name} is too short for it"
-            )
-        stream.seek(offset)
-        return dataclasses.replace(weight, digest=digest(stream.read(weight.bytes)))
+    if offset + stored > parts.size or stored < weight.bytes:
+        raise VerificationFailed(f"tensor {weight.name} needs {weight.bytes:,} bytes, {file.name} is too short for it")
+    return dataclasses.replace(weight, digest=parts.digest(offset, weight.bytes))
 
 
 def _values(values: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgevl.contents import Operation, bits_of
 from edgevl.contents.graph import (
+    Backwards,
     Shape,
     Step,
     attention_macs,
@@ -62,6 +63,7 @@ class MilProgram:
         self.live = live_values(steps, [*effects, *(name for block in blocks for name in block.outputs)])
         weights = [value.name for operation in self.operations if _is_weight(operation) for value in operation.outputs]
         self.fixed = constant_values(steps, weights)
+        self._quantized = Backwards(self._origin)
 
     def contents(self) -> tuple[Operation, ...]:
         return tuple(self._describe(operation) for operation in self.operations if operation.type != "const")
@@ -121,27 +123,28 @@ class MilProgram:
     def _compute(self, operation: Any) -> str:
         """The dtype that the operands are multiplied in: an integer one only if both are quantized."""
         operands = self._operands(operation)
-        quantized = [self._quantized(binding) for binding in operands]
+        quantized = [self._quantized(binding.name) if _is_name(binding) else "" for binding in operands]
         if len(quantized) == 2 and all(quantized):
             return integer_compute(*quantized)
         floats = [self._type(binding)[0] for binding in operands]
         return max(floats, key=bits_of) if all(floats) else ""
 
-    def _quantized(self, binding: Any) -> str:
-        """The integer dtype that an operand is dequantized from; "" if it is not."""
-        seen = set()
-        while binding.WhichOneof("binding") == "name" and binding.name not in seen:
-            seen.add(binding.name)
-            operation: Any = self.producers.get(binding.name)
-            if operation is not None and operation.type in _DEQUANTIZED:
-                key = _DEQUANTIZED[operation.type]
-                if key in operation.attributes:
-                    return tensor_type(operation.attributes[key].type)[0]
-                return self._type(operation.inputs[key].arguments[0])[0]
-            if operation is None or operation.type not in _MOVES:
-                return ""
-            binding = operation.inputs["x"].arguments[0]
-        return ""
+    def _origin(self, name: str) -> tuple[str, str]:
+        """A step of `Backwards` to the integer dtype that a value is dequantized from; "" if it is not."""
+        operation: Any = self.producers.get(name)
+        if operation is not None and operation.type in _DEQUANTIZED:
+            key = _DEQUANTIZED[operation.type]
+            if key in operation.attributes:
+                return tensor_type(operation.attributes[key].type)[0], ""
+            return self._type(operation.inputs[key].arguments[0])[0], ""
+        if operation is None or operation.type not in _MOVES:
+            return "", ""
+        moved = operation.inputs["x"].arguments[0]
+        return "", moved.name if _is_name(moved) else ""
+
+
+def _is_name(binding: Any) -> bool:
+    return binding.WhichOneof("binding") == "name"
 
 
 def _is_weight(operation: Any) -> bool:

@@ -9,12 +9,11 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from edgevl.contents import Contents, Operation, Weight, readers
-from edgevl.contents.executorch_program import ABSENT, Call, Method, PteProgram, Tensor
+from edgevl.contents.executorch_program import Call, Method, PteProgram, Tensor
 from edgevl.contents.flatbuffer import Buffer
-from edgevl.contents.graph import attention_macs, convolution_macs, digest, product_macs, size
+from edgevl.contents.graph import Once, attention_macs, convolution_macs, digest, product_macs, size
 from edgevl.contents.graph import transposed_convolution_macs as transposed_macs
 from edgevl.contents.xnnpack_graph import BACKEND, Node, Value, XnnpackGraph, constants_read
 from edgevl.errors import VerificationFailed
@@ -54,6 +53,7 @@ class _Reader:
 
     def __init__(self, program: PteProgram):
         self.program = program
+        self._hashed = Once(len(program.data), "the program")
         self.weights: list[Weight] = []
         self.operations: list[Operation] = []
         self._seen: set[tuple[str, str | int]] = (
@@ -77,14 +77,14 @@ class _Reader:
                 self._constant(number, value if isinstance(value, Tensor) else None, used=False)
         for name, data in self.program.named_data.items():
             if ("data", name) not in self._seen:
-                self.weights.append(Weight(f"data {name}", "uint8", (len(data),), len(data), digest(data), False))
+                self.weights.append(Weight(f"data {name}", "uint8", (len(data),), len(data), self._digest(data), False))
 
     def _constant(self, number: int, tensor: Tensor | None, used: bool = True) -> None:
         if tensor is None or not tensor.constant or ("constant", tensor.constant) in self._seen:
             return
         self._seen.add(("constant", tensor.constant))
         data, name = self.program.constant(tensor), f"constant_{tensor.constant}"
-        self.weights.append(Weight(name, tensor.dtype, tensor.shape, len(data), digest(data), used))
+        self.weights.append(Weight(name, tensor.dtype, tensor.shape, len(data), self._digest(data), used))
 
     def _delegate(self, name: str, index: int) -> None:
         delegate = self.program.forward.delegates[index]
@@ -97,7 +97,7 @@ class _Reader:
         else:
             data = delegate.payload
             self.operations.append(Operation(delegate.backend, name))
-            self.weights.append(Weight(name, "unknown", (len(data),), len(data), digest(data)))
+            self.weights.append(Weight(name, "unknown", (len(data),), len(data), self._digest(data)))
 
     def _xnnpack(self, name: str, graph: XnnpackGraph) -> None:
         self.operations += [_xnnpack_operation(name, index, graph) for index in range(len(graph.nodes))]
@@ -116,23 +116,21 @@ class _Reader:
         if key and ("data", key) in self._seen:
             return
         self._seen.add(("data", key))
-        self.weights.append(Weight(name, dtype, shape, length, digest(data[:length])))
+        self.weights.append(Weight(name, dtype, shape, length, self._digest(data[:length])))
+
+    def _digest(self, data: Buffer) -> str:
+        self._hashed.add(len(data))
+        return digest(data)
 
 
 def _own_operation(call: Call, method: Method) -> Operation:
     """An operator that ExecuTorch runs itself. Its last argument is its output, or a list of them."""
-    numbers = [_first(method.values[number], number) for number in call.args]
+    numbers = [method.first(number) for number in call.args]
     tensors = [method.tensor(number) for number in numbers]
     found = tensors[-1] if tensors else None
     output = found or Tensor("", (), 0)
     macs, compute = _own_macs(call, method, tensors, output)
     return Operation(call.operator, f"value_{numbers[-1] if numbers else 0}", output.dtype, output.shape, macs, compute)
-
-
-def _first(value: Any, number: int) -> int:
-    """Of a list of values, the number of the first that is there: -1 stands for an optional tensor left out."""
-    items = [item for item in value if item != ABSENT] if isinstance(value, tuple) else []
-    return items[0] if items else number
 
 
 def _own_macs(call: Call, method: Method, tensors: list[Tensor | None], output: Tensor) -> tuple[int, str]:

@@ -29,6 +29,7 @@ _ITEM_BYTES |= {"float8e5m2": 1, "float8e4m3fn": 1}
 # The union KernelTypes, from 0. Lists of integers and of tensors hold numbers of values.
 KINDS = ("", "None", "int", "bool", "float", "Tensor", "str", "int[]", "float[]", "bool[]", "Tensor[]", "Tensor?[]")
 _LISTS = {"int[]": "q", "Tensor[]": "i", "Tensor?[]": "i"}
+_MOST_SIDES = 16  # kTensorDimensionLimit of ExecuTorch
 ABSENT = -1  # in a "Tensor?[]": no tensor at this place
 _KERNEL, _DELEGATE = 1, 2  # of the union InstructionArguments
 
@@ -82,6 +83,15 @@ class Method:
         value = self.values[number]
         return value if isinstance(value, Tensor) else None
 
+    def first(self, number: int) -> int:
+        """Of a list of values, the number of the first that is there (`ABSENT`: one left out), else its own."""
+        return self._firsts[number]
+
+    @functools.cached_property
+    def _firsts(self) -> tuple[int, ...]:
+        lists = [value if isinstance(value, tuple) else () for value in self.values]
+        return tuple(next((item for item in items if item != ABSENT), index) for index, items in enumerate(lists))
+
 
 class PteProgram:
     """A `.pte` taken apart. Every part is within the file, or `VerificationFailed` says what is not."""
@@ -119,16 +129,30 @@ class PteProgram:
 
     def constant(self, tensor: Tensor) -> Buffer:
         """The stored bytes of a constant tensor."""
-        inline = list(self._root.tables(2))
-        if inline:
-            stored = inline[tensor.constant].bytes(0) if tensor.constant < len(inline) else b""
+        if self._inline:
+            stored = self._inline[tensor.constant].bytes(0) if tensor.constant < len(self._inline) else b""
         else:
-            where = self._root.needed(5)
-            offsets, segment = where.scalars(1, "Q"), self.segment(where.scalar(0, "I"))
+            offsets, segment = self._offsets
             stored = segment[offsets[tensor.constant] :] if tensor.constant < len(offsets) else b""
         if len(stored) < tensor.bytes:
             raise VerificationFailed(f"constant {tensor.constant} needs {tensor.bytes:,} bytes, {len(stored):,} remain")
         return stored[: tensor.bytes]
+
+    @functools.cached_property
+    def _inline(self) -> list[Table]:
+        """Constants within the program, one table each."""
+        return list(self._root.tables(2))
+
+    @functools.cached_property
+    def _offsets(self) -> tuple[tuple[int, ...], Buffer]:
+        """Where each constant begins in the segment that holds them all."""
+        where = self._root.needed(5)
+        return where.scalars(1, "Q"), self.segment(where.scalar(0, "I"))
+
+    @functools.cached_property
+    def _payloads(self) -> list[Table]:
+        """Payloads of delegates within the program."""
+        return list(self._root.tables(3))
 
     def segment(self, number: int) -> Buffer:
         if number >= len(self._segments):
@@ -167,6 +191,8 @@ class PteProgram:
             for step in chain.tables(2)
             if step.scalar(0, "B") in (_KERNEL, _DELEGATE)
         ]
+        if sum(len(delegate.payload) for delegate in delegates) > 2 * len(self.data):
+            raise VerificationFailed(f"{len(delegates)} delegates share what the file holds once")
         method = Method(kinds, values, table.scalars(3, "i"), table.scalars(4, "i"), tuple(calls), delegates)
         for number in (*method.inputs, *method.outputs, *(number for call in calls for number in call.args)):
             method.tensor(number)  # in range?
@@ -177,10 +203,9 @@ class PteProgram:
         index = place.scalar(1, "I")
         if place.scalar(0, "b") == 1:
             return Delegate(table.text(0), self.segment(index))
-        inline = list(self._root.tables(3))
-        if index >= len(inline):
-            raise VerificationFailed(f"delegate data {index} is not among the {len(inline)} of the program")
-        return Delegate(table.text(0), inline[index].bytes(0))
+        if index >= len(self._payloads):
+            raise VerificationFailed(f"delegate data {index} is not among the {len(self._payloads)} of the program")
+        return Delegate(table.text(0), self._payloads[index].bytes(0))
 
 
 def _check_header(data: bytes) -> tuple[int, int]:
@@ -217,8 +242,8 @@ def _tensor(table: Table) -> Tensor:
     dtype, shape = table.scalar(0, "b"), table.scalars(2, "i")
     if dtype not in _DTYPES:
         raise VerificationFailed(f"a tensor has the scalar type {dtype}, which this reader does not know")
-    if any(side < 0 for side in shape):
-        raise VerificationFailed(f"a tensor has the shape {list(shape)[:10]}")
+    if any(side < 0 for side in shape) or len(shape) > _MOST_SIDES:
+        raise VerificationFailed(f"a tensor has the shape {list(shape)[:10]}, of {len(shape)} dimensions")
     planned = table.table(6) is not None  # then its memory is shared with others, and data only its initial state
     return Tensor(_DTYPES[dtype], shape, 0 if planned else table.scalar(5, "I"), planned)
 

@@ -13,14 +13,21 @@ from edgevl.errors import VerificationFailed
 
 Buffer: TypeAlias = bytes | memoryview
 
+REUSE = 16  # how many times the bytes of a file may be read in all; who writes one may name a part more than once
 _SIZES = {"b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "I": 4, "f": 4, "q": 8, "Q": 8}
 
 
 class Table:
-    """A table at `position` of `data`; `what` names the file in messages. Absent fields give the schema's default."""
+    """A table at `position` of `data`; `what` names the file in messages. Absent fields give the schema's default.
 
-    def __init__(self, data: Buffer, position: int, what: str):
+    A small file can hold a long vector that a thousand tables name. So the tables of a file share a budget: `left`
+    holds the bytes that may still be read.
+    """
+
+    def __init__(self, data: Buffer, position: int, what: str, left: list[int] | None = None):
         self._data, self._position, self._what = data, position, what
+        self._left = [REUSE * (len(data) + 1024)] if left is None else left
+        self._spend(16)
         self._vtable = position - self._read("i", position)
         self._vtable_bytes = self._read("H", self._vtable)
 
@@ -39,7 +46,7 @@ class Table:
 
     def table(self, field: int) -> "Table | None":
         place = self._place(field)
-        return Table(self._data, self._follow(place), self._what) if place else None
+        return Table(self._data, self._follow(place), self._what, self._left) if place else None
 
     def needed(self, field: int) -> "Table":
         """A table that must be there."""
@@ -58,15 +65,22 @@ class Table:
         return self._data[start : start + count]
 
     def text(self, field: int) -> str:
-        return bytes(self.bytes(field)).decode("utf-8", errors="replace")
+        found = self.bytes(field)
+        self._spend(len(found))
+        return bytes(found).decode("utf-8", errors="replace")
 
     def scalars(self, field: int, kind: str) -> tuple[int, ...]:
         start, count = self._vector(field, _SIZES[kind])
+        self._spend(count * _SIZES[kind])
         return struct.unpack_from(f"<{count}{kind}", self._data, start)
 
     def tables(self, field: int) -> Iterator["Table"]:
         start, count = self._vector(field, 4)
-        return (Table(self._data, self._follow(start + 4 * index), self._what) for index in range(count))
+        return (Table(self._data, self._follow(start + 4 * index), self._what, self._left) for index in range(count))
+
+    def count(self, field: int) -> int:
+        """The number of elements of a vector of bytes or more."""
+        return self._vector(field, 1)[1]
 
     def _place(self, field: int) -> int:
         """Where a field lies, or 0 if this table has none."""
@@ -83,6 +97,13 @@ class Table:
         count = self._read("I", start)
         self._check(start + 4, count * size)
         return start + 4, count
+
+    def _spend(self, count: int) -> None:
+        self._left[0] -= count
+        if self._left[0] < 0:
+            raise VerificationFailed(
+                f"{self._what} names its parts over and over: to read it takes {REUSE} times its size"
+            )
 
     def _follow(self, place: int) -> int:
         return place + self._read("I", place)

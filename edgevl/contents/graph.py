@@ -5,11 +5,16 @@ A side of a shape that is not fixed is -1 and counts as 1, so the count is that 
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO
 
 from edgevl.contents import bits_of
+from edgevl.errors import VerificationFailed
 
 Shape = tuple[int, ...]
+MOST_SIDES = 256  # of a shape: 64 bits times as many are a number that takes a while
 SMALLEST_DIGEST = 1024  # bytes: smaller tensors are not worth sharing, and many of them are equal by nature
 
 
@@ -27,12 +32,16 @@ def live_values(steps: Iterable[Step], outputs: Iterable[str]) -> set[str]:
     for step in steps:
         for name in step.writes:
             producers.setdefault(name, []).append(step)
-    waiting, live = list(outputs), set()
+    waiting, live, done = list(outputs), set[str](), set[int]()
     while waiting:
         name = waiting.pop()
-        if name not in live:
-            live.add(name)
-            waiting += [read for step in producers.get(name, ()) for read in step.reads]
+        if name in live:
+            continue
+        live.add(name)
+        for step in producers.get(name, ()):
+            if id(step) not in done:  # it may write a thousand values and read a thousand
+                done.add(id(step))
+                waiting += step.reads
     return live
 
 
@@ -45,12 +54,77 @@ def constant_values(steps: Iterable[Step], known: Iterable[str]) -> set[str]:
     return constant
 
 
+class Once:
+    """The bytes of a file that were hashed: those of a whole one at most twice, however often its parts name them."""
+
+    def __init__(self, size: int, what: str):
+        self._left, self._what = 2 * size + 2**16, what
+
+    def add(self, count: int) -> None:
+        """Raise `VerificationFailed` if that is too much: then parts overlap."""
+        self._left -= count
+        if self._left < 0:
+            raise VerificationFailed(f"{self._what} names the same bytes as many weights: they overlap")
+
+
+class Parts:
+    """Digests of parts of one file, each read once, in blocks."""
+
+    def __init__(self, file: Path):
+        self._file, self.size = file, file.stat().st_size
+        self._hashed, self._known = Once(self.size, file.name), dict[tuple[int, int], str]()
+
+    def digest(self, start: int, length: int) -> str:
+        """Of `length` bytes from `start`; "" for few. Raises `VerificationFailed` if parts overlap again and again."""
+        if length < SMALLEST_DIGEST:
+            return ""
+        if (start, length) not in self._known:
+            self._hashed.add(length)
+            with self._file.open("rb") as stream:
+                stream.seek(start)
+                self._known[start, length] = _digest_of(stream, length)
+        return self._known[start, length]
+
+
+def _digest_of(stream: IO[bytes], length: int) -> str:
+    found = hashlib.sha256()
+    while length and (block := stream.read(min(length, 2**20))):
+        found.update(block)
+        length -= len(block)
+    return found.hexdigest()
+
+
+class Backwards:
+    """Follow values back through operators that only move numbers, and remember where each led.
+
+    Many products may read the same long chain, and a damaged file may hold a circle.
+    """
+
+    def __init__(self, step: Callable[[str], tuple[str, str]]):
+        """step: from a value to (what it is, "") where its origin says so, or ("", the value that it is moved from)."""
+        self._step, self._known = step, dict[str, str]()
+
+    def __call__(self, name: str) -> str:
+        passed, found = [], ""
+        while name and name not in self._known:
+            self._known[name] = ""
+            passed.append(name)
+            found, name = self._step(name)
+        found = self._known.get(name, found)
+        self._known.update(dict.fromkeys(passed, found))
+        return found
+
+
 def size(shape: Iterable[int]) -> int:
-    """Number of elements."""
-    total = 1
-    for side in shape:
-        total *= max(1, side)
-    return total
+    """Number of elements, of which a side that is not fixed counts as one."""
+    return elements([max(1, side) for side in shape])
+
+
+def elements(shape: Sequence[int]) -> int:
+    """Number of elements. Raises `VerificationFailed` for a shape of more sides than any format has."""
+    if len(shape) > MOST_SIDES:
+        raise VerificationFailed(f"a value has {len(shape):,} dimensions")
+    return math.prod(shape)
 
 
 def convolution_macs(output: Shape, weight: Shape) -> int:

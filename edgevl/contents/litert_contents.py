@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.contents import Contents, Operation, Weight, bits_of, readers
-from edgevl.contents.graph import digest
+from edgevl.contents.graph import Once, digest
 from edgevl.runtime.litert_file import CUSTOM, LiteModel, numbers, read_model, tensor_name, tensor_shape
 
 
@@ -39,14 +39,15 @@ def _constant(model: LiteModel) -> set[int]:
 
 def _weights(model: LiteModel, live: set[int]) -> Iterator[Weight]:
     """Every stored tensor; of several over one buffer the first, for the file holds the bytes once."""
-    seen = set()
+    seen, hashed = set(), Once(len(model.content), model.name)
     for index, tensor in enumerate(model.tensors):
         stored = model.stored(tensor)
         if stored is None or tensor.buffer in seen:
             continue
         seen.add(tensor.buffer)
+        hashed.add(len(stored))
         name, dtype, shape = tensor_name(tensor), model.dtype(tensor), tensor_shape(tensor)
-        yield Weight(name, dtype, shape, len(stored), digest(stored.tobytes()), index in live)
+        yield Weight(name, dtype, shape, len(stored), digest(stored.data), index in live)
 
 
 def _operation(model: LiteModel, operator: Any, live: set[int], constant: set[int]) -> Operation:

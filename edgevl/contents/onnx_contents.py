@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.contents import Contents, Weight, bits_of, readers
-from edgevl.contents.graph import SMALLEST_DIGEST, digest, live_values
+from edgevl.contents.graph import SMALLEST_DIGEST, Parts, digest, elements, live_values
 from edgevl.contents.onnx_operations import dtype_name, read_operations, shape_of, steps_of, subgraphs
 from edgevl.errors import MissingDependency, VerificationFailed
 from edgevl.manifest import check_relative
@@ -24,7 +24,8 @@ def read_onnx(path: Path) -> Contents:
     if not model.graph.node:
         raise VerificationFailed("the graph is empty: the file is truncated or not ONNX")
     live = _live_names(model)
-    weights = tuple(_weight(name, tensor, path.parent, live) for name, tensor in _tensors(model))
+    files: dict[str, Parts] = {}
+    weights = tuple(_weight(name, tensor, path.parent, files, live) for name, tensor in _tensors(model))
     initial = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initial]
     return Contents(weights, read_operations(model), _values(inputs), _values(model.graph.output))
@@ -81,15 +82,15 @@ def _live_names(model: Any) -> set[str]:
     return live_values(steps, roots)
 
 
-def _weight(name: str, tensor: Any, folder: Path, live: set[str]) -> Weight:
+def _weight(name: str, tensor: Any, folder: Path, files: dict[str, Parts], live: set[str]) -> Weight:
     import onnx
 
     dtype, shape = dtype_name(tensor.data_type), tuple(tensor.dims)
     if any(side < 0 for side in shape):
         raise VerificationFailed(f"tensor {tensor.name} has a side of {min(shape)}")
-    needed = math.ceil(math.prod(shape) * bits_of(dtype) / 8)
+    needed = math.ceil(elements(shape) * bits_of(dtype) / 8)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        stored, mark = _external(tensor, folder, needed)
+        stored, mark = _external(tensor, folder, files, needed)
     elif tensor.HasField("raw_data"):
         stored, mark = len(tensor.raw_data), digest(tensor.raw_data)
     else:  # typed fields; `to_array` refuses a wrong number of them
@@ -101,18 +102,19 @@ def _weight(name: str, tensor: Any, folder: Path, live: set[str]) -> Weight:
     return Weight(tensor.name or name, dtype, shape, needed, mark, name in live)
 
 
-def _external(tensor: Any, folder: Path, needed: int) -> tuple[int, str]:
-    """Bytes that are there and their digest."""
+def _external(tensor: Any, folder: Path, files: dict[str, Parts], needed: int) -> tuple[int, str]:
+    """Bytes that are there and their digest. `files`: those that were opened before."""
     place = {entry.key: entry.value for entry in tensor.external_data}
     try:
         file, offset = folder / check_relative(place["location"]), int(place.get("offset", 0))
         available = file.stat().st_size - offset if not file.is_symlink() else 0
         stored = min(available, int(place.get("length", available)))
+        if offset < 0:
+            raise ValueError
         if stored < needed:
             return stored, ""
-        with file.open("rb") as stream:
-            stream.seek(offset)
-            return stored, digest(stream.read(needed))
+        parts = files.setdefault(str(file), Parts(file))
+        return stored, parts.digest(offset, needed)
     except (KeyError, ValueError, OSError):
         raise VerificationFailed(f"tensor {tensor.name} names external data that is not in the bundle") from None
 

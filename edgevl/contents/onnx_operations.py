@@ -4,13 +4,12 @@ Types are inferred from the weights and the inputs, as a runtime does when it lo
 of its inner values (`value_info`) is only used where nothing can be inferred: it may be missing or wrong.
 """
 
-import math
-from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from edgevl.contents import Operation, bits_of
 from edgevl.contents.graph import (
+    Backwards,
     Shape,
     Step,
     attention_macs,
@@ -22,12 +21,11 @@ from edgevl.contents.graph import (
     product_macs,
     transposed_convolution_macs,
 )
+from edgevl.contents.onnx_inference import infer_types
 from edgevl.errors import VerificationFailed
 
-Types = Mapping[str, tuple[str, Shape | None]]  # value -> dtype, shape; None: not even the rank is known
-_MOST_NODES = 1_000_000  # a few functions that call each other twice are more operators than any machine holds
+_MOST_NODES = 300_000  # a few functions that call each other twice are more operators than any machine holds
 _STANDARD = ("", "ai.onnx")
-_LARGE = 64  # elements: longer initializers are no shapes or axes, and inference need not look into them
 # An operator that only moves numbers: a kernel that takes quantized operands takes them through it too.
 _MOVES = {"Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 _INTEGER = {"ConvInteger": (0, 1), "MatMulInteger": (0, 1), "QLinearConv": (0, 3), "QLinearMatMul": (0, 3)}
@@ -41,7 +39,7 @@ _VENDOR_PRODUCTS = ("Attention", "Conv", "Gemm", "MatMul")  # in a type's name: 
 def read_operations(model: Any) -> tuple[Operation, ...]:
     """Every operator, those of subgraphs too (counted once, however often a loop runs). Functions are inlined."""
     model = _inlined(model)
-    walked = list(_walk(_inferred(model), {}))
+    walked = list(_walk(infer_types(model)))
     nodes = [node for node, _ in walked]
     steps = list(steps_of(nodes))
     live = live_values(steps, [value.name for value in model.graph.output])
@@ -50,9 +48,9 @@ def read_operations(model: Any) -> tuple[Operation, ...]:
     tensors += [sparse.values.name for graph in graphs for sparse in graph.sparse_initializer]
     constants = [name for node in nodes if node.op_type == "Constant" for name in node.output]
     fixed = constant_values(steps, ["", *tensors, *constants])
-    producers = {name: (node, types) for node, types in walked for name in node.output}
+    quantized = Backwards(_origin({name: (node, types) for node, types in walked for name in node.output}))
     return tuple(
-        _operation(node, types, producers, live, fixed) for node, types in walked if node.op_type != "Constant"
+        _operation(node, types, quantized, live, fixed) for node, types in walked if node.op_type != "Constant"
     )
 
 
@@ -77,15 +75,10 @@ def subgraphs(node: Any) -> list[Any]:
 
 
 def steps_of(nodes: Iterable[Any]) -> Iterator[Step]:
+    """What each node reads, with the results of its subgraphs, and writes. The nodes inside are steps of their own."""
     for node in nodes:
-        inner = [name for graph in subgraphs(node) for name in _reads_of(graph)]
+        inner = [value.name for graph in subgraphs(node) for value in graph.output]
         yield Step((*node.input, *inner), tuple(name for name in node.output if name))
-
-
-def _reads_of(graph: Any) -> Iterator[str]:
-    yield from (value.name for value in graph.output)
-    for step in steps_of(graph.node):
-        yield from step.reads
 
 
 def _all_graphs(graph: Any) -> Iterator[Any]:
@@ -95,9 +88,25 @@ def _all_graphs(graph: Any) -> Iterator[Any]:
             yield from _all_graphs(inner)
 
 
-def _walk(graph: Any, outer: Mapping[str, Any]) -> Iterator[tuple[Any, Types]]:
-    """Every node with the types that it sees: those of its own graph and of the graphs around it."""
-    types: Types = ChainMap(dict(_value_types(graph)), *([outer] if outer else []))  # pyright: ignore[reportArgumentType]
+class _Scope:
+    """The types of the values that the nodes of a graph see: its own, and those of the graphs around it."""
+
+    def __init__(self, graph: Any, outer: "_Scope | None"):
+        self._own, self._outer = dict(_value_types(graph)), outer
+
+    def get(self, name: str) -> tuple[str, Shape | None]:
+        """("", None) for a value that has no type."""
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope._own:
+                return scope._own[name]
+            scope = scope._outer
+        return "", None
+
+
+def _walk(graph: Any, outer: _Scope | None = None) -> Iterator[tuple[Any, _Scope]]:
+    """Every node with the types that it sees."""
+    types = _Scope(graph, outer)
     for node in graph.node:
         yield node, types
         for inner in subgraphs(node):
@@ -141,49 +150,22 @@ def _expanded(nodes: Iterable[Any], bodies: Mapping[Any, Any], known: dict[Any, 
     return total
 
 
-def _inferred(model: Any) -> Any:
-    """The graph without its long weights, with the types of its inner values. A value nobody can type has none."""
-    import onnx
-
-    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    bare.graph.name = "graph"
-    bare.graph.node.extend(model.graph.node)
-    bare.graph.output.extend(model.graph.output)
-    known = {tensor.name for tensor in model.graph.initializer}
-    bare.graph.input.extend(value for value in model.graph.input if value.name not in known)
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= _LARGE and tensor.data_location != onnx.TensorProto.EXTERNAL:
-            bare.graph.initializer.append(tensor)
-        else:
-            bare.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    for sparse in model.graph.sparse_initializer:
-        name, dtype = sparse.values.name, sparse.values.data_type
-        bare.graph.input.append(onnx.helper.make_tensor_value_info(name, dtype, sparse.dims))
-    try:
-        inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=False, data_prop=True).graph
-    except Exception:  # an invalid graph: what it says of itself is all there is, and no runtime will load it
-        inferred = bare.graph
-    found = {value.name for value in inferred.value_info if value.type.tensor_type.elem_type}
-    inferred.value_info.extend(value for value in model.graph.value_info if value.name not in found)
-    return inferred
-
-
-def _operation(node: Any, types: Types, producers: Mapping[str, Any], live: set[str], fixed: set[str]) -> Operation:
+def _operation(node: Any, types: _Scope, quantized: Backwards, live: set[str], fixed: set[str]) -> Operation:
     name = node.output[0] if node.output else node.name
-    dtype, shape = types.get(name, ("", None))
+    dtype, shape = types.get(name)
     used, constant = not live.isdisjoint(node.output), name in fixed
     domain = "" if node.domain in _STANDARD else node.domain
     own = not domain and node.op_type in _OPERANDS
     macs = _macs(node, types) if own else 0
-    compute = _compute(node, producers, types) if macs else ""
+    compute = _compute(node, quantized, types) if macs else ""
     counted = macs > 0 if own else not (domain and any(word in node.op_type for word in _VENDOR_PRODUCTS))
     return Operation(node.op_type, name, dtype, shape or (), macs, compute, used, constant, counted, domain)
 
 
-def _macs(node: Any, types: Types) -> int:
+def _macs(node: Any, types: _Scope) -> int:
     """Multiply-adds; 0 where the shapes of the operands or of the result are not known."""
-    left, right = (types.get(node.input[index], ("", None))[1] for index in _OPERANDS[node.op_type])
-    output = types.get(node.output[0], ("", None))[1]
+    left, right = (types.get(node.input[index])[1] for index in _OPERANDS[node.op_type])
+    output = types.get(node.output[0])[1]
     if left is None or right is None or output is None:
         return 0
     attributes = {attribute.name: attribute for attribute in node.attribute}
@@ -200,27 +182,27 @@ def _macs(node: Any, types: Types) -> int:
     return product_macs(output, left[-1])
 
 
-def _compute(node: Any, producers: Mapping[str, Any], types: Types) -> str:
+def _compute(node: Any, quantized: Backwards, types: _Scope) -> str:
     """The dtype that the operands are multiplied in: an integer one only if both are quantized."""
     operands = [node.input[index] for index in _OPERANDS[node.op_type]]
     if node.op_type in _INTEGER:
-        return integer_compute(*(types[name][0] for name in operands))
-    quantized = [_quantized(name, producers) for name in operands]
-    if all(quantized):
-        return integer_compute(*quantized)
-    floats = [types.get(name, ("", None))[0] for name in operands]
+        return integer_compute(*(types.get(name)[0] for name in operands))
+    stored = [quantized(name) for name in operands]
+    if all(stored):
+        return integer_compute(*stored)
+    floats = [types.get(name)[0] for name in operands]
     return max(floats, key=bits_of) if all(floats) else ""
 
 
-def _quantized(name: str, producers: Mapping[str, Any]) -> str:
-    """The integer dtype that a float operand is dequantized from; "" if it is not."""
-    seen = set()
-    while name in producers and name not in seen:
-        seen.add(name)
-        node, types = producers[name]
+def _origin(producers: Mapping[str, tuple[Any, _Scope]]) -> Callable[[str], tuple[str, str]]:
+    """A step of `Backwards` to the integer dtype that a float value is dequantized from; "" if it is not."""
+
+    def step(name: str) -> tuple[str, str]:
+        node, types = producers.get(name, (None, None))
+        if node is None or types is None or not node.input:
+            return "", ""
         if node.op_type == "DequantizeLinear":
-            return types.get(node.input[0], ("", None))[0]
-        if node.op_type not in _MOVES or not node.input:
-            return ""
-        name = node.input[0]
-    return ""
+            return types.get(node.input[0])[0], ""
+        return "", node.input[0] if node.op_type in _MOVES else ""
+
+    return step

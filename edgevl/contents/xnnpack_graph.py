@@ -140,7 +140,8 @@ class XnnpackGraph:
                 raise VerificationFailed(f"a graph for XNNPACK reads value {number}, which does not exist")
         arguments = [self.values[number].external for number in (*self.inputs, *self.outputs)]
         external = [value.external for value in self.values.values() if value.external != ABSENT]
-        if not sorted(arguments) == sorted(external) == list(range(self._root.scalar(3, "I"))):
+        count = self._root.scalar(3, "I")  # as a list it could be of 2^32 numbers
+        if not (count == len(external) and sorted(arguments) == sorted(external) == list(range(count))):
             raise VerificationFailed(f"a graph for XNNPACK numbers its {len(arguments)} arguments {external[:20]}")
         for number, value in self.values.items():
             self._check_data(number, value)

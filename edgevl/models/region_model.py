@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgevl.checkpoint import FILES, LoadedModel, check_size, file_sha256, load_weights, read_labels
+from edgevl.checkpoint import FILES, LoadedModel, check_size, load_weights, read_labels
 from edgevl.config import ModelConfig
 from edgevl.detector import LoadedDetector, load_detector
 from edgevl.errors import InputError
@@ -144,7 +144,7 @@ def load_region_model(path: Path | str) -> LoadedModel:
     if not is_region_model(folder) or any(not (folder / name).is_file() for name in FILES):
         raise InputError(f"no region-feature model at {folder}: pretrain one with detector=FOLDER in the recipe")
     model = open_region_model(folder)
-    load_weights(model, folder / "model.safetensors")
+    digest = load_weights(model, folder / "model.safetensors")
     labels = read_labels(folder / "labels.json")
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
-    return LoadedModel(model.eval(), model.config, tokenizer, labels, folder, file_sha256(folder / "model.safetensors"))
+    return LoadedModel(model.eval(), model.config, tokenizer, labels, folder, digest)

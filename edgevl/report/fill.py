@@ -9,6 +9,7 @@ from edgevl.errors import InputError
 from edgevl.report.sections import Accuracy, Artifact, KindAccuracy
 
 if TYPE_CHECKING:
+    from edgevl.bundle import Bundle
     from edgevl.verify import VerifyReport
 
 
@@ -22,8 +23,11 @@ def sections_from(bundles: Sequence[str | Path], benches: Sequence[str | Path] =
         InputError: a file is no benchmark, or one of another artifact.
         VerificationFailed: as `edgevl.bundle.Bundle.open`.
     """
-    artifacts = [artifact_from_bundle(path) for path in bundles]
-    accuracies = [accuracy_from_bundle(path) for path in bundles]
+    from edgevl.bundle import Bundle
+
+    opened = [Bundle.open(path) for path in bundles]  # once: another reading may find another manifest
+    artifacts = [artifact_from_bundle(bundle) for bundle in opened]
+    accuracies = [accuracy_from_bundle(bundle) for bundle in opened]
     reports = [_bench_of(path, artifacts) for path in benches]
     return {"artifacts": artifacts, "accuracy": [one for one in accuracies if one], "bench": reports}
 
@@ -41,15 +45,13 @@ def _bench_of(path: str | Path, artifacts: Sequence[Artifact]) -> BenchReport:
     return report
 
 
-def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = None) -> Artifact:
-    """The row of a bundle: from `verified` where given, else from what the manifest says was measured.
+def artifact_from_bundle(source: "str | Path | Bundle", verified: "VerifyReport | None" = None) -> Artifact:
+    """The row of a bundle or of the one at a path, from `verified` where given, else from what the manifest says.
 
     Raises:
         InputError, VerificationFailed: as `edgevl.bundle.Bundle.open`, or the files are not those of the manifest.
     """
-    from edgevl.bundle import Bundle
-
-    bundle = Bundle.open(path)
+    bundle = _opened(source)
     if verified is None:
         bundle.require_intact()
     manifest = bundle.manifest
@@ -57,7 +59,7 @@ def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = Non
     accuracy = verified.accuracy if verified else manifest.accuracy
     audit = verified.audit if verified else manifest.audit
     return Artifact(
-        name=Path(path).name,
+        name=bundle.path.name,
         target=manifest.target,
         precision=manifest.precision,
         bytes=manifest.artifact_bytes,
@@ -79,12 +81,10 @@ def artifact_from_bundle(path: str | Path, verified: "VerifyReport | None" = Non
 
 
 def accuracy_from_bundle(
-    path: str | Path, verified: "VerifyReport | None" = None, blind: dict[str, float] | None = None
+    source: "str | Path | Bundle", verified: "VerifyReport | None" = None, blind: dict[str, float] | None = None
 ) -> Accuracy | None:
     """Accuracy by kind of question; None if unmeasured. `blind`: kind or "overall" -> share of the blind baseline."""
-    from edgevl.bundle import Bundle
-
-    bundle = Bundle.open(path)
+    bundle = _opened(source)
     measured = verified.accuracy if verified else bundle.manifest.accuracy
     if measured is None:
         return None
@@ -93,4 +93,10 @@ def accuracy_from_bundle(
         KindAccuracy(kind, entry.artifact, entry.samples, blind.get(kind)) for kind, entry in measured.per_kind.items()
     ]
     overall = (measured.artifact, blind.get("overall"))
-    return Accuracy(measured.data, kinds, *overall, source=Path(path).name, sha256=bundle.artifact_sha256)
+    return Accuracy(measured.data, kinds, *overall, source=bundle.path.name, sha256=bundle.artifact_sha256)
+
+
+def _opened(source: "str | Path | Bundle") -> "Bundle":
+    from edgevl.bundle import Bundle
+
+    return source if isinstance(source, Bundle) else Bundle.open(source)

@@ -23,6 +23,7 @@ def check_arguments(method: Method) -> None:
 
     The kinds of operators that are not among torch's `aten` and `_OWN` are not checked.
     """
+    judged: dict[tuple[int, str], bool] = {}  # a thousand steps may name one list of a thousand values
     for call in method.calls:
         for number in call.args:
             tensor = method.tensor(number)
@@ -32,7 +33,9 @@ def check_arguments(method: Method) -> None:
         if expected and len(call.args) < len(expected):
             raise VerificationFailed(f"{call.operator} takes {len(expected)} arguments, a step has {len(call.args)}")
         for number, wanted in zip(call.args, expected):
-            if not _suits(method, number, wanted):
+            if (number, wanted) not in judged:
+                judged[number, wanted] = _suits(method, number, wanted)
+            if not judged[number, wanted]:
                 raise VerificationFailed(
                     f"a step gives {call.operator or 'a delegate'} a {method.kinds[number]} where it takes {wanted}"
                 )

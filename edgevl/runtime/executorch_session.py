@@ -94,10 +94,13 @@ class ExecutorchSession(ArtifactSession):
             program = PteProgram.load(self.path)
             for method in program.methods.values():
                 check_arguments(method)
+            graphs: dict[int, XnnpackGraph] = {}
             for call in program.forward.calls:
                 delegate = None if call.operator else program.forward.delegates[call.delegate]
                 if delegate and delegate.backend == BACKEND:
-                    XnnpackGraph(delegate.payload, program.named_data).check_call(len(call.args))
+                    if call.delegate not in graphs:
+                        graphs[call.delegate] = XnnpackGraph(delegate.payload, program.named_data)
+                    graphs[call.delegate].check_call(len(call.args))
             return program, _specs(program.inputs), _specs(program.outputs)
         except (EdgeVLError, OSError) as error:
             raise self._refused(str(error)) from error

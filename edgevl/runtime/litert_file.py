@@ -6,7 +6,7 @@ busy for good. So what C++ takes on trust is checked first.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from edgevl.contents.flatbuffer import Table
 from edgevl.errors import InputError, MissingDependency, VerificationFailed
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every file
 CUSTOM = "CUSTOM:"  # in front of the code of an operator that is not built in
 MAX_BYTES = 2**31  # of one tensor: FlatBuffers' own limit for what is stored
 MAX_FLOW = 2**35  # bytes of all values between operators together; they share memory
+MAX_SIDES = 16  # of a tensor: its kernels take up to eight
 MAX_PARTS = 2**18  # tensors or operators: the largest models known have a few thousand
 
 
@@ -59,6 +61,7 @@ def parse_model(content: bytes, name: str, schema: ModuleType) -> "LiteModel":
         graph = packed.Subgraphs(0)
         if max(graph.TensorsLength(), graph.OperatorsLength(), packed.BuffersLength()) > MAX_PARTS:
             raise VerificationFailed(f"{name} claims to have more than {MAX_PARTS:,} tensors or operators")
+        _check_parts(content, name)
         model = LiteModel(schema.ModelT.InitFromObj(packed), content, name, schema)
         model.check()
     except VerificationFailed:
@@ -68,6 +71,42 @@ def parse_model(content: bytes, name: str, schema: ModuleType) -> "LiteModel":
             f"{name} is truncated or was changed: {type(error).__name__} while reading it"
         ) from error
     return model
+
+
+def _check_parts(content: bytes, name: str) -> None:
+    """Read once what the classes of the schema will copy: `VerificationFailed` if that is many times the file.
+
+    A name of a megabyte that each of a thousand tensors has is a megabyte in the file and a gigabyte in memory. The
+    numbers are those of the fields in LiteRT's schema.
+    """
+    root = Table.root(content, name, (IDENTIFIER,))
+    for graph in root.tables(2):
+        for tensor in graph.tables(0):
+            _check_tensor(tensor, name)
+        for operator in graph.tables(3):
+            for field in (1, 2):  # operands, results
+                operator.scalars(field, "i")
+    named = [(code, 1) for code in root.tables(1)]
+    named += [(table, 0) for field in (6, 8) for table in root.tables(field)]  # metadata, groups of external buffers
+    for signature in root.tables(7):
+        named += [(signature, 2), *((entry, 0) for kind in (0, 1) for entry in signature.tables(kind))]
+    for table, field in named:
+        table.text(field)
+    _read_all(root.tables(4), root.tables(9))  # buffers
+
+
+def _check_tensor(tensor: Table, name: str) -> None:
+    tensor.text(3)
+    if tensor.count(0) > MAX_SIDES:
+        raise VerificationFailed(f"{name} is damaged: a tensor has {tensor.count(0):,} dimensions")
+    sparsity = tensor.table(6)
+    _read_all(sparsity.tables(2) if sparsity else (), tensor.tables(9))
+
+
+def _read_all(*vectors: Iterable[Table]) -> None:
+    for vector in vectors:
+        for _ in vector:
+            pass
 
 
 class LiteModel:

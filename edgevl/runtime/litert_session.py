@@ -58,8 +58,8 @@ def open_litert(path: Path, threads: int | None = None) -> Session:
 
 def _ordered(indices: Any, names: dict[str, int]) -> list[str]:
     """The names in the order of the graph; the signature lists them by the alphabet."""
-    order = [int(index) for index in indices]
-    return sorted(names, key=lambda name: order.index(names[name]))
+    order = {int(index): place for place, index in enumerate(indices)}
+    return sorted(names, key=lambda name: order[names[name]])
 
 
 def _spec(model: LiteModel, name: str, index: int) -> TensorSpec:

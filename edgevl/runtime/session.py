@@ -90,6 +90,7 @@ class ArtifactSession:
 
     thread_safe = False
     call = Call("running an artifact")  # what a watcher is told while a run lasts
+    public: Callable[[str], str] = staticmethod(str)  # what a message says instead of the path of a private copy
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -99,8 +100,12 @@ class ArtifactSession:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         check_feeds(self.inputs, feeds)
-        with self._turn, self.call:
-            return self._run(feeds)
+        try:
+            with self._turn, self.call:
+                return self._run(feeds)
+        except EdgeVLError as error:
+            error.args = tuple(self.public(str(argument)) for argument in error.args)
+            raise
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run arrays that were checked."""

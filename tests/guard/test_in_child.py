@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = Path(__file__).parent / "command.py"
+COMMAND = Path(__file__).parent / "guarded_command.py"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and forks")
 
 
@@ -136,7 +136,7 @@ def test_ctrl_c_elsewhere_is_heard_once(start, group):
 @linux_only
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_whoever_ends_the_command_ends_the_child(start, number):
-    started = start("spin")
+    started = start("spin", seconds=60)
     child = started.wait_for_the_child()
     os.kill(started.process.pid, number)
     assert started.end()[0] == -number and gone(child)

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from types import FunctionType
 
+import guarded_work as work  # pyright: ignore[reportMissingImports]
 import pytest
-import work  # pyright: ignore[reportMissingImports]
 
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.guard import Call, LimitPassed, Limits, limited

@@ -19,6 +19,8 @@ pytest.importorskip("executorch", reason='ExecuTorch comes with pip install "edg
 from edgevl.config import ModelConfig
 from edgevl.contents.executorch_contents import read_executorch
 from edgevl.contents.executorch_program import ABSENT, PteProgram
+from edgevl.contents.flatbuffer import REUSE, Table
+from edgevl.contents.xnnpack_graph import BACKEND, XnnpackGraph
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.export.to_executorch import to_pte, write_executorch
 from edgevl.models import build_model
@@ -216,6 +218,24 @@ def outcome(path: Path, run: Callable[[Path], None]) -> str:
 def open_and_run(path: Path) -> None:
     session = ExecutorchSession(path, 1)
     session.run({spec.name: np.ones(spec.shape, spec.dtype) for spec in session.inputs})
+
+
+def test_a_graph_that_claims_to_have_four_billion_arguments(fusion: Path) -> None:
+    """They were listed before they were compared: 32 GB for one changed number."""
+    program = PteProgram.load(fusion)
+    payload = bytearray(next(each.payload for each in program.forward.delegates if each.backend == BACKEND))
+    start = struct.unpack_from("<I", payload, 10)[0]  # of the flatbuffer, by the header
+    root = Table.root(bytes(payload[start:]), "a graph", (b"XN00", b"XN01"))
+    struct.pack_into("<I", payload, start + root._place(3), 2**32 - 1)
+    with pytest.raises(VerificationFailed, match="numbers its"):
+        XnnpackGraph(bytes(payload), program.named_data)
+
+
+def test_a_file_is_read_a_few_times_at_most(fusion: Path) -> None:
+    """Reading a whole program leaves most of what a file may be read: parts that are shared may be named again."""
+    program = PteProgram.load(fusion)
+    assert read_executorch(fusion).weights
+    assert program._root._left[0] > 0.5 * REUSE * len(program._root._data)
 
 
 @pytest.mark.slow

@@ -1,13 +1,13 @@
 """A command that works in a child process, and does what a test says. It needs no library, so it starts at once.
 
-python command.py work SECONDS FUNCTION ARGUMENTS...   # of work.py; arguments are Python
+python guarded_command.py work SECONDS FUNCTION ARGUMENTS...   # of guarded_work.py; arguments are Python
 """
 
 import ast
 import sys
 
+import guarded_work as work  # pyright: ignore[reportMissingImports]
 import typer
-import work  # pyright: ignore[reportMissingImports]
 
 from edgevl.cli import app as application
 from edgevl.cli.command import command
