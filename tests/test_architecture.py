@@ -30,6 +30,8 @@ ON_TORCHAO = {
     "edgevl.quantize.sensitivity",
     "edgevl.training.qat",
 }
+# A folder that can be copied and used under another name: its modules name each other relatively, one file names us.
+ALONE, SEAM = "edgevl/runtime/coreml_reference", "seam.py"
 # Layers, lowest first. A file may import its own layer and those below.
 LAYERS = ("core", "tools", "cli")
 # What orchestrates stands with the command line, wherever its file lies. The benchmark is there because it exports what
@@ -107,6 +109,20 @@ def test_optional_backends_are_imported_inside_functions():
         or name.startswith("torchvision.models.detection")
         or (name.rpartition(".")[0] in ON_TORCHAO and module_name(path) not in ON_TORCHAO)
     ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_folder_that_stands_alone_imports_relatively():
+    """And only neighbors; all that it takes from the rest it takes through one file."""
+    wrong = []
+    for path in package_files():
+        inside = path.parent == ROOT / ALONE
+        levels = {node.level for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom)}
+        names = [name for name in imports(parsed(path)) if name.split(".")[0] == "edgevl"]
+        if levels - {0} != ({1} if inside and levels - {0} else set()):
+            wrong.append(f"{path.relative_to(ROOT)} imports relatively")
+        if inside and names and path.name != SEAM:
+            wrong.append(f"{path.relative_to(ROOT)} imports {names[0]}")
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,15 +1,17 @@
 """Run a Core ML package: with Core ML itself on macOS, with the reference executor everywhere else."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from edgevl.errors import EdgeVLError
+from edgevl.errors import EdgeVLError, InputError
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.coreml_reference import MLProgram
-from edgevl.runtime.session import Arrays, ArtifactSession, Session, sessions
+from edgevl.runtime.coreml_reference import TensorSpec as ProgramSpec
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
 from edgevl.runtime.torch_session import torch_threads
 
 
@@ -22,8 +24,8 @@ class CoreMLReferenceSession(ArtifactSession):
     def __init__(self, path: str | Path, threads: int | None = None, precision: str = "fp16"):
         """Load `path`. `precision`: see `MLProgram.load`."""
         super().__init__()
-        self._program = MLProgram.load(path, precision)
-        self.inputs, self.outputs = self._program.inputs, self._program.outputs
+        self._program = load_for_session(path, precision)
+        self.inputs, self.outputs = _specs(self._program.inputs), _specs(self._program.outputs)
         self._threads = threads
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
@@ -44,8 +46,8 @@ class CoreMLSession(ArtifactSession):
         super().__init__()
         ct = import_coremltools("running a Core ML package")
         # The interface comes from the same reader as on Linux, so that both sessions accept exactly the same arrays.
-        program = MLProgram.load(path)
-        self.inputs, self.outputs = program.inputs, program.outputs
+        program = load_for_session(path)
+        self.inputs, self.outputs = _specs(program.inputs), _specs(program.outputs)
         try:
             with quiet_coremltools():
                 self._model = ct.models.MLModel(str(path))
@@ -53,14 +55,45 @@ class CoreMLSession(ArtifactSession):
             raise EdgeVLError(f"Core ML cannot load {path}: {error}") from error
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        from PIL import Image
-
-        prepared = {
-            spec.name: Image.fromarray(feeds[spec.name][0]) if spec.dtype == "uint8" else feeds[spec.name]
-            for spec in self.inputs
-        }
+        prepared = {spec.name: _for_core_ml(feeds[spec.name]) for spec in self.inputs}
         results = self._model.predict(prepared)
-        return {spec.name: np.asarray(results[spec.name], dtype=spec.dtype) for spec in self.outputs}
+        return {spec.name: _from_core_ml(results[spec.name], spec) for spec in self.outputs}
+
+
+def _for_core_ml(array: np.ndarray) -> Any:
+    """Pixels [1, H, W, 1 or 3] as a picture; anything else as it is."""
+    from PIL import Image
+
+    if array.dtype != np.uint8:
+        return array
+    return Image.fromarray(array[0, ..., 0] if array.shape[-1] == 1 else array[0])
+
+
+def _from_core_ml(result: Any, spec: TensorSpec) -> np.ndarray:
+    """A picture, whatever its mode, as pixels of the spec's shape; an array with the spec's dtype."""
+    if hasattr(result, "convert"):
+        result = result.convert("L" if spec.shape[-1] == 1 else "RGB")
+    return np.asarray(result, dtype=spec.dtype).reshape(spec.shape)
+
+
+def load_for_session(path: str | Path, precision: str = "fp16") -> MLProgram:
+    """Load a package as a session shows it: every input with its default shape, arrays in and out, nothing kept.
+
+    Raises `InputError` for what a session cannot show; `MLProgram` runs it.
+    """
+    program = MLProgram.load(path, precision)
+    unlike = [spec.name for spec in (*program.states, *program.outputs) if spec in program.states or not spec.is_array]
+    if unlike:
+        raise InputError(
+            f'{path}: "{unlike[0]}" is {"a state" if program.states else "no array but a label"}, which a session does '
+            "not have: use edgevl.runtime.coreml_reference.MLProgram"
+        )
+    flexible = {spec.name: spec.shape for spec in program.inputs if spec.flexible}
+    return MLProgram.load(path, precision, shapes=flexible) if flexible else program
+
+
+def _specs(specs: Sequence[ProgramSpec]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(spec.name, spec.dtype, spec.shape) for spec in specs)
 
 
 @sessions.register("coreml")

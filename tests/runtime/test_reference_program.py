@@ -12,8 +12,7 @@ from mil_programs import coremltools, save_mil  # pyright: ignore[reportMissingI
 from edgevl.contents.coreml_contents import read_coreml
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.runtime.coreml_quiet import quiet_coremltools
-from edgevl.runtime.coreml_reference import MLProgram
-from edgevl.runtime.coreml_reference.ops import UnsupportedOp
+from edgevl.runtime.coreml_reference import MLProgram, UnsupportedOp
 
 RNG = np.random.default_rng(11)
 WEIGHT = RNG.standard_normal((16, 64)).astype(np.float32)

@@ -12,8 +12,7 @@ from mil_programs import save_mil  # pyright: ignore[reportMissingImports]
 from test_reference_ops import CASES  # pyright: ignore[reportMissingImports]
 
 from edgevl.runtime.coreml_reference import MLProgram
-from edgevl.runtime.coreml_reference.executor import strict_kernels
-from edgevl.runtime.coreml_reference.ops import operators
+from edgevl.runtime.coreml_reference.ops import operators, strict_kernels
 
 RNG = np.random.default_rng(23)
 

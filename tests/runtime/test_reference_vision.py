@@ -163,12 +163,6 @@ CROPS = [
 
 RESIZE = [
     Case(
-        "resize_nearest_neighbor",
-        {"x": PICTURE},
-        lambda x: F.interpolate(x, (9, 4)),
-        params={"target_size_height": 9, "target_size_width": 4},
-    ),
-    Case(
         "resize",
         {"x": PICTURE},
         lambda x: F.interpolate(x, (9, 4), mode="bilinear"),

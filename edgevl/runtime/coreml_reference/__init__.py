@@ -6,13 +6,15 @@
 `MLProgram.find_fault` names the first operator that half precision breaks; `precision` is `fp16`, `fp32` or
 `strict_fp16`. Documentation: docs/coreml-reference.md.
 
-It needs coremltools (to read the file) and PyTorch (to compute); of EdgeVL only its errors, its registry and the check
-of a session's inputs.
+It needs coremltools (to read the file) and PyTorch (to compute). It stands alone: a copy of this folder under any name
+is a package of its own; `seam.py` is all that it takes from EdgeVL, where EdgeVL is there.
 """
 
-from edgevl.runtime.coreml_reference.diagnosis import Fault
-from edgevl.runtime.coreml_reference.ops import UnsupportedOp
-from edgevl.runtime.coreml_reference.program import MLProgram
-from edgevl.runtime.coreml_reference.refusals import Location
+from .diagnosis import Fault
+from .interface import TensorSpec
+from .limits import LimitReached, Limits
+from .node import UnsupportedOp
+from .program import MLProgram
+from .refusals import Location
 
-__all__ = ["Fault", "Location", "MLProgram", "UnsupportedOp"]
+__all__ = ["Fault", "LimitReached", "Limits", "Location", "MLProgram", "TensorSpec", "UnsupportedOp"]

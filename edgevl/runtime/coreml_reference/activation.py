@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from edgevl.runtime.coreml_reference.ops import OPS, Kernel, Node, OpDef, mil_op
+from .ops import OPS, Kernel, Node, OpDef, mil_op
 
 _PLAIN = {
     "relu": (torch.relu, True),

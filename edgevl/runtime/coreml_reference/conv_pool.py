@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, UnsupportedOp, mil_op
+from .ops import Kernel, Node, UnsupportedOp, mil_op
 
 Pads = tuple[tuple[int, int], ...]  # (before, after) for each spatial dimension
 
@@ -36,12 +36,13 @@ def _conv_transpose(node: Node) -> Kernel:
     """Computed without padding, then cut: MIL's padding removes rows of the full result."""
     spatial = node.rank() - 2
     strides, dilations = node.param("strides", [1] * spatial), node.param("dilations", [1] * spatial)
-    groups, sizes = node.param("groups", 1), node.output_shape()[2:]
+    groups = node.param("groups", 1)
     begins = _transpose_begins(node, strides, dilations)
     full = [
         (side - 1) * stride + (kernel - 1) * dilation + 1
         for side, stride, kernel, dilation in zip(node.shape()[2:], strides, node.shape("weight")[2:], dilations)
     ]
+    sizes = _transpose_sizes(node, strides, full)
     # Rows that the declared output has beyond the full result are reached by no input: torch adds them as zeros + bias.
     missing = [max(0, begin + size - have) for begin, size, have in zip(begins, sizes, full)]
     cut = (..., *(slice(begin, begin + size) for begin, size in zip(begins, sizes)))
@@ -49,6 +50,19 @@ def _conv_transpose(node: Node) -> Kernel:
         raise UnsupportedOp(f"{node}: an output of {list(sizes)} is larger than its input can reach")
     convolve = _CONV_TRANSPOSE[spatial]
     return lambda x, w, b: convolve(x, w, b, strides, 0, missing, groups, dilations)[cut]
+
+
+def _transpose_sizes(node: Node, strides: Sequence[int], full: Sequence[int]) -> list[int]:
+    """The size of each spatial dimension of a transposed convolution's output: TensorFlow's rule for `same`."""
+    pad_type, given = node.param("pad_type", "valid"), node.param("output_shape", None)
+    if given is not None:
+        return given[2:]
+    if pad_type == "same":
+        return [side * stride for side, stride in zip(node.shape()[2:], strides)]
+    if pad_type == "valid":
+        return list(full)
+    pad = node.param("pad")
+    return [size - pad[2 * index] - pad[2 * index + 1] for index, size in enumerate(full)]
 
 
 def _transpose_begins(node: Node, strides: Sequence[int], dilations: Sequence[int]) -> list[int]:
@@ -108,18 +122,22 @@ def pool_windows(node: Node) -> tuple[Callable[[Tensor], Tensor], Tensor]:
 
 
 def _window(node: Node) -> tuple[list[int], list[int], Pads]:
-    """Return kernel, strides and the padding that makes the declared output size come out with floor division.
+    """Return kernel, strides and the padding that makes the output's size come out with floor division.
 
-    With `ceil_mode` a last window may hang over the padded input; those cells are added to the padding after.
+    With `ceil_mode` a last window may hang over the padded input, if it starts inside (coremltools'
+    `spatial_dimensions_out_shape`); those cells are added to the padding after.
     """
     kernel = node.param("kernel_sizes")
     strides = node.param("strides", [1] * len(kernel))
     pads = _pads(node, kernel, strides, [1] * len(kernel))
-    sides, sizes = node.shape()[2:], node.output_shape()[2:]
+    if not node.param("ceil_mode", False):
+        return kernel, strides, pads
     grown = []
-    for (before, after), side, size, k, stride in zip(pads, sides, sizes, kernel, strides):
-        needed = (size - 1) * stride + k - side - before
-        grown.append((before, max(after, needed)))
+    for (before, after), side, k, stride in zip(pads, node.shape()[2:], kernel, strides):
+        size = -(-(side + before + after - k) // stride) + 1
+        if (size - 1) * stride >= side + before and (before or after):
+            size -= 1
+        grown.append((before, max(after, (size - 1) * stride + k - side - before)))
     return kernel, strides, tuple(grown)
 
 

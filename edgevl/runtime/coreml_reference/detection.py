@@ -1,11 +1,25 @@
-"""Non-maximum suppression. Definition: coremltools' MIL reference, iOS15 and iOS17 (`tensor_operation.py`)."""
+"""What a detector or a classifier ends with: non-maximum suppression, classify.
+
+Definitions: coremltools' MIL reference, iOS15 and iOS17 (`tensor_operation.py`, `classify.py`).
+"""
 
 import math
 
 import torch
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, mil_op
+from .ops import Kernel, Node, mil_op
+
+
+@mil_op("classify", operands=("probabilities",), exact=True)
+def _classify(node: Node) -> Kernel:
+    """The place of the best class, and the probabilities in a row. What the classes are called `program.py` knows."""
+
+    def classify(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        flat = probabilities.flatten()
+        return flat.argmax().to(torch.int32), flat
+
+    return classify
 
 
 @mil_op("non_maximum_suppression", operands=("boxes", "scores"), exact=True)
@@ -13,7 +27,7 @@ def _non_maximum_suppression(node: Node) -> Kernel:
     """A box counts with the best of its class scores. iOS17 puts the boxes last, and has neither a score threshold nor
     the count of boxes. What is not filled is 0, its index -1. If the threshold leaves nothing, the best box is kept."""
     limit, per_class = node.param("iou_threshold"), node.param("per_class_suppression", False)
-    most, boxes_last = node.param("max_boxes"), "score_threshold" not in node.op.inputs
+    most, boxes_last = node.param("max_boxes"), not node.has("score_threshold")
     threshold = -math.inf if boxes_last else node.param("score_threshold")
 
     def suppress(boxes: Tensor, scores: Tensor) -> tuple[Tensor, ...]:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from edgevl.runtime.coreml_reference.executor import Executor, Ran
-from edgevl.runtime.coreml_reference.refusals import Location
+from .executor import Executor, Tensors
+from .refusals import Location
+from .steps import Ran, Step
 
+Feeds = tuple[Tensors, Tensors]  # inputs and states
 MIN_SNR_DB = 20.0  # below it the error is a tenth of the signal, or more
 _CERTAIN = ("overflow", "inner overflow", "not a number")
 _VARIES = 1e-3  # a tensor whose spread is under this part of its size may become constant by one rounding: no fault
@@ -26,6 +28,8 @@ _ADVICE = {
     "underflow": f"half precision knows nothing below 6e-8: scale the operands up, or {_IN_FLOAT32}",
     "constant": "its values differ by less than one part in 2048 of what they were computed from, which half precision "
     f"cannot hold: take the common part off earlier, or {_IN_FLOAT32}",
+    "other path": "a condition decides otherwise than in float32, and the result shows it: compare with a margin, or "
+    "keep what the condition is computed from in float32",
     "noise": f"rounding errors have grown as large as the signal: find what amplifies them, or {_IN_FLOAT32}",
 }
 
@@ -34,7 +38,9 @@ _ADVICE = {
 class Fault:
     """An operator whose result half precision breaks, and the numbers that show it."""
 
-    kind: str  # overflow, inner overflow, not a number, underflow (all zeros), constant (all the same) or noise
+    # overflow, inner overflow, not a number, underflow (all zeros), constant (all the same), noise; or, of a condition,
+    # other path: `found` and `expected` are then 1 for true and 0 for false
+    kind: str
     op_type: str
     output: str
     location: Location
@@ -56,7 +62,7 @@ class Fault:
         )
 
 
-def find_fault(tested: Executor, exact: Executor, inputs: dict[str, Tensor], min_snr_db: float) -> Fault | None:
+def find_fault(tested: Executor, exact: Executor, feeds: Feeds, min_snr_db: float) -> Fault | None:
     """Run both executors side by side, each on its own values, and return the operator where the damage starts.
 
     An overflow counts wherever it happens. A lost signal counts if it is still lost in an output of the program: a mean
@@ -65,23 +71,40 @@ def find_fault(tested: Executor, exact: Executor, inputs: dict[str, Tensor], min
     """
     origins: dict[int, Fault] = {}  # slot of a damaged value -> where its damage started
     with torch.inference_mode():
-        for ran, model in zip(tested.trace(inputs), exact.trace(inputs)):
-            inherited = [origins[slot] for slot in ran.step.reads if slot in origins]
-            for slot, fault in zip(ran.step.writes, _compare(ran, model, min_snr_db)):
+        for ran, model in zip(tested.trace(*feeds), exact.trace(*feeds)):
+            if ran.decision != model.decision:
+                return _other_path(tested, exact, feeds, min_snr_db, ran)
+            inherited = [origins[slot] for slot in ran.reads if slot in origins]
+            for slot, fault in zip(ran.writes, _compare(ran, model, min_snr_db)):
                 origins.pop(slot, None)
                 if fault is None:
                     continue
-                origins[slot] = min(inherited, key=lambda item: item.location.index) if inherited else fault
+                origins[slot] = min(inherited, key=lambda item: item.location.order) if inherited else fault
                 if fault.kind in _CERTAIN:
                     return origins[slot]
     return next((origins[slot] for slot in tested.output_slots if slot in origins), None)
 
 
-def overflowing(tested: Executor, exact: Executor, inputs: dict[str, Tensor]) -> list[Fault]:
+def _other_path(tested: Executor, exact: Executor, feeds: Feeds, min_snr_db: float, ran: Ran) -> Fault | None:
+    """The control flow of the two decides differently: a fault if that shows in an output."""
+    found, expected = tested.run(*feeds)[0], exact.run(*feeds)[0]
+    for name, tensor in found.items():
+        same_shape = tensor.shape == expected[name].shape
+        verdict = judge(tensor, expected[name], min_snr_db) if same_shape else ("shape", None)
+        if tensor.is_floating_point() and verdict is not None:
+            step, taken = ran.step, float(bool(ran.decision))
+            return Fault("other path", step.type, step.name, step.location, taken, 1 - taken, taken, verdict[1])
+    return None
+
+
+def overflowing(tested: Executor, exact: Executor, feeds: Feeds) -> list[Fault]:
     """Return every operator that overflows, in the order of execution: the first one is the cause of the others."""
+    found: list[Fault | None] = []
     with torch.inference_mode():
-        pairs = zip(tested.trace(inputs), exact.trace(inputs))
-        found = [fault for ran, model in pairs for fault in _compare(ran, model, -math.inf)]
+        for ran, model in zip(tested.trace(*feeds), exact.trace(*feeds)):
+            if ran.decision != model.decision:
+                break
+            found += _compare(ran, model, -math.inf)
     return [fault for fault in found if fault is not None and fault.kind == "overflow"]
 
 
@@ -89,7 +112,7 @@ def _compare(ran: Ran, model: Ran, min_snr_db: float) -> Iterator[Fault | None]:
     """For each result of an operator: what is wrong with it."""
     for result, expected in zip(ran.results, model.results):
         verdict = None
-        if result.is_floating_point() and result.numel():
+        if result.is_floating_point() and result.numel() and result.shape == expected.shape:
             verdict = judge(result, expected, min_snr_db)
         if verdict is None or (verdict[0] == "not a number" and _has_nan(model)):
             yield None
@@ -146,7 +169,8 @@ class _HalfOverflow(TorchDispatchMode):
 def _overflows_inside(ran: Ran) -> bool:
     """Run the operator again on what it read, and watch its steps. Only strict half precision rounds inside."""
     with _HalfOverflow() as watch:
-        ran.step.kernel(*ran.operands)
+        if isinstance(ran.step, Step):
+            ran.step.kernel(*ran.operands)
     return watch.happened
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import OPS, TORCH_DTYPES, Kernel, Node, OpDef, UnsupportedOp, mil_op
+from .ops import OPS, TORCH_DTYPES, Kernel, Node, OpDef, mil_op
 
 
 def _real_div(x: Tensor, y: Tensor) -> Tensor:
@@ -95,10 +95,7 @@ def _threshold(node: Node) -> Kernel:
 
 @mil_op("cast")
 def _cast(node: Node) -> Kernel:
-    name = node.param("dtype")
-    if name not in TORCH_DTYPES:
-        raise UnsupportedOp(f"{node}: cast to {name}")
-    dtype = TORCH_DTYPES[name]
+    dtype = TORCH_DTYPES[node.choice("dtype", TORCH_DTYPES)]
     return lambda x: x.to(dtype)
 
 

@@ -1,61 +1,58 @@
-"""Operators that pick by index or by rank: gather, top-k, sort, one-hot, reversed sequences."""
+"""Operators that pick by index or by rank: gather, top-k, sort, one-hot, non-zero, reversed sequences."""
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, mil_op
+from .ops import Kernel, Node, mil_op
 
 
 @mil_op("gather", operands=("x", "indices"), exact=True)
 def _gather(node: Node) -> Kernel:
-    axis, batch_dims, shape = node.axis(), node.param("batch_dims", 0), node.output_shape()
-    side = node.shape()[axis]
+    axis, batch_dims = node.axis(default=0), node.param("batch_dims", 0)
     if batch_dims:
-        return _batched_gather(node, axis, batch_dims)
+        return _batched_gather(axis, batch_dims)
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
-        return x.index_select(axis, wrap(indices, side).reshape(-1)).reshape(shape)
+        picked = x.index_select(axis, wrap(indices, x.shape[axis]).reshape(-1))
+        return picked.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
 
     return gather
 
 
-def _batched_gather(node: Node, axis: int, batch_dims: int) -> Kernel:
+def _batched_gather(axis: int, batch_dims: int) -> Kernel:
     """Flatten the batch dimensions, gather row by row in one `gather` over expanded indices, and restore the shape."""
-    x_shape, i_shape, shape = node.shape(), node.shape("indices"), node.output_shape()
-    between, after = x_shape[batch_dims:axis], x_shape[axis + 1 :]
-    count = 1
-    for side in i_shape[batch_dims:]:
-        count *= side
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
-        flat = wrap(indices, x_shape[axis]).reshape(
-            *i_shape[:batch_dims], *(1,) * len(between), count, *(1,) * len(after)
-        )
-        flat = flat.expand(*i_shape[:batch_dims], *between, count, *after)
-        return torch.gather(x, axis, flat.long()).reshape(shape)
+        batch, own = indices.shape[:batch_dims], indices.shape[batch_dims:]
+        between, after = x.shape[batch_dims:axis], x.shape[axis + 1 :]
+        count = math.prod(own)
+        flat = wrap(indices, x.shape[axis]).reshape(*batch, *(1,) * len(between), count, *(1,) * len(after))
+        flat = flat.expand(*batch, *between, count, *after)
+        return torch.gather(x, axis, flat.long()).reshape(*batch, *between, *own, *after)
 
     return gather
 
 
 @mil_op("gather_along_axis", operands=("x", "indices"), exact=True)
 def _gather_along_axis(node: Node) -> Kernel:
-    axis = node.axis()
-    side = node.shape()[axis]
-    return lambda x, indices: torch.gather(x, axis, wrap(indices, side).long())
+    axis = node.axis(default=0)
+    return lambda x, indices: torch.gather(x, axis, wrap(indices, x.shape[axis]).long())
 
 
 @mil_op("gather_nd", operands=("x", "indices"), exact=True)
 def _gather_nd(node: Node) -> Kernel:
     """The last dimension of `indices` addresses dimensions of x, behind `batch_dims` leading ones that both share."""
-    batch_dims, sides = node.param("batch_dims", 0), node.shape()
-    shared = [
-        torch.arange(side).reshape([-1 if axis == at else 1 for axis in range(len(node.shape("indices")) - 1)])
-        for at, side in enumerate(sides[:batch_dims])
-    ]
+    batch_dims, rank = node.param("batch_dims", 0), node.rank("indices") - 1
 
     def gather_nd(x: Tensor, indices: Tensor) -> Tensor:
-        columns = [wrap(column, side).long() for column, side in zip(indices.unbind(-1), sides[batch_dims:])]
+        shared = [
+            torch.arange(side).reshape([-1 if axis == at else 1 for axis in range(rank)])
+            for at, side in enumerate(x.shape[:batch_dims])
+        ]
+        columns = [wrap(column, side).long() for column, side in zip(indices.unbind(-1), x.shape[batch_dims:])]
         return x[(*shared, *columns)]
 
     return gather_nd
@@ -79,9 +76,14 @@ def _argsort(node: Node) -> Kernel:
     return lambda x: torch.argsort(x, dim=axis, descending=not ascending, stable=True).to(torch.int32)
 
 
+@mil_op("non_zero", exact=True)
+def _non_zero(node: Node) -> Kernel:
+    return lambda x: torch.nonzero(x).to(torch.int32)
+
+
 @mil_op("one_hot", operands=("indices", "on_value", "off_value"), exact=True)
 def _one_hot(node: Node) -> Kernel:
-    size, axis, rank = node.param("one_hot_vector_size"), node.param("axis", -1), len(node.output_shape())
+    size, axis, rank = node.param("one_hot_vector_size"), node.param("axis", -1), node.rank("indices") + 1
 
     def one_hot(indices: Tensor, on: Tensor, off: Tensor) -> Tensor:
         inside = (indices >= 0) & (indices < size)
@@ -94,10 +96,7 @@ def _one_hot(node: Node) -> Kernel:
 @mil_op("reverse_sequence", operands=("x", "lengths"), exact=True)
 def _reverse_sequence(node: Node) -> Kernel:
     """Reverse the first `lengths[b]` entries of each batch entry b along `seq_axis`."""
-    axis, batch = (
-        node.axis("seq_axis") if "seq_axis" in node.op.inputs else 0,
-        node.param("batch_axis", 0) % node.rank(),
-    )
+    axis, batch = node.axis("seq_axis", default=0), node.axis("batch_axis", default=0)
     side, shape = node.shape()[axis], node.shape()
     steps = torch.arange(side).reshape([-1 if index == axis else 1 for index in range(len(shape))])
     over = [-1 if index == batch else 1 for index in range(len(shape))]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, mil_op
+from .ops import Kernel, Node, mil_op
 
 
 @mil_op("linear", operands=("x", "weight", "bias"))

@@ -1,15 +1,18 @@
 """Read a saved `.mlpackage` from disk: manifest, model description, program, weights."""
 
 import json
+import math
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgevl.contents.coreml_contents import weight_file
-from edgevl.errors import EdgeVLError, InputError, unknown_name
-from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
-from edgevl.runtime.coreml_reference.refusals import Location, check_supported, locate
+from .interface import Description, TensorSpec, bound, describe, input_spec, planes_shape
+from .limits import Limits
+from .refusals import Places, check_supported, count_operators, locate
+from .seam import ExecutorError, InputError, first_line, import_coremltools, quiet_coremltools, unknown_name
 
 _LOADING = threading.Lock()  # coremltools keeps the program that it builds in globals
 
@@ -19,66 +22,177 @@ class Package:
     """One function of a package, and the interface that Core ML shows to an app."""
 
     path: Path
-    description: Any  # coremltools.proto.Model_pb2.ModelDescription
+    name: str  # of the function
+    description: Description
+    inputs: tuple[TensorSpec, ...]
+    states: tuple[TensorSpec, ...]
     function: Any  # coremltools.converters.mil.mil.Function: operators and weights
-    locations: dict[str, Location]  # of the operators, by the name of each output
+    places: Places
 
 
-def read_package(path: str | Path, function: str = "main") -> Package:
+def read_package(
+    path: str | Path,
+    function: str | None = None,
+    shapes: Mapping[str, Iterable[int]] | None = None,
+    limits: Limits | None = None,
+) -> Package:
     """Read a function of the package at `path`, weights included.
 
+    Args:
+        function: which one; `None` for the package's default.
+        shapes: what flexible inputs are bound to, by name; the others stay flexible.
     Raises:
-        InputError: the path is not an ML Program package, or it has no such function.
-        UnsupportedOp: a program that the executor cannot run, known from its operators and inputs alone.
-        EdgeVLError: the package is damaged.
+        InputError: the path is not an ML Program package, it is damaged, or it has no such function or shape.
+        UnsupportedOp: a program that the executor cannot run, known from its operators alone.
+        LimitReached: more operators than may run.
         MissingDependency: coremltools is not installed.
     """
-    path = Path(path)
+    path, limits = Path(path), limits or Limits()
     ct = import_coremltools("reading a Core ML package")
     model_file = _model_file(path)
     spec = _parse(ct, model_file)
-    _keep_only(spec, function, path)
-    check_supported(spec, function, path)
-    weights = model_file.parent / "weights"
-    _check_weight_offsets(spec, weights, path)
-    with _LOADING, quiet_coremltools():
+    with _one_line(path):
+        name = _keep_only(spec, function, path)
+        if count_operators(spec, name) > limits.operators:
+            raise InputError(f"{path}: the file holds more than {limits.operators:,} operators, which are allowed")
+        check_supported(spec, name, path)
+        description = describe(spec.description, name)
+        inputs, states = _interface(spec.mlProgram.functions[name], description)
+        inputs = _bind(spec.mlProgram.functions[name], inputs, bound(inputs, shapes or {}))
+        _check_weight_offsets(spec, model_file.parent / "weights", path)
+        program = _load(spec, model_file.parent / "weights")
+        return Package(path, name, description, inputs, states, program.functions[name], locate(spec, name))
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn whatever a malformed file makes protobuf, coremltools or this code raise into one line with its path."""
+    try:
+        yield
+    except ExecutorError as error:
+        if str(path) in str(error) or path.name in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as an ML Program ({type(error).__name__}: {first_line(error)})"
+        ) from error
+
+
+def _keep_only(spec: Any, function: str | None, path: Path) -> str:
+    """Drop the other functions of a multi-function package: neither their weights nor their operators are needed.
+
+    Returns the function's name.
+    """
+    functions = spec.mlProgram.functions
+    name = function or spec.description.defaultFunctionName or "main"
+    if name not in functions:
+        raise unknown_name(f"function of {path.name}", name, functions)
+    for other in set(functions) - {name}:
+        del functions[other]
+    if functions[name].opset not in functions[name].block_specializations:
+        raise InputError(f'function "{name}" has no operators for its own opset, "{functions[name].opset}"')
+    return name
+
+
+def _interface(function: Any, description: Description) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return the specs of a function's inputs and of its states."""
+    inputs, states = [], []
+    for item in function.inputs:
+        state = item.type.WhichOneof("type") == "stateType"
+        tensor = (item.type.stateType.wrappedType if state else item.type).tensorType
+        shape = tuple(
+            side.constant.size if side.WhichOneof("dimension") == "constant" else None for side in tensor.dimensions
+        )
+        dtype = tensor.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[tensor.dataType].name.lower()
+        (states if state else inputs).append(input_spec(item.name, dtype, shape, description))
+    return tuple(inputs), tuple(states)
+
+
+def _bind(
+    function: Any, specs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[TensorSpec, ...]:
+    """Write the shapes that flexible inputs are bound to into the specification."""
+    known = {spec.name: spec for spec in specs}
+    for item in function.inputs:
+        if item.name in shapes:
+            sides = planes_shape(known[item.name], shapes[item.name])
+            for dimension, side in zip(item.type.tensorType.dimensions, sides):
+                dimension.constant.size = side
+    return tuple(
+        replace(spec, shape=shapes[spec.name], flexible=None) if spec.name in shapes else spec for spec in specs
+    )
+
+
+def _load(spec: Any, weights: Path) -> Any:
+    """Let coremltools read the program."""
+    with _LOADING, quiet_coremltools(), _no_large_values():
         from coremltools.converters.mil.frontend.milproto.load import load
 
-        try:
-            program = load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
-        except Exception as error:  # the loader raises whatever its asserts, protobuf and the blob reader raise
-            raise EdgeVLError(f"{path} cannot be read as an ML Program ({type(error).__name__}: {error})") from error
-    return Package(path, spec.description, program.functions[function], locate(spec, function))
+        return load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
 
 
-def _keep_only(spec: Any, function: str, path: Path) -> None:
-    """Drop the other functions of a multi-function package: neither their weights nor their operators are needed."""
-    functions = spec.mlProgram.functions
-    if function not in functions:
-        raise unknown_name(f"function of {path.name}", function, functions)
-    for name in set(functions) - {function}:
-        del functions[name]
+@contextmanager
+def _no_large_values() -> Iterator[None]:
+    """Keep coremltools from computing large constants while it reads: it evaluates every operator of constants, and a
+    file may ask it for terabytes. The executor folds constants itself, within its limits."""
+    from coremltools.converters.mil.mil import Operation, types
+
+    original = Operation._auto_val
+
+    def small_only(self: Any, output_types: Any) -> Any:
+        tensors = [kind for kind in output_types if types.is_tensor(kind)]
+        sizes = [math.prod(side for side in kind.get_shape() if isinstance(side, int)) for kind in tensors]
+        if self.op_type == "const" or max(sizes, default=0) <= _LARGE:
+            return original(self, output_types)
+        return tuple(None for _ in output_types)
+
+    Operation._auto_val = small_only
+    try:
+        yield
+    finally:
+        Operation._auto_val = original
+
+
+_LARGE = 1 << 16  # elements; shapes, indices and parameters have fewer
 
 
 def _model_file(path: Path) -> Path:
     """Return the path of the model specification that the manifest names."""
-    if not path.is_dir():
-        raise InputError(f"{path} is not an .mlpackage folder")
+    _check_kind(path)
     manifest_path = path / "Manifest.json"
     if not manifest_path.is_file():
-        raise EdgeVLError(f"{path} has no Manifest.json: it is not an .mlpackage, or it is truncated")
+        raise InputError(f"{path} has no Manifest.json: it is not an .mlpackage, or it is truncated")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         relative = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EdgeVLError(f"{manifest_path} is damaged ({type(error).__name__}: {error})") from error
-    data = (path / "Data").resolve()
-    model_file = (data / relative).resolve()
+        data = (path / "Data").resolve()
+        model_file = (data / relative).resolve()
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        raise InputError(f"{manifest_path} is damaged ({type(error).__name__}: {first_line(error)})") from error
     if not model_file.is_relative_to(data):
-        raise EdgeVLError(f"{manifest_path} points outside its own folder: {relative}")
+        raise InputError(f"{manifest_path} points outside its own folder: {relative}")
     if not model_file.is_file():
-        raise EdgeVLError(f"{path} has no {relative}, which its manifest names: it is truncated")
+        raise InputError(f"{path} has no {relative}, which its manifest names: it is truncated")
     return model_file
+
+
+def _check_kind(path: Path) -> None:
+    """Say what a path is that is no package, and what to give instead."""
+    if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
+        raise InputError(
+            f"{path} is a compiled model (.mlmodelc), which only Core ML can read: give the .mlpackage that it was "
+            "compiled from"
+        )
+    if not path.exists():
+        raise InputError(f"{path} does not exist: it is not an .mlpackage folder")
+    if path.is_file() and path.suffix == ".mlmodel":
+        raise InputError(
+            f"{path} is a single .mlmodel file, not an .mlpackage folder: an ML Program is saved as a package "
+            '(coremltools.convert(..., convert_to="mlprogram").save("model.mlpackage"))'
+        )
+    if not path.is_dir():
+        raise InputError(f"{path} is not an .mlpackage folder; unpack an archive first")
 
 
 def _parse(ct: Any, model_file: Path) -> Any:
@@ -88,7 +202,7 @@ def _parse(ct: Any, model_file: Path) -> Any:
     try:
         spec.ParseFromString(model_file.read_bytes())
     except DecodeError as error:
-        raise EdgeVLError(f"{model_file} is not a Core ML model, or it is damaged") from error
+        raise InputError(f"{model_file} is not a Core ML model, or it is damaged") from error
     if spec.WhichOneof("Type") != "mlProgram":
         raise InputError(f'{model_file} holds a "{spec.WhichOneof("Type")}"; only ML Programs can be run here')
     return spec
@@ -102,10 +216,21 @@ def _check_weight_offsets(spec: Any, weights: Path, path: Path) -> None:
                 file = weight_file(value.fileName, weights)
                 size = file.stat().st_size if file.is_file() else -1
                 if value.offset + _METADATA_BYTES > size or _blob_end(file, value.offset) > size:
-                    raise EdgeVLError(
+                    raise InputError(
                         f"{path}: weight file {file.name} is missing or truncated "
                         f"({max(size, 0)} bytes, a weight is said to start at byte {value.offset})"
                     )
+
+
+def weight_file(reference: str, folder: Path) -> Path:
+    """The file of `folder`, a package's `weights`, that a program refers to: `@model_path/weights/weight.bin`.
+
+    Raises `InputError` for any other place: Core ML would look there, and this reader must not.
+    """
+    name = reference.removeprefix(_WEIGHTS)
+    if not reference.startswith(_WEIGHTS) or name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise InputError(f'a weight is said to lie in "{reference}", which is not {_WEIGHTS} and a file name')
+    return folder / name
 
 
 def _blob_values(block: Any) -> list[Any]:
@@ -125,6 +250,7 @@ def _blob_values(block: Any) -> list[Any]:
 # metadata: sentinel u32, dtype u32, size in bytes u64, offset of the data u64, ...
 _METADATA_BYTES = 64
 _SENTINEL = 0xDEADBEEF
+_WEIGHTS = "@model_path/weights/"  # how a program refers to a file of that folder
 
 
 def _blob_end(file: Path, offset: int) -> int:

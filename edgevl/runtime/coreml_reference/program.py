@@ -1,43 +1,50 @@
 """`MLProgram`: a saved `.mlpackage`, loaded and ready to predict, with the interface that Core ML gives it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from edgevl.errors import unknown_name
-from edgevl.runtime.coreml_reference.diagnosis import MIN_SNR_DB, Fault, find_fault, overflowing
-from edgevl.runtime.coreml_reference.executor import PRECISIONS, Executor
-from edgevl.runtime.coreml_reference.image_input import ImageInput
-from edgevl.runtime.coreml_reference.package import Package, read_package
-from edgevl.runtime.session import TensorSpec, check_feeds
+from .diagnosis import MIN_SNR_DB, Fault, find_fault, overflowing
+from .executor import PRECISIONS, Executor
+from .feeds import to_arrays, to_output, to_tensor
+from .interface import Description, TensorSpec, output_spec
+from .limits import Limits
+from .package import Package, read_package
+from .seam import InputError, unknown_name
 
-_ARRAY_DTYPES = {"FLOAT16": "float16", "FLOAT32": "float32", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8"}
+State = MutableMapping[str, np.ndarray]
+Feeds = Mapping[str, Any]
 
 
 class MLProgram:
     """An ML Program compiled for the CPU with torch. Load one with `MLProgram.load`."""
 
-    def __init__(self, package: Package, precision: str = "fp16", function: str = "main"):
+    def __init__(self, package: Package, precision: str, limits: Limits):
         """Compile the function of `package`. See `load`."""
-        if precision not in PRECISIONS:
-            raise unknown_name("precision of the Core ML reference executor", precision, PRECISIONS)
-        self.path, self.precision, self._function = package.path, precision, function
-        self._images = {
-            item.name: ImageInput.from_description(item)
-            for item in package.description.input
-            if item.type.WhichOneof("Type") == "imageType"
-        }
+        self.path, self.precision, self.function = package.path, precision, package.name
+        self._limits, self._states = limits, package.states
+        self.inputs = package.inputs
+        self._shapes = {spec.name: spec.shape for spec in self.inputs if spec.flexible is None}
         with torch.inference_mode():
-            self._executor = Executor(package, precision)
+            self._executor = Executor(package, precision, limits)
         self._exact = self._executor if precision == "fp32" else None  # what `find_fault` compares with
-        self._inputs = tuple(self._input_spec(name, item) for name, item in package.function.inputs.items())
-        self._outputs = tuple(_output_spec(item) for item in package.function.outputs)
+        self._labels = _labels(package.function)
+        self.outputs = tuple(_output(item, package.description) for item in package.function.outputs)
 
     @classmethod
-    def load(cls, path: str | Path, precision: str = "fp16", function: str = "main") -> "MLProgram":
+    def load(
+        cls,
+        path: str | Path,
+        precision: str = "fp16",
+        function: str | None = None,
+        shapes: Mapping[str, Iterable[int]] | None = None,
+        limits: Limits | None = None,
+    ) -> "MLProgram":
         """Load the package at `path`, weights included, and compile it.
 
         Args:
@@ -46,78 +53,125 @@ class MLProgram:
                 that the structure and the weights alone are judged. Both compute and accumulate in float32.
                 `strict_fp16`: sums and the steps inside an operator are rounded too, as plain half-precision code would
                 do it, to find what may break on hardware that adds in half precision.
-            function: which function of a multi-function package.
+            function: which function of a multi-function package; by default the package's own default.
+            shapes: what flexible inputs are bound to, by name. The others take any shape that the package allows, at
+                each `predict`.
+            limits: how many operators, how much memory and time a run may take.
         Raises:
-            InputError: not an ML Program package, or an unknown precision or function.
-            EdgeVLError: a damaged package, or an operator that the executor does not know.
+            InputError: not an ML Program package, a damaged one, or an unknown precision, function or shape.
+            UnsupportedOp: an operator that the executor does not know.
+            LimitReached: constants larger than `limits` allow.
             MissingDependency: coremltools is not installed.
         """
-        return cls(read_package(path, function), precision, function)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What `predict` takes. An image input is uint8 [1, H, W, 3] (grayscale: [1, H, W, 1])."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What `predict` returns."""
-        return self._outputs
+        if precision not in PRECISIONS:
+            raise unknown_name("precision of the Core ML reference executor", precision, PRECISIONS)
+        limits = limits or Limits()
+        return cls(read_package(path, function, shapes, limits), precision, limits)
 
     @property
     def op_types(self) -> dict[str, int]:
-        """How often each operator type is executed (constants and what folds into constants are not)."""
+        """How many steps of each operator type there are, those of branches and loops once (constants and what folds
+        into constants are not counted)."""
         counts: dict[str, int] = {}
         for step in self._executor.steps:
             counts[step.type] = counts.get(step.type, 0) + 1
         return counts
 
-    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run once. Raises `InputError`, naming what is expected, for inputs of another name, dtype or shape."""
-        with torch.inference_mode():
-            results = self._executor.run(self._tensors(inputs))
-        return {spec.name: results[spec.name].numpy().astype(spec.dtype, copy=True) for spec in self._outputs}
+    @property
+    def states(self) -> tuple[TensorSpec, ...]:
+        """What the program keeps between predictions; empty for most programs."""
+        return self._states
 
-    def find_fault(self, inputs: Mapping[str, np.ndarray], min_snr_db: float = MIN_SNR_DB) -> Fault | None:
+    def make_state(self) -> dict[str, np.ndarray]:
+        """Return new states for `predict`: zeros, as Core ML's `MLModel.makeState`."""
+        return {spec.name: np.zeros(spec.shape, self._state_dtype(spec)) for spec in self._states}
+
+    def predict(self, inputs: Feeds, state: State | None = None) -> dict[str, Any]:
+        """Run once.
+
+        Args:
+            inputs: an array or tensor for each of `inputs`; optional ones may be missing.
+            state: for a program with states, what `make_state` returned; the run replaces its arrays.
+        Returns:
+            An array for each of `outputs`; a classifier's label (a string or a number) and its dictionary of
+            probabilities.
+        Raises:
+            InputError: inputs or states of another name, dtype or shape, or an operator that fails on them.
+            LimitReached: the run takes more than the limits given to `load`.
+        """
+        tensors, states = self._tensors(inputs), self._state_tensors(state)
+        with torch.inference_mode():
+            results, after = self._executor.run(tensors, states)
+        if state is not None:
+            for spec in self._states:
+                state[spec.name] = after[spec.name].numpy().astype(self._state_dtype(spec), copy=True)
+        return {spec.name: self._output(spec, results) for spec in self.outputs}
+
+    def find_fault(self, inputs: Feeds, min_snr_db: float = MIN_SNR_DB, state: State | None = None) -> Fault | None:
         """Return the operator where this program's precision starts to break the result; `None` if nothing breaks.
 
         The program runs twice, side by side: as it was loaded, and in float32 (its file is read again for that, once).
         Broken is a result that is infinite or not a number where float32 is finite; and one that is all zeros, all the
         same, or of a signal-to-noise ratio below `min_snr_db` against float32, if an output of the program is so too.
-        Load with `precision="strict_fp16"` to look inside operators. Raises `InputError` as `predict` does.
+        Load with `precision="strict_fp16"` to look inside operators. States are left as they are; without `state`, new
+        ones are used. Raises `InputError` as `predict` does.
         """
-        return find_fault(self._executor, self._float32(), self._tensors(inputs), min_snr_db)
+        tensors, states = self._tensors(inputs), self._state_tensors(self.make_state() if state is None else state)
+        return find_fault(self._executor, self._float32(), (tensors, states), min_snr_db)
 
-    def overflows(self, inputs: Mapping[str, np.ndarray]) -> list[str]:
+    def overflows(self, inputs: Feeds) -> list[str]:
         """Return `"type output"` of every operator that overflows, in order: the first one is the cause."""
-        found = overflowing(self._executor, self._float32(), self._tensors(inputs))
+        tensors, states = self._tensors(inputs), self._state_tensors(self.make_state())
+        found = overflowing(self._executor, self._float32(), (tensors, states))
         return [f"{fault.op_type} {fault.output}" for fault in found]
 
     def _float32(self) -> Executor:
         if self._exact is None:
             with torch.inference_mode():
-                self._exact = Executor(read_package(self.path, self._function), "fp32")
+                package = read_package(self.path, self.function, self._shapes, self._limits)
+                self._exact = Executor(package, "fp32", self._limits)
         return self._exact
 
-    def _tensors(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        check_feeds(self._inputs, inputs)
-        tensors = {}
-        for spec in self._inputs:
-            array = inputs[spec.name]
-            if spec.name in self._images:
-                array = self._images[spec.name].to_planes(array)
-            array = array.astype(np.float32) if array.dtype == np.float16 else array
-            tensors[spec.name] = torch.from_numpy(np.array(array, order="C"))
-        return tensors
+    def _tensors(self, inputs: Feeds) -> dict[str, Tensor]:
+        arrays = to_arrays(self.inputs, inputs)
+        return {spec.name: to_tensor(spec, arrays[spec.name]) for spec in self.inputs}
 
-    def _input_spec(self, name: str, variable: Any) -> TensorSpec:
-        if name in self._images:
-            return TensorSpec(name, "uint8", self._images[name].shape)
-        return _output_spec(variable)
+    def _state_tensors(self, state: Mapping[str, np.ndarray] | None) -> dict[str, Tensor]:
+        if state is None and self._states:
+            raise InputError(
+                f"{self.path}: the program keeps states ({', '.join(map(str, self._states))}): "
+                "state = program.make_state(), then program.predict(inputs, state)"
+            )
+        specs = [replace(spec, dtype=self._state_dtype(spec)) for spec in self._states]
+        arrays = to_arrays(specs, state or {}, "state")
+        return {spec.name: to_tensor(spec, arrays[spec.name]) for spec in specs}
+
+    def _state_dtype(self, spec: TensorSpec) -> str:
+        """Where nothing is rounded, states are not rounded between two runs either."""
+        return "float32" if self.precision == "fp32" and spec.dtype == "float16" else spec.dtype
+
+    def _output(self, spec: TensorSpec, results: Mapping[str, Tensor]) -> Any:
+        if spec.dtype == "str":
+            return self._labels[int(results[spec.name])]
+        if spec.dtype == "dict":
+            return dict(zip(self._labels, results[spec.name].tolist()))
+        return to_output(spec, results[spec.name])
 
 
-def _output_spec(variable: Any) -> TensorSpec:
+def _output(variable: Any, description: Description) -> TensorSpec:
     from coremltools.converters.mil.mil import types
 
+    if variable.op is not None and variable.op.op_type == "classify":
+        return TensorSpec(variable.name, "dict" if types.is_dict(variable.sym_type) else "str", ())
     dtype = np.dtype(types.nptype_from_builtin(variable.dtype)).name
-    return TensorSpec(variable.name, dtype, tuple(int(side) for side in variable.shape))
+    shape = tuple(int(side) if isinstance(side, (int, np.integer)) else None for side in variable.shape)
+    return output_spec(variable.name, dtype, shape, description)
+
+
+def _labels(function: Any) -> list[Any]:
+    """The classes of a classifier, strings or integers; none for other programs."""
+    for variable in function.outputs:
+        if variable.op is not None and variable.op.op_type == "classify":
+            classes = variable.op.inputs["classes"].val
+            return [label if isinstance(label, str) else int(label) for label in getattr(classes, "ls", classes)]
+    return []

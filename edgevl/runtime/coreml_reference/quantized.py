@@ -4,7 +4,7 @@ see `ops.constant_value`."""
 import torch
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, mil_op
+from .ops import Kernel, Node, mil_op
 
 _RANGES = {"int8": (-128, 127, torch.int8), "uint8": (0, 255, torch.uint8)}
 
@@ -12,7 +12,7 @@ _RANGES = {"int8": (-128, 127, torch.int8), "uint8": (0, 255, torch.uint8)}
 @mil_op("quantize", operands=("input", "scale", "zero_point"), exact=True)
 def _quantize(node: Node) -> Kernel:
     """clip(round(input / scale) + zero_point), ties to even."""
-    low, high, dtype = _RANGES[node.param("output_dtype")]
+    low, high, dtype = _RANGES[node.choice("output_dtype", _RANGES)]
     shape = _broadcast_shape(node)
 
     def quantize(x: Tensor, scale: Tensor, zero_point: Tensor | None) -> Tensor:
@@ -40,7 +40,7 @@ def _dequantize(node: Node) -> Kernel:
 
 def _broadcast_shape(node: Node) -> tuple[int, ...]:
     """The shape that lines a scale up with its axis; one scale for the whole tensor has no axis."""
-    if len(node.op.inputs["scale"].shape) == 0:
+    if node.rank("scale") == 0:
         return ()
     axis, rank = node.axis(of="input"), node.rank("input")
     return tuple(-1 if index == axis else 1 for index in range(rank))

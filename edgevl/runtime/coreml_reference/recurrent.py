@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, UnsupportedOp, mil_op
+from .ops import Kernel, Node, UnsupportedOp, mil_op
 
 States = tuple[Tensor, ...]  # (h,) or (h, c)
 Cell = Callable[[Tensor, States], States]  # one step: x [B, I] and the states to the new states
@@ -90,7 +90,7 @@ def build_gru(node: Node, math: Arithmetic) -> Kernel:
 def build_lstm(node: Node, math: Arithmetic) -> Kernel:
     """Gates in the order input, forget, output, cell."""
     for name in ("peephole", "peephole_back", "clip"):
-        if node.op.inputs.get(name) is not None:
+        if node.has(name):
             raise UnsupportedOp(f'{node}: "{name}" is not supported')
     gate, squash = _activation(node, "recurrent_activation", "sigmoid"), _activation(node, "cell_activation", "tanh")
     activate, step = _activation(node, "activation", "tanh"), math.step
@@ -147,7 +147,4 @@ def _thirds(bias: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 def _activation(node: Node, name: str, default: str) -> Callable[[Tensor], Tensor]:
-    kind = node.param(name, default)
-    if kind not in _ACTIVATIONS:
-        raise UnsupportedOp(f'{node}: {name} "{kind}"')
-    return _ACTIVATIONS[kind]
+    return _ACTIVATIONS[node.choice(name, _ACTIVATIONS, default)]

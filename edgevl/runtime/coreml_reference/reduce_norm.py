@@ -1,13 +1,15 @@
 """Reductions and normalizations. Sums run in float32 whatever the stored precision, as Apple's hardware does."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import OPS, Kernel, Node, OpDef, UnsupportedOp, mil_op
+from .ops import OPS, Kernel, Node, OpDef, UnsupportedOp, mil_op
 
 _REDUCTIONS = {
-    "reduce_l1_norm": lambda x, axes, keep: x.abs().sum(axes, keepdim=keep),
+    "reduce_l1_norm": lambda x, axes, keep: x.abs().sum(axes, keepdim=keep, dtype=x.dtype),
     "reduce_l2_norm": lambda x, axes, keep: x.square().sum(axes, keepdim=keep).sqrt(),
     "reduce_log_sum": lambda x, axes, keep: x.sum(axes, keepdim=keep).log(),
     "reduce_log_sum_exp": lambda x, axes, keep: torch.logsumexp(x, axes, keepdim=keep),
@@ -17,11 +19,15 @@ _REDUCTIONS = {
     "reduce_sum": lambda x, axes, keep: x.sum(axes, keepdim=keep, dtype=x.dtype),
     "reduce_sum_square": lambda x, axes, keep: x.square().sum(axes, keepdim=keep, dtype=x.dtype),
 }
+_IN_FLOATS = ("reduce_l2_norm", "reduce_log_sum", "reduce_log_sum_exp", "reduce_mean")  # what no integer holds
 
 
 def _build_reduction(node: Node) -> Kernel:
+    """Of integers, a mean, a root or a logarithm is computed in floats and cut off, as a cast to an integer does."""
     function = _REDUCTIONS[node.type]
     axes, keep = node.axes(), node.param("keep_dims", False)
+    if node.type in _IN_FLOATS and node.dtype() not in ("fp16", "fp32"):
+        return lambda x: function(x.double(), axes, keep).to(x.dtype)
     return lambda x: function(x, axes, keep)
 
 
@@ -43,14 +49,14 @@ def _reduce_prod(node: Node) -> Kernel:
 
 @mil_op("reduce_argmax", "reduce_argmin", exact=True)
 def _reduce_arg(node: Node) -> Kernel:
-    axis, keep = node.axis(), node.param("keep_dims", False)
+    axis, keep = node.axis(default=-1), node.param("keep_dims", False)
     pick = torch.argmax if node.type == "reduce_argmax" else torch.argmin
     return lambda x: pick(x, axis, keepdim=keep).to(torch.int32)
 
 
 @mil_op("cumsum")
 def _cumsum(node: Node) -> Kernel:
-    axis, exclusive, reverse = node.axis(), node.param("exclusive", False), node.param("reverse", False)
+    axis, exclusive, reverse = node.axis(default=0), node.param("exclusive", False), node.param("reverse", False)
 
     def cumsum(x: Tensor) -> Tensor:
         x = x.flip(axis) if reverse else x
@@ -75,20 +81,27 @@ def _batch_norm(node: Node) -> Kernel:
 @mil_op("instance_norm")
 def _instance_norm(node: Node) -> Kernel:
     gamma, beta, epsilon = node.tensor("gamma"), node.tensor("beta"), node.param("epsilon", 1e-5)
-    if all(side == 1 for side in node.shape()[2:]):  # torch refuses what has no variance; the norm of one value is 0
+
+    def instance_norm(x: Tensor) -> Tensor:
+        if math.prod(x.shape[2:]) != 1:
+            return F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon)
+        # torch refuses what has no variance; the norm of one value is 0
         shift = torch.zeros(1) if beta is None else beta
-        return lambda x: torch.zeros_like(x) + shift.reshape(1, -1, *[1] * (x.dim() - 2)).to(x.dtype)
-    return lambda x: F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon)
+        return torch.zeros_like(x) + shift.reshape(1, -1, *[1] * (x.dim() - 2)).to(x.dtype)
+
+    return instance_norm
 
 
 @mil_op("layer_norm")
 def _layer_norm(node: Node) -> Kernel:
     axes, rank = sorted(node.axes()), node.rank()
     gamma, beta, epsilon = node.tensor("gamma"), node.tensor("beta"), node.param("epsilon", 1e-5)
-    shape = [node.shape()[axis] for axis in axes]
     if axes == list(range(rank - len(axes), rank)):
-        return lambda x: F.layer_norm(x, shape, gamma, beta, epsilon)
-    broadcast = [node.shape()[axis] if axis in axes else 1 for axis in range(rank)]
+        return lambda x: F.layer_norm(x, x.shape[-len(axes) :], gamma, beta, epsilon)
+    if gamma is None and beta is None:
+        broadcast = [1] * rank
+    else:
+        broadcast = [node.shape()[axis] if axis in axes else 1 for axis in range(rank)]
     scale = torch.ones(broadcast) if gamma is None else gamma.reshape(broadcast)
     shift = torch.zeros(broadcast) if beta is None else beta.reshape(broadcast)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, UnsupportedOp, mil_op
+from .ops import Kernel, Node, UnsupportedOp, mil_op
 
 # torch's name, and whether borders are reflected about the centers of the border pixels (True) or about their edges
 _PADDING = {
@@ -20,13 +20,13 @@ _PADDING = {
 
 @mil_op("resample", operands=("x", "coordinates"))
 def _resample(node: Node) -> Kernel:
-    padding, centers = _PADDING[node.param("padding_mode")]
+    padding, centers = _PADDING[node.choice("padding_mode", _PADDING)]
     mode, align = node.param("coordinates_mode"), node.param("align_corners")
     interpolation, value = node.param("sampling_mode"), node.param("padding_value", 0.0)
     fill = value if padding == "zeros" else 0.0
-    sides = torch.tensor(node.shape()[:1:-1], dtype=torch.float32)  # W, H: coordinates are (x, y)
 
     def resample(x: Tensor, coordinates: Tensor) -> Tensor:
+        sides = torch.tensor(x.shape[:1:-1], dtype=torch.float32)  # W, H: coordinates are (x, y)
         places = _to_pixels(coordinates.float(), sides, mode, align)
         grid = 2 * places / (sides - 1).clamp(min=1) - 1 if centers else (2 * places + 1) / sides - 1
         return F.grid_sample(x - fill, grid, interpolation, padding, align_corners=centers) + fill
@@ -45,11 +45,11 @@ def _to_pixels(places: Tensor, sides: Tensor, mode: str, align: bool) -> Tensor:
 @mil_op("affine", operands=("x", "transform_matrix"))
 def _affine(node: Node) -> Kernel:
     """coremltools allows one kind only: bilinear, zeros outside, corners aligned."""
-    n, c = node.shape()[:2]
-    size = [n, c, *node.output_shape()[2:]]
+    size = [node.param("output_height"), node.param("output_width")]
 
     def affine(x: Tensor, matrix: Tensor) -> Tensor:
-        grid = F.affine_grid(matrix.reshape(-1, 2, 3).expand(n, 2, 3), size, align_corners=True)
+        n, c = x.shape[:2]
+        grid = F.affine_grid(matrix.reshape(-1, 2, 3).expand(n, 2, 3), [n, c, *size], align_corners=True)
         return F.grid_sample(x, grid, "bilinear", "zeros", align_corners=True)
 
     return affine
@@ -59,19 +59,22 @@ def _affine(node: Node) -> Kernel:
 def _crop_resize(node: Node) -> Kernel:
     """Up to iOS16 `roi` is [N, 1, 4 or 5, 1, 1]: each box is cut from every picture, or from the one that the first of
     five numbers names. From iOS17 on there are `boxes` [N, 4] and `box_indices` [N]."""
-    if "roi" in node.op.inputs and node.shape("roi")[2] == 5 and node.shape()[0] > 1:
+    if node.has("roi") and node.shape("roi")[2] == 5 and node.shape()[0] > 1:
         raise UnsupportedOp(f"{node}: boxes with an index for a batch of several pictures")
-    size, read_boxes, fill = node.output_shape()[-2:], _box_reader(node), node.param("pad_value", 0.0)
-    mode, shape = node.param("sampling_mode", "DEFAULT"), node.output_shape()
+    size = (node.param("target_height", 1), node.param("target_width", 1))
+    read_boxes, fill, mode = _box_reader(node), node.param("pad_value", 0.0), node.param("sampling_mode", "DEFAULT")
 
     def crop_resize(x: Tensor, roi: Tensor | None, boxes: Tensor | None, indices: Tensor | None) -> Tensor:
         flat = boxes if roi is None else roi.flatten(1)
-        assert flat is not None, "coremltools checks that there are boxes"
+        if flat is None:
+            raise ValueError("there are no boxes")
         if flat.shape[1] == 5:
             indices, flat = flat[:, 0], flat[:, 1:]
+        elif roi is None and indices is None:
+            indices = torch.arange(len(flat))
         pictures = [x] * len(flat) if indices is None else [x[int(i)][None] for i in indices]
         crops = [_crop(picture, box, size, mode, fill) for picture, box in zip(pictures, read_boxes(flat.float()))]
-        return torch.stack(crops).reshape(shape)
+        return torch.cat(crops) if roi is None else torch.stack(crops)
 
     return crop_resize
 
@@ -79,8 +82,10 @@ def _crop_resize(node: Node) -> Kernel:
 def _box_reader(node: Node):
     """Return a function [N, 4] -> [N, 4]: any convention to (top, left, bottom, right) in pixel coordinates."""
     convention, scale = node.param("box_coordinate_mode", "CORNERS_HEIGHT_FIRST"), node.param("spatial_scale", 1.0)
-    height, width = node.shape()[-2:]
-    last = torch.tensor([height - 1.0, width - 1.0] * 2) if node.param("normalized_coordinates", False) else 1.0
+    last: Tensor | float = 1.0
+    if node.param("normalized_coordinates", False):
+        height, width = node.shape()[-2:]
+        last = torch.tensor([height - 1.0, width - 1.0] * 2)
 
     def read(boxes: Tensor) -> Tensor:
         if convention.endswith("WIDTH_FIRST"):

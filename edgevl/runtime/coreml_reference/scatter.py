@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.indexing import wrap
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, UnsupportedOp, mil_op
+from .indexing import wrap
+from .ops import Kernel, Node, mil_op
 
 _REDUCE = {"add": "sum", "sub": "sum", "mul": "prod", "div": "prod", "max": "amax", "min": "amin"}
 _OPERANDS = ("data", "indices", "updates")
@@ -14,20 +14,23 @@ _OPERANDS = ("data", "indices", "updates")
 
 @mil_op("scatter_along_axis", operands=_OPERANDS)
 def _scatter_along_axis(node: Node) -> Kernel:
-    axis, mode = node.axis(of="data"), _mode(node)
-    side = node.shape("data")[axis]
-    return lambda data, indices, updates: _combine(data, axis, wrap(indices, side).long(), updates, mode)
+    axis, mode = node.axis(of="data", default=0), _mode(node)
+
+    def scatter_along_axis(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+        return _combine(data, axis, wrap(indices, data.shape[axis]).long(), updates, mode)
+
+    return scatter_along_axis
 
 
 @mil_op("scatter", operands=_OPERANDS)
 def _scatter(node: Node) -> Kernel:
     """Whole slices: update number i along `axis` goes to `indices[i]`."""
-    axis, mode, shape = node.param("axis", 0) % node.rank("data"), _mode(node), node.shape("data")
-    over = [-1 if index == axis else 1 for index in range(len(shape))]
+    axis, mode = node.axis(of="data", default=0), _mode(node)
+    over = [-1 if index == axis else 1 for index in range(node.rank("data"))]
 
     def scatter(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
         updates = updates.flatten(axis, axis + indices.dim() - 1)
-        places = wrap(indices, shape[axis]).long().reshape(over).expand(updates.shape)
+        places = wrap(indices, data.shape[axis]).long().reshape(over).expand(updates.shape)
         return _combine(data, axis, places, updates, mode)
 
     return scatter
@@ -36,11 +39,12 @@ def _scatter(node: Node) -> Kernel:
 @mil_op("scatter_nd", operands=_OPERANDS)
 def _scatter_nd(node: Node) -> Kernel:
     """The last dimension of `indices` addresses the leading dimensions of data, here flattened into one."""
-    mode, shape, depth = _mode(node), node.shape("data"), node.shape("indices")[-1]
-    strides = [math.prod(shape[axis + 1 : depth]) for axis in range(depth)]
-    rest = math.prod(shape[depth:])
+    mode = _mode(node)
 
     def scatter_nd(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+        shape, depth = data.shape, indices.shape[-1]
+        strides = [math.prod(shape[axis + 1 : depth]) for axis in range(depth)]
+        rest = math.prod(shape[depth:])
         columns = zip(indices.reshape(-1, depth).unbind(-1), shape, strides)
         places = torch.stack([wrap(column, side).long() * stride for column, side, stride in columns]).sum(0)
         flat, updates = data.reshape(-1, rest), updates.reshape(-1, rest)
@@ -50,10 +54,7 @@ def _scatter_nd(node: Node) -> Kernel:
 
 
 def _mode(node: Node) -> str:
-    mode = node.param("mode", "add")
-    if mode not in (*_REDUCE, "update"):
-        raise UnsupportedOp(f'{node}: mode "{mode}"')
-    return mode
+    return node.choice("mode", (*_REDUCE, "update"), "add")
 
 
 def _combine(data: Tensor, axis: int, places: Tensor, updates: Tensor, mode: str) -> Tensor:

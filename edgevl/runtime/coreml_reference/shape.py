@@ -1,18 +1,65 @@
-"""Operators that move values without changing them: layout, slicing, joining, padding."""
+"""Operators that move values without changing them: shapes, layout, joining, padding."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, UnsupportedOp, mil_op
+from .ops import Kernel, Node, mil_op
 
 
-@mil_op("reshape", "expand_dims", "squeeze", "flatten2d", "reshape_like", exact=True)
+@mil_op("reshape", exact=True)
 def _reshape(node: Node) -> Kernel:
-    """All of these only give the same values another shape, and the program declares which."""
-    shape = node.output_shape()
+    """0 keeps the dimension of x at the same place from the right (none: 1); -1 takes what is left."""
+    shape = node.param("shape")
+    shape = shape if isinstance(shape, list) else [shape]
+    if 0 not in shape:
+        return lambda x: x.reshape(shape)
+
+    def reshape(x: Tensor) -> Tensor:
+        kept = [1] * (len(shape) - x.dim()) + list(x.shape)
+        return x.reshape([side or own for side, own in zip(shape, kept[len(kept) - len(shape) :])])
+
+    return reshape
+
+
+@mil_op("expand_dims", exact=True)
+def _expand_dims(node: Node) -> Kernel:
+    axes = node.param("axes")
+    rank = node.rank() + len(axes)
+    places = sorted(axis % rank for axis in axes)
+
+    def expand_dims(x: Tensor) -> Tensor:
+        for axis in places:
+            x = x.unsqueeze(axis)
+        return x
+
+    return expand_dims
+
+
+@mil_op("squeeze", exact=True)
+def _squeeze(node: Node) -> Kernel:
+    if node.param("axes", None) is None:
+        return lambda x: x.squeeze()
+    axes = node.axes()
+    return lambda x: x.squeeze(axes)
+
+
+@mil_op("flatten2d", exact=True)
+def _flatten2d(node: Node) -> Kernel:
+    axis = node.param("axis", 1)
+    axis = axis + node.rank() if axis < 0 else axis
+    return lambda x: x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+
+@mil_op("reshape_like", exact=True)
+def _reshape_like(node: Node) -> Kernel:
+    """The new shape is joined from parts of the shapes of other tensors."""
+    shapes, begins, ends = node.shapes("ref_tensors"), node.param("begins"), node.param("ends")
+    parts = zip(shapes, begins, ends, node.param("end_masks"))
+    shape = [side for like, begin, end, to_end in parts for side in like[begin : None if to_end else end]]
     return lambda x: x.reshape(shape)
 
 
@@ -26,7 +73,7 @@ def _transpose(node: Node) -> Kernel:
 def _concat(node: Node) -> Kernel:
     axis = node.param("axis")
     if node.param("interleave", False):
-        place = axis % len(node.output_shape())
+        place = axis % len(node.shapes("values")[0])
         return lambda *values: torch.stack(values, place + 1).flatten(place, place + 1)
     return lambda *values: torch.cat([value.reshape(1) if value.dim() == 0 else value for value in values], axis)
 
@@ -39,63 +86,10 @@ def _stack(node: Node) -> Kernel:
 
 @mil_op("split", exact=True)
 def _split(node: Node) -> Kernel:
-    axis = node.axis()
-    sizes = [node.output_shape(index)[axis] for index in range(len(node.op.outputs))]
-    return lambda x: torch.split(x, sizes, axis)
-
-
-@mil_op("slice_by_index", exact=True)
-def _slice_by_index(node: Node) -> Kernel:
-    shape = node.shape()
-    ranges = slice_ranges(node, shape)
-    squeezed = node.output_shape()
-    if all(taken.step > 0 for taken in ranges):
-        slices = tuple(slice(taken.start, taken.stop, taken.step) for taken in ranges)
-        return lambda x: x[slices].reshape(squeezed)
-    picks = [(axis, torch.tensor(list(taken))) for axis, taken in enumerate(ranges)]
-
-    def slice_by_index(x: Tensor) -> Tensor:  # torch slices have no negative steps
-        for axis, pick in picks:
-            x = x.index_select(axis, pick)
-        return x.reshape(squeezed)
-
-    return slice_by_index
-
-
-def slice_ranges(node: Node, shape: tuple[int, ...]) -> list[range]:
-    """Return, for each dimension of `shape`, the indices that a begin/end/stride slice with masks takes."""
-    rank = len(shape)
-    begin, end = node.param("begin"), node.param("end")
-    stride = node.param("stride") or [1] * rank
-    masks = [node.param(name) or [False] * rank for name in ("begin_mask", "end_mask", "squeeze_mask")]
-    ranges = []
-    for side, first, last, step, open_begin, open_end, single in zip(shape, begin, end, stride, *masks):
-        if single:
-            index = first % side
-            ranges.append(range(index, index + 1))
-        else:
-            taken = slice(None if open_begin else first, None if open_end else last, step)
-            ranges.append(range(*taken.indices(side)))
-    return ranges
-
-
-@mil_op("slice_by_size", exact=True)
-def _slice_by_size(node: Node) -> Kernel:
-    begins = [begin % side if side else 0 for begin, side in zip(node.param("begin"), node.shape())]
-    slices = tuple(slice(begin, begin + size) for begin, size in zip(begins, node.output_shape()))
-    return lambda x: x[slices]
-
-
-@mil_op("slice_update", operands=("x", "update"), exact=True)
-def _slice_update(node: Node) -> Kernel:
-    ranges = slice_ranges(node, node.shape())
-    picks = [torch.tensor(list(taken)) for taken in ranges]
-    grid = torch.meshgrid(*picks, indexing="ij")
-
-    def slice_update(x: Tensor, update: Tensor) -> Tensor:
-        return x.index_put(grid, update.reshape(grid[0].shape))
-
-    return slice_update
+    axis, count, sizes = node.axis(), len(node.outputs), node.param("split_sizes", None)
+    if sizes is not None:
+        return lambda x: torch.split(x, sizes, axis)
+    return lambda x: torch.split(x, x.shape[axis] // count, axis)
 
 
 @mil_op("tile", exact=True)
@@ -141,9 +135,8 @@ def _border_indices(side: int, pair: tuple[int, int], mode: str) -> Tensor:
 
 @mil_op("crop", exact=True)
 def _crop(node: Node) -> Kernel:
-    (top, _), (left, _) = node.param("crop_height"), node.param("crop_width")
-    height, width = node.output_shape()[-2:]
-    return lambda x: x[..., top : top + height, left : left + width]
+    (top, bottom), (left, right) = node.param("crop_height"), node.param("crop_width")
+    return lambda x: x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
 
 
 @mil_op("pixel_shuffle", exact=True)
@@ -163,15 +156,16 @@ def _space_to_depth(node: Node) -> Kernel:
     """[n, C, H*b, W*b] to [n, b*b*C, H, W], the block's cell first, then the channel (TensorFlow's order)."""
     block, (n, c, height, width) = node.param("block_size"), node.shape()
     split = (n, c, height // block, block, width // block, block)
-    return lambda x: x.reshape(split).permute(0, 3, 5, 1, 2, 4).reshape(node.output_shape())
+    shape = (n, c * block**2, height // block, width // block)
+    return lambda x: x.reshape(split).permute(0, 3, 5, 1, 2, 4).reshape(shape)
 
 
 @mil_op("depth_to_space", exact=True)
 def _depth_to_space(node: Node) -> Kernel:
     """The inverse of space_to_depth."""
     block, (n, c, height, width) = node.param("block_size"), node.shape()
-    split = (n, block, block, c // block**2, height, width)
-    return lambda x: x.reshape(split).permute(0, 3, 4, 1, 5, 2).reshape(node.output_shape())
+    split, shape = (n, block, block, c // block**2, height, width), (n, c // block**2, height * block, width * block)
+    return lambda x: x.reshape(split).permute(0, 3, 4, 1, 5, 2).reshape(shape)
 
 
 @mil_op("space_to_batch", exact=True)
@@ -219,14 +213,18 @@ def _band_part(node: Node) -> Kernel:
 
 @mil_op("fill", operands=(), exact=True)
 def _fill(node: Node) -> Kernel:
-    value, shape = node.tensor("value"), node.output_shape()
-    filled = torch.zeros(shape) if value is None else value.expand(shape).clone()
-    return lambda: filled
+    return _filled(node, node.param("shape"))
 
 
 @mil_op("fill_like", operands=(), exact=True)
 def _fill_like(node: Node) -> Kernel:
-    return _fill(node)
+    return _filled(node, node.shape("ref_tensor"))
+
+
+def _filled(node: Node, shape: Sequence[int]) -> Kernel:
+    value = node.tensor("value")
+    filled = (torch.zeros(()) if value is None else value.reshape(())).expand(shape)
+    return lambda: filled
 
 
 @mil_op("shape", operands=(), exact=True)
@@ -238,8 +236,5 @@ def _shape(node: Node) -> Kernel:
 @mil_op("range_1d", operands=(), exact=True)
 def _range_1d(node: Node) -> Kernel:
     start, end, step = node.param("start"), node.param("end"), node.param("step")
-    dtype = torch.int32 if isinstance(start, int) else torch.float32
-    values = torch.arange(start, end, step, dtype=dtype)
-    if tuple(values.shape) != node.output_shape():
-        raise UnsupportedOp(f"{node}: {len(values)} steps from {start} to {end} by {step}")
+    values = torch.arange(start, end, step, dtype=torch.int32 if isinstance(start, int) else torch.float32)
     return lambda: values

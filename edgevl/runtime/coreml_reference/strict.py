@@ -21,12 +21,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from edgevl.registry import Registry
-from edgevl.runtime.coreml_reference.ops import OPS, Kernel, Node, rounded
+from .ops import OPS, STRICT, Kernel, Node, rounded
 
 PARTIAL = 64  # terms added before the sum is rounded
-
-STRICT: Registry = Registry("strict half-precision operator")
 
 
 @STRICT.register("linear")

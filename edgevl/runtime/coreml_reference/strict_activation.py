@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, rounded
-from edgevl.runtime.coreml_reference.strict import STRICT
-from edgevl.runtime.coreml_reference.strict_norm import rsqrt, square
+from .ops import Kernel, Node, rounded
+from .strict import STRICT
+from .strict_norm import rsqrt, square
 
 
 def _gelu_exact(x: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevl.runtime.coreml_reference.conv_pool import pool_windows
-from edgevl.runtime.coreml_reference.ops import Kernel, Node, rounded
-from edgevl.runtime.coreml_reference.strict import STRICT, add_up, mean
+from .conv_pool import pool_windows
+from .ops import Kernel, Node, rounded
+from .strict import STRICT, add_up, mean
 
 Axes = Sequence[int]
 
@@ -35,8 +35,10 @@ for _name in _REDUCTIONS:
 
 @STRICT.register("layer_norm")
 def _layer_norm(node: Node) -> Kernel:
-    axes, shape = node.axes(), node.shape()
-    over = [side if axis in axes else 1 for axis, side in enumerate(shape)]
+    axes = node.axes()
+    if not node.has("gamma") and not node.has("beta"):
+        return _build_norm(node, axes, [])
+    over = [side if axis in axes else 1 for axis, side in enumerate(node.shape())]
     return _build_norm(node, axes, over)
 
 

@@ -1,8 +1,8 @@
 """Strict half precision, last part: recurrent layers. Rules: `strict.py`."""
 
-from edgevl.runtime.coreml_reference.ops import rounded
-from edgevl.runtime.coreml_reference.recurrent import Arithmetic, build_gru, build_lstm, build_rnn
-from edgevl.runtime.coreml_reference.strict import STRICT, linear
+from .ops import rounded
+from .recurrent import Arithmetic, build_gru, build_lstm, build_rnn
+from .strict import STRICT, linear
 
 _HALF = Arithmetic(linear, rounded)
 
