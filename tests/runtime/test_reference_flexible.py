@@ -233,6 +233,22 @@ def test_parameters_may_be_computed(tmp_path: Path, numbers: tuple[int, int]) ->
         np.testing.assert_array_equal(got[name], array, err_msg=name)
 
 
+def test_a_shape_may_depend_on_values(tmp_path: Path) -> None:
+    def build(mb: Any, x: Any) -> Any:
+        places = mb.non_zero(x=x)
+        return mb.gather_nd(x=x, indices=places, name="kept"), places
+
+    path, rng = tmp_path / "non_zero.mlpackage", np.random.default_rng(2)
+    save_mil(path, build, {"x": np.ones((3, 4), np.float32)})
+    program = MLProgram.load(path)
+    assert program.outputs[0].shape == (-1,) and str(program.outputs[0]) == "kept float32 [?]"
+    for _ in range(4):
+        x = (rng.standard_normal((3, 4)) * rng.integers(0, 2, (3, 4))).astype(np.float32)
+        kept, places = program.predict({"x": x}).values()
+        np.testing.assert_array_equal(kept, x[x != 0])
+        np.testing.assert_array_equal(places, np.argwhere(x))
+
+
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [

@@ -145,7 +145,7 @@ def test_a_classifier_gives_label_and_probabilities(tmp_path: Path, labels: list
         classifier_config=ct.ClassifierConfig(labels, predicted_feature_name="top"),
     )
     program = MLProgram.load(path)
-    assert [str(spec) for spec in program.outputs] == ["top str []", "top_probs dict []"]
+    assert [str(spec) for spec in program.outputs] == ["top label []", "top_probs dict []"]
     assert program.op_types["classify"] == 1
     seen = set()
     for seed in range(12):

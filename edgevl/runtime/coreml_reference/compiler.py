@@ -18,6 +18,7 @@ from .package import Package
 from .refusals import Location, Places
 from .runner import run_step
 from .seam import ExecutorError, InputError, first_line
+from .sizes import result_elements
 from .steps import NONE, AnyStep, Body, Branch, Loop, Result, Step, with_frees
 
 
@@ -93,6 +94,7 @@ class _Compiler:
         node, definition = self._node(op), self._operators[op.op_type]
         reads = [slot for name in definition.operands for slot in self._operand_slots(op.inputs.get(name))]
         results = self._results(op, definition)
+        self._limits.check_memory(4 * result_elements(node))  # coremltools' shapes may have wrapped around
         build = (self._strict.get(node.type) if results[0].half else None) or definition.build
         try:
             kernel = build(node)
@@ -111,6 +113,8 @@ class _Compiler:
         results = []
         for output in op.outputs:
             shape, dtype = _shape(output), dtype_name(output)
+            if any(side is not None and side < 0 for side in shape):
+                raise InputError(f'"{output.name}" has a side below 0: {list(shape)}')
             size = math.inf if None in shape else 4.0 * math.prod(side or 0 for side in shape)
             if size < math.inf:
                 self._limits.check_memory(size)
@@ -182,11 +186,16 @@ class _Compiler:
 
     def _known(self, variable: Any) -> np.ndarray | None:
         """Return the value of a constant, or of what was folded into one."""
-        value = constant_value(variable)
+        value = self._constant(variable)
         if value is None and (slot := self._slots.get(variable)) is not None:
             tensor = self._values[slot]
             return None if tensor is None else tensor.numpy()
         return value
+
+    def _constant(self, variable: Any) -> np.ndarray | None:
+        if variable.op is not None and variable.op.op_type.startswith("constexpr_"):  # it may be larger than its file
+            self._limits.check_memory(4 * math.prod(side or 0 for side in _shape(variable)))
+        return constant_value(variable)
 
     def _operand_slots(self, variable: Any) -> list[int]:
         variables = variable if isinstance(variable, (list, tuple)) else [variable]
@@ -195,7 +204,7 @@ class _Compiler:
     def _slot(self, variable: Any) -> int:
         """Return the slot of a variable; a constant gets one, with its value converted, when it is first read."""
         if variable not in self._slots:
-            value = constant_value(variable)
+            value = self._constant(variable)
             if value is None:
                 raise InputError(f'"{variable.name}" is read before it is written')
             self._values[self._new_slot(variable)] = _packed(to_tensor(value))

@@ -124,6 +124,8 @@ def _cast(v: Values) -> tuple[np.ndarray, ...]:
 def _unpacked(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
     """Return `count` unsigned numbers of `bits` bits each, packed from the least significant bit up."""
     packed = packed.view(np.uint8)
+    if 8 * packed.size < count * bits:
+        raise ValueError(f"{packed.size} bytes are too few for {count} numbers of {bits} bits")
     if bits == 8:
         return packed[:count]
     if 8 % bits == 0:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .seam import InputError, unknown_name
+from .seam import InputError
 
 Shape = tuple[int, ...]
 OPEN = -1  # a side that is not known before the program runs
-_ARRAY = ("multiArrayType", "stateType")
 COLORS = {"RGB": 3, "BGR": 3, "GRAYSCALE": 1, "GRAYSCALE_FLOAT16": 1}  # channels
 
 
@@ -34,7 +33,7 @@ class Flexible:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, dtype (as NumPy names it; `str` and `dict` for a classifier's outputs) and shape of an input or output."""
+    """Name, dtype and shape of an input or output. A classifier's outputs have the dtypes `label` and `dict`."""
 
     name: str
     dtype: str
@@ -46,7 +45,7 @@ class TensorSpec:
     @property
     def is_array(self) -> bool:
         """Is it an array, and not a classifier's label or dictionary?"""
-        return self.dtype not in ("str", "dict")
+        return self.dtype not in ("label", "dict")
 
     def allows(self, shape: Shape) -> bool:
         """May the input have this shape?"""
@@ -64,19 +63,12 @@ class Description:
 
     inputs: Mapping[str, Any]  # coremltools.proto.Model_pb2.FeatureDescription, by name
     outputs: Mapping[str, Any]
-    label: str = ""  # of a classifier: the outputs with the label and with the probabilities
-    probabilities: str = ""
 
 
 def describe(model: Any, function: str) -> Description:
     """Return what a package says of a function: in a package of several, each has its own inputs and outputs."""
     source = next((item for item in model.functions if item.name == function), model)
-    return Description(
-        {item.name: item for item in source.input},
-        {item.name: item for item in source.output},
-        getattr(source, "predictedFeatureName", ""),
-        getattr(source, "predictedProbabilitiesName", ""),
-    )
+    return Description({item.name: item for item in source.input}, {item.name: item for item in source.output})
 
 
 def input_spec(name: str, dtype: str, shape: tuple[int | None, ...], description: Description) -> TensorSpec:
@@ -114,31 +106,18 @@ def output_spec(name: str, dtype: str, shape: tuple[int | None, ...], descriptio
     return TensorSpec(name, dtype, _filled(shape))
 
 
-def bound(specs: Iterable[TensorSpec], shapes: Mapping[str, Iterable[int]]) -> dict[str, Shape]:
-    """Check shapes that flexible inputs are bound to, by name. Raises `InputError` for one that is not allowed."""
-    known = {spec.name: spec for spec in specs}
-    for name, shape in shapes.items():
-        if name not in known:
-            raise unknown_name("input", name, known)
-        if not known[name].allows(tuple(shape)):
-            raise InputError(f'input "{name}" cannot have the shape {list(shape)}; allowed: {known[name]}')
-    return {name: tuple(shape) for name, shape in shapes.items()}
-
-
-def planes_shape(spec: TensorSpec, shape: Shape) -> Shape:
-    """Return the shape of the program's tensor for an array of `shape`: pixels [N, H, W, C] become planes."""
-    return (shape[0], shape[3], shape[1], shape[2]) if spec.color else shape
-
-
 def shape_text(shape: Iterable[int | None]) -> str:
     """A shape with "?" for open sides."""
     return f"[{', '.join('?' if side is None else str(side) for side in shape)}]"
 
 
 def _image_spec(name: str, image: Any, shape: tuple[int | None, ...]) -> TensorSpec:
-    color = image.DESCRIPTOR.enum_types_by_name["ColorSpace"].values_by_number[image.colorSpace].name
+    known = image.DESCRIPTOR.enum_types_by_name["ColorSpace"].values_by_number.get(image.colorSpace)
+    color = known.name if known is not None else str(image.colorSpace)
     if color not in COLORS:
         raise InputError(f'image "{name}" has color space {color}; known: {", ".join(COLORS)}')
+    if len(shape) != 4 or shape[1] not in (COLORS[color], None):
+        raise InputError(f'image "{name}" of {color} is {shape_text(shape)} in the program, not planes [1, C, H, W]')
     dtype = "float16" if color == "GRAYSCALE_FLOAT16" else "uint8"
     pixels = (1, image.height, image.width, COLORS[color])
     flexible = _image_shapes(image, COLORS[color]) if None in shape else None
@@ -147,7 +126,7 @@ def _image_spec(name: str, image: Any, shape: tuple[int | None, ...]) -> TensorS
 
 def _pixel_shape(shape: tuple[int | None, ...]) -> Shape:
     """[N, C, H, W] to [N, H, W, C]."""
-    n, c, height, width = _filled(shape) if len(shape) == 4 else (OPEN,) * 4
+    n, c, height, width = _filled(shape)
     return (n, height, width, c)
 
 

@@ -1,18 +1,24 @@
 """The table of operators of docs/coreml-reference.md, from the code: `--operators` prints it."""
 
 import importlib
+import textwrap
+from collections.abc import Iterator
 
 from .ops import OP_MODULES, OPS, operators
 
-_ELSEWHERE = [("runner.py", "`cond`, `while_loop`")]
+_WIDTH = 110  # of the second column, so that a line of the document stays readable
 
 
 def operators_table() -> str:
-    """Return a Markdown table: each file of the folder, and the operators that it defines."""
+    """Return a Markdown table: each file of the folder, and the operators that it defines, on one row or several."""
+    return "\n".join(["| file | operators |", "|---|---|", *_rows()])
+
+
+def _rows() -> Iterator[str]:
     operators()
-    lines = ["| file | operators |", "|---|---|"]
     for module in OP_MODULES:
         source = importlib.import_module(f".{module}", __package__).__name__
         names = sorted(name for name, definition in OPS.items() if definition.build.__module__ == source)
-        lines.append(f"| `{module}.py` | {', '.join(f'`{name}`' for name in names)} |")
-    return "\n".join([*lines, *(f"| `{file}` | {names} |" for file, names in _ELSEWHERE)])
+        lines = textwrap.wrap(", ".join(f"`{name}`" for name in names), _WIDTH, break_on_hyphens=False)
+        yield from (f"| {'' if index else f'`{module}.py`'} | {line} |" for index, line in enumerate(lines))
+    yield "| `runner.py` | `cond`, `while_loop` |"

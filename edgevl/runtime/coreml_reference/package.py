@@ -5,14 +5,15 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .interface import Description, TensorSpec, bound, describe, input_spec, planes_shape
-from .limits import Limits
+from .interface import TensorSpec, describe
+from .limits import LimitReached, Limits
 from .refusals import Places, check_supported, count_operators, locate
 from .seam import ExecutorError, InputError, first_line, import_coremltools, quiet_coremltools, unknown_name
+from .signature import bind, read_inputs, read_outputs
 
 _LOADING = threading.Lock()  # coremltools keeps the program that it builds in globals
 
@@ -23,9 +24,10 @@ class Package:
 
     path: Path
     name: str  # of the function
-    description: Description
     inputs: tuple[TensorSpec, ...]
     states: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: list[Any]  # of a classifier
     function: Any  # coremltools.converters.mil.mil.Function: operators and weights
     places: Places
 
@@ -54,14 +56,15 @@ def read_package(
     with _one_line(path):
         name = _keep_only(spec, function, path)
         if count_operators(spec, name) > limits.operators:
-            raise InputError(f"{path}: the file holds more than {limits.operators:,} operators, which are allowed")
+            raise LimitReached(f"{path}: the file holds more than {limits.operators:,} operators, which are allowed")
         check_supported(spec, name, path)
         description = describe(spec.description, name)
-        inputs, states = _interface(spec.mlProgram.functions[name], description)
-        inputs = _bind(spec.mlProgram.functions[name], inputs, bound(inputs, shapes or {}))
+        inputs, states = read_inputs(spec.mlProgram.functions[name], description)
+        inputs = bind(spec.mlProgram.functions[name], inputs, shapes or {})
         _check_weight_offsets(spec, model_file.parent / "weights", path)
-        program = _load(spec, model_file.parent / "weights")
-        return Package(path, name, description, inputs, states, program.functions[name], locate(spec, name))
+        loaded = _load(spec, model_file.parent / "weights").functions[name]
+        outputs, labels = read_outputs(loaded, description)
+        return Package(path, name, inputs, states, outputs, labels, loaded, locate(spec, name))
 
 
 @contextmanager
@@ -93,35 +96,6 @@ def _keep_only(spec: Any, function: str | None, path: Path) -> str:
     if functions[name].opset not in functions[name].block_specializations:
         raise InputError(f'function "{name}" has no operators for its own opset, "{functions[name].opset}"')
     return name
-
-
-def _interface(function: Any, description: Description) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Return the specs of a function's inputs and of its states."""
-    inputs, states = [], []
-    for item in function.inputs:
-        state = item.type.WhichOneof("type") == "stateType"
-        tensor = (item.type.stateType.wrappedType if state else item.type).tensorType
-        shape = tuple(
-            side.constant.size if side.WhichOneof("dimension") == "constant" else None for side in tensor.dimensions
-        )
-        dtype = tensor.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[tensor.dataType].name.lower()
-        (states if state else inputs).append(input_spec(item.name, dtype, shape, description))
-    return tuple(inputs), tuple(states)
-
-
-def _bind(
-    function: Any, specs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[TensorSpec, ...]:
-    """Write the shapes that flexible inputs are bound to into the specification."""
-    known = {spec.name: spec for spec in specs}
-    for item in function.inputs:
-        if item.name in shapes:
-            sides = planes_shape(known[item.name], shapes[item.name])
-            for dimension, side in zip(item.type.tensorType.dimensions, sides):
-                dimension.constant.size = side
-    return tuple(
-        replace(spec, shape=shapes[spec.name], flexible=None) if spec.name in shapes else spec for spec in specs
-    )
 
 
 def _load(spec: Any, weights: Path) -> Any:

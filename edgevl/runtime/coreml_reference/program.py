@@ -12,7 +12,7 @@ from torch import Tensor
 from .diagnosis import MIN_SNR_DB, Fault, find_fault, overflowing
 from .executor import PRECISIONS, Executor
 from .feeds import to_arrays, to_output, to_tensor
-from .interface import Description, TensorSpec, output_spec
+from .interface import TensorSpec
 from .limits import Limits
 from .package import Package, read_package
 from .seam import InputError, unknown_name
@@ -33,8 +33,7 @@ class MLProgram:
         with torch.inference_mode():
             self._executor = Executor(package, precision, limits)
         self._exact = self._executor if precision == "fp32" else None  # what `find_fault` compares with
-        self._labels = _labels(package.function)
-        self.outputs = tuple(_output(item, package.description) for item in package.function.outputs)
+        self.outputs, self._labels = package.outputs, package.labels
 
     @classmethod
     def load(
@@ -151,27 +150,8 @@ class MLProgram:
         return "float32" if self.precision == "fp32" and spec.dtype == "float16" else spec.dtype
 
     def _output(self, spec: TensorSpec, results: Mapping[str, Tensor]) -> Any:
-        if spec.dtype == "str":
+        if spec.dtype == "label":
             return self._labels[int(results[spec.name])]
         if spec.dtype == "dict":
             return dict(zip(self._labels, results[spec.name].tolist()))
         return to_output(spec, results[spec.name])
-
-
-def _output(variable: Any, description: Description) -> TensorSpec:
-    from coremltools.converters.mil.mil import types
-
-    if variable.op is not None and variable.op.op_type == "classify":
-        return TensorSpec(variable.name, "dict" if types.is_dict(variable.sym_type) else "str", ())
-    dtype = np.dtype(types.nptype_from_builtin(variable.dtype)).name
-    shape = tuple(int(side) if isinstance(side, (int, np.integer)) else None for side in variable.shape)
-    return output_spec(variable.name, dtype, shape, description)
-
-
-def _labels(function: Any) -> list[Any]:
-    """The classes of a classifier, strings or integers; none for other programs."""
-    for variable in function.outputs:
-        if variable.op is not None and variable.op.op_type == "classify":
-            classes = variable.op.inputs["classes"].val
-            return [label if isinstance(label, str) else int(label) for label in getattr(classes, "ls", classes)]
-    return []
