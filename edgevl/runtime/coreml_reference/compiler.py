@@ -120,7 +120,8 @@ class _Compiler:
                 self._limits.check_memory(size)
             self._declared += size
             half = self._round and not definition.exact and dtype == "fp16"
-            results.append(Result(shape, TORCH_DTYPES.get(dtype), half))
+            # coremltools declares for `select` what its two values give, without the condition that spreads them.
+            results.append(Result(None if op.op_type == "select" else shape, TORCH_DTYPES.get(dtype), half))
         return tuple(results)
 
     def _folded(self, step: Step) -> Step | None:
