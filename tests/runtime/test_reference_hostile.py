@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mil_mutations import mutate  # pyright: ignore[reportMissingImports]
 from mil_programs import Case, coremltools, save_mil  # pyright: ignore[reportMissingImports]
-from mutations import mutate  # pyright: ignore[reportMissingImports]
 from test_reference_ops import CASES  # pyright: ignore[reportMissingImports]
 from test_reference_vision import CASES as PICTURES  # pyright: ignore[reportMissingImports]
 
