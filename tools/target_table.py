@@ -2,10 +2,12 @@
 
     python tools/target_table.py embedded       # 1 000 samples of Scenes each
     python tools/target_table.py family         # untrained models: parity only
+    python tools/target_table.py wider          # more backbones and precisions, small, each case bounded in time
     python tools/target_table.py page           # docs/targets.md from what was measured
 
 Each row is the outcome of `edgevl export` and `edgevl verify`, run here, kept in docs/targets.jsonl: a run that was
-stopped goes on where it was, rows of an embedded model of before are measured anew, and `--again` measures all anew.
+stopped goes on where it was, rows of an embedded model of before are measured anew, `--again` measures all anew, and
+`--failed` those that failed. Cases are measured in another process, which is killed when one takes too long.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import dataclasses
 import functools
 import io
 import json
+import multiprocessing
 import shutil
 import statistics
 import sys
@@ -31,7 +34,8 @@ from edgevl.bundle import Bundle
 from edgevl.checkpoint import load_model
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS
-from edgevl.export.family import FAMILY, write_untrained
+from edgevl.evaluate import draw_samples, evaluate_model, evaluate_session
+from edgevl.export.family import FAMILY, QUANTIZED, WIDER, write_untrained
 from edgevl.export.registry import get_exporter, target_names
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -39,6 +43,11 @@ ROWS, PAGE = DOCS / "targets.jsonl", DOCS / "targets.md"
 TEMPLATE = Path(__file__).with_name("targets.md.jinja")
 # Of the family each target is shown in the precision that people ship it in.
 SHIPPED = {"onnx": "fp32", "coreml": "fp16", "tensorrt": "fp16", "executorch": "fp32", "litert": "fp32"}
+MODELS = FAMILY | CONFIGS | WIDER
+SAMPLES = {"embedded": 1000, "family": 32, "wider": 16}  # pictures that a case of a table is verified on
+CALIBRATED = (256, 1024, 4096)  # pictures for w8a8; more where the audit of a calibration asks for more
+LIMIT = 900.0  # seconds for a case
+SERVED = 24  # cases that one process measures: converters keep what they take, and take seconds to import
 TIMED_RUNS = 30
 FEWER_SAMPLES = {"embedded coreai fp16": 50}  # a second and more each: coreai-core computes float16 very slowly
 
@@ -76,6 +85,14 @@ def family_cases() -> Iterator[Case]:
         yield from (Case(model, target, precision) for target, precision in SHIPPED.items())
 
 
+def wider_cases() -> Iterator[Case]:
+    for model in WIDER:
+        yield from (Case(model, target, each) for target, precisions in QUANTIZED.items() for each in precisions)
+
+
+CASES = {"embedded": embedded_cases, "family": family_cases, "wider": wider_cases}
+
+
 @functools.cache
 def weights(model: str) -> str | None:
     """Digest of the embedded weights, which change from release to release; untrained models are always the same."""
@@ -84,21 +101,18 @@ def weights(model: str) -> str | None:
 
 def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
     """Export and verify one case. Returns a row for the table; a failure is a row too."""
-    folder = scratch / "models" / case.model
-    if case.model != "embedded" and not folder.exists():
-        write_untrained((FAMILY | CONFIGS)[case.model], folder)
     bundle = scratch / "bundle.edgevl"
     shutil.rmtree(bundle, ignore_errors=True)
-    source = [] if case.model == "embedded" else [str(folder)]
+    code, source, errors = _source(case, scratch)
+    if code:
+        return failure(case, code, errors)
     given = ["--target", case.target, "--precision", case.precision, *case.options, "--out", str(bundle)]
     began = time.perf_counter()
     code, _, errors = run("export", *source, *given)
-    row: dict[str, Any] = {"key": case.key, "weights": weights(case.model)} | dataclasses.asdict(case)
-    row["export_exit"] = code
     if code:
-        return row | {"why": errors[-1] if errors else ""}
-    row["export_s"] = round(time.perf_counter() - began, 1)
-    checkpoint = ["--checkpoint", str(folder)] if source else []
+        return failure(case, code, errors)
+    row = _row(case) | {"export_exit": code, "export_s": round(time.perf_counter() - began, 1)}
+    checkpoint = ["--checkpoint", *source] if source else []
     code, out, errors = run("verify", str(bundle), "--samples", str(samples), "--json", *checkpoint)
     report = json.loads(out) if out else {}
     said = [*(report.get("audit") or {}).get("problems", []), *report.get("notes", [])]
@@ -107,10 +121,81 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
         "why": "; ".join(said or (errors[-1:] if code else [])),
         "runtime": report.get("runtime"),
         "parity": report.get("parity"),
+        "snr_db": signal_to_noise(bundle, Path(*source), samples) if source and report.get("parity") else None,
         "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},
         "bytes": Bundle.open(bundle).manifest.artifact_bytes,
         "latency_ms": None if why_not_timed(case.target) or not report.get("parity") else latency(bundle),
     }
+
+
+def _row(case: Case) -> dict[str, Any]:
+    return {"key": case.key, "weights": weights(case.model)} | dataclasses.asdict(case)
+
+
+def failure(case: Case, code: int | None, errors: list[str]) -> dict[str, Any]:
+    """The row of a case that gave no bundle."""
+    return _row(case) | {"export_exit": code, "why": errors[-1] if errors else ""}
+
+
+def _source(case: Case, scratch: Path) -> tuple[int, list[str], list[str]]:
+    """Write the model of a case, calibrated for w8a8, once. Returns exit code, arguments of `export`, what it said."""
+    if case.model == "embedded":
+        return 0, [], []
+    folder, quantized = (scratch / "models" / name for name in (case.model, f"{case.model}-w8a8"))
+    if not folder.exists():
+        write_untrained(MODELS[case.model], folder)
+    if case.precision != "w8a8":
+        return 0, [str(folder)], []
+    code, errors = 0, []
+    for count in CALIBRATED if not quantized.exists() else ():
+        code, _, errors = run("quantize", str(folder), "--samples", str(count), "--out", str(quantized))
+        if not code:
+            break
+    return code, [str(quantized)], errors
+
+
+class Worker:
+    """Measures cases in another process: a converter may crash, never end, or keep what it has taken."""
+
+    def __init__(self, scratch: Path):
+        self.scratch, self.served = scratch, 0
+        self.process: Any = None
+
+    def measure(self, case: Case, samples: int) -> dict[str, Any]:
+        if self.process is None or self.served == SERVED:
+            self.start()
+        self.served += 1
+        self.pipe.send((case, samples))
+        try:
+            if self.pipe.poll(LIMIT):
+                return self.pipe.recv()
+            said = f"not done after {LIMIT:.0f} s"
+        except EOFError:
+            said = "the converter ended its process"
+        self.stop()
+        shutil.rmtree(self.scratch / "models", ignore_errors=True)  # it may have stopped halfway through one
+        return failure(case, None, [said])
+
+    def start(self) -> None:
+        self.stop()
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, self.scratch), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.served = 0
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()  # it has nothing to put away, and converters leave threads behind
+            self.process.join()
+        self.process = None
+
+
+def serve(pipe: Any, scratch: Path) -> None:
+    while True:
+        case, samples = pipe.recv()
+        pipe.send(measure(case, samples, scratch))
 
 
 def run(*arguments: str) -> tuple[int, str, list[str]]:
@@ -119,6 +204,19 @@ def run(*arguments: str) -> tuple[int, str, list[str]]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = edgevl(list(arguments))
     return code, out.getvalue(), err.getvalue().strip().splitlines()
+
+
+def signal_to_noise(bundle: Path, model: Path, samples: int) -> float:
+    """dB of the logits around their means over samples: a file that ignores the picture has 0, whatever its PSNR."""
+    import numpy as np
+
+    opened, loaded = Bundle.open(bundle), load_model(model)
+    drawn = draw_samples("scenes:test", samples, loaded.config.image_size)
+    session, length = opened.session(), loaded.config.text_length
+    own_NA = evaluate_session(session, drawn, loaded.tokenizer, length, loaded.labels).logits_NA
+    reference_NA = evaluate_model(loaded, drawn).logits_NA
+    noise = float(np.mean((own_NA - reference_NA) ** 2))
+    return round(10 * float(np.log10(reference_NA.var(0).mean() / max(noise, 1e-20))), 1)
 
 
 def latency(bundle: Path) -> float:
@@ -141,18 +239,19 @@ def load_rows() -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in map(json.loads, lines)}
 
 
-def collect(cases: list[Case], samples: int, again: bool) -> None:
-    have = {} if again else load_rows()
+def collect(cases: list[Case], samples: int, have: dict[str, dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory(prefix="edgevl-targets-") as scratch:
+        worker = Worker(Path(scratch))
         for number, case in enumerate(cases, 1):
             if case.key in have and have[case.key].get("weights") == weights(case.model):
                 continue
-            row = measure(case, FEWER_SAMPLES.get(case.key, samples), Path(scratch))
+            row = worker.measure(case, FEWER_SAMPLES.get(case.key, samples))
             row["machine"] = machine()
             with ROWS.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             outcome = row.get("verify_exit", row["export_exit"])
             print(f"{number}/{len(cases)} {case.key}: exit {outcome} {row.get('why', '')[:150]}", flush=True)
+        worker.stop()
 
 
 def machine() -> dict[str, Any]:
@@ -170,6 +269,7 @@ def write_page() -> None:
     embedded, family = (
         [rows[case.key] for case in cases() if case.key in rows] for cases in (embedded_cases, family_cases)
     )
+    quantized = [(target, precision) for target, precisions in QUANTIZED.items() for precision in precisions]
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"kilobytes": lambda count: f"{count / 1000:,.0f}", "percent": lambda p: f"{100 * p:.1f}"}
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -181,6 +281,8 @@ def write_page() -> None:
             for model in (*FAMILY, *CONFIGS)
         },
         shipped=SHIPPED,
+        wider={model: [rows.get(Case(model, *cell).key) for cell in quantized] for model in WIDER},
+        quantized=quantized,
     )
     PAGE.write_text(text + "\n", encoding="utf-8")
     print(PAGE)
@@ -188,14 +290,17 @@ def write_page() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["embedded", "family", "page"])
+    parser.add_argument("what", choices=[*CASES, "page"])
     parser.add_argument("--only", default="", help="cases whose key contains this text")
     parser.add_argument("--again", action="store_true", help="measure what was measured before, too")
+    parser.add_argument("--failed", action="store_true", help="measure what failed before, too")
     arguments = parser.parse_args()
     if arguments.what != "page":
-        embedded = arguments.what == "embedded"
-        cases = [case for case in (embedded_cases() if embedded else family_cases()) if arguments.only in case.key]
-        collect(cases, 1000 if embedded else 32, arguments.again)
+        cases = [case for case in CASES[arguments.what]() if arguments.only in case.key]
+        have = {} if arguments.again else load_rows()
+        if arguments.failed:
+            have = {key: row for key, row in have.items() if row.get("verify_exit") == 0}
+        collect(cases, SAMPLES[arguments.what], have)
     write_page()
     return 0
 
