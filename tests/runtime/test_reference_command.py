@@ -97,3 +97,24 @@ def test_a_ratio_of_what_is_not_finite() -> None:
     assert snr_db(np.array([np.nan]), np.array([np.nan])) == np.inf
     assert snr_db(np.array([1.1]), np.array([1.0])) == pytest.approx(20.0)
     assert snr_db(np.array([1.0]), np.array([0.0])) == -np.inf
+
+
+def test_names_of_a_foreign_package_command_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The name of the package, and of arrays in a file; names inside an ML Program are letters and digits."""
+    hostile = "p\x1b[2J\x9b\u202e.mlpackage"
+    assert main([str(tmp_path / hostile)]) != 0
+    path = tmp_path / "good.mlpackage"
+    save_mil(path, lambda mb, x: mb.add(x=x, y=1.0, name="y"), {"x": X}, precision="fp16")
+    wrong = arrays(tmp_path / "wrong.npz", **{"\x1b[2J\u202e": X})
+    assert main([str(path), "--samples", "1", "--compare", wrong]) == 2
+    out, err = capsys.readouterr()
+    assert all(line.isprintable() for line in (out + err).split("\n"))
+    assert r"\x1b[2J\x9b\u202e" in err and r"no output " r'"\x1b[2J\u202e"' in err
+
+
+def test_the_stand_in_writes_out_what_edgevl_does() -> None:
+    from edgevl.plain import plain
+    from edgevl.runtime.coreml_reference import stand_in
+
+    for text in ("rouge foncé 赤", "\x1b[2J\x9b\u202e\n\u200b\ufeff\udc80"):
+        assert stand_in.plain(text) == (plain(text))

@@ -20,7 +20,7 @@ from .interface import TensorSpec
 from .limits import GIB, Limits
 from .ops_table import operators_table
 from .program import MLProgram
-from .seam import ExecutorError, InputError, first_line
+from .seam import ExecutorError, InputError, first_line, plain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _report(options)
     except ExecutorError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(plain(f"error: {error}"), file=sys.stderr)
         return error.exit_code
 
 
@@ -75,16 +75,16 @@ def _report(options: argparse.Namespace) -> int:
         _save(options.save, outputs)
     same = compare(outputs, _read(options.compare), options.min_snr_db) if options.compare else True
     _time(program, feeds, options)
-    fault = program.find_fault(feeds)
-    print("half precision:", fault or f"no fault on {'these' if options.inputs else 'random'} inputs")
+    fault, kind = program.find_fault(feeds), "these" if options.inputs else "random"
+    print(plain(f"half precision: {fault or f'no fault on {kind} inputs'}"))
     return 0 if same and fault is None else 4
 
 
 def _describe(program: MLProgram) -> None:
     for what, specs in (("inputs", program.inputs), ("states", program.states), ("outputs", program.outputs)):
         if specs:
-            print(f"{what}:", ", ".join(map(str, specs)))
-    print("operators:", ", ".join(f"{count} {name}" for name, count in sorted(program.op_types.items())))
+            print(plain(f"{what}: {', '.join(map(str, specs))}"))
+    print(plain(f"operators: {', '.join(f'{count} {name}' for name, count in sorted(program.op_types.items()))}"))
 
 
 def _time(program: MLProgram, feeds: Mapping[str, Any], options: argparse.Namespace) -> None:

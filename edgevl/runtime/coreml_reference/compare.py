@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .seam import InputError
+from .seam import InputError, plain
 
 
 def compare(outputs: Mapping[str, Any], expected: Mapping[str, np.ndarray], min_snr_db: float) -> bool:
@@ -26,11 +26,11 @@ def _line(name: str, outputs: Mapping[str, Any], want: np.ndarray, min_snr_db: f
         raise InputError(f'output "{name}" has shape {list(found.shape)}, the expected one {list(want.shape)}')
     if found.dtype.kind in "US" or want.dtype.kind in "US":
         same = bool((found.astype(str) == want.astype(str)).all())
-        print(f"compare: {name} {'is' if same else 'is not'} {want}")
+        print(plain(f"compare: {name} {'is' if same else 'is not'} {want}"))
         return same
     ratio, difference = snr_db(found, want), _largest_difference(found, want)
     verdict = "" if ratio >= min_snr_db else f", below {min_snr_db:g} dB"
-    print(f"compare: {name} {list(want.shape)}: {ratio:.1f} dB, largest difference {difference:.4g}{verdict}")
+    print(plain(f"compare: {name} {list(want.shape)}: {ratio:.1f} dB, largest difference {difference:.4g}{verdict}"))
     return ratio >= min_snr_db
 
 

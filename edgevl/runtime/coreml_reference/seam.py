@@ -8,6 +8,7 @@ without EdgeVL is a package of its own, with the stand-ins of `stand_in.py`.
 try:
     from edgevl.errors import EdgeVLError as ExecutorError
     from edgevl.errors import InputError, first_line, unknown_name
+    from edgevl.plain import plain
     from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 except ImportError:
     from .stand_in import (  # pyright: ignore[reportAssignmentType]
@@ -15,6 +16,7 @@ except ImportError:
         InputError,
         first_line,
         import_coremltools,
+        plain,
         quiet_coremltools,
         unknown_name,
     )

@@ -32,6 +32,11 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     return next((line[:limit] for line in lines if line), type(error).__name__)
 
 
+def plain(text: str) -> str:
+    """Return a text with whatever does not show, and a terminal might obey, written out as `\\x1b`."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not in `known`."""
     return InputError(f'unknown {kind} "{name}". Known: {", ".join(sorted(known))}')
