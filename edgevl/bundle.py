@@ -228,9 +228,9 @@ class Bundle:
         path.mkdir()
         problems = self._compared(self._copier(path))
         for name in self.manifest.artifact_files():  # not reached where the list of files itself is wrong
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, VerificationFailed):  # `file` follows no link, of a folder neither
                 if problems and not (path / name).exists():
-                    self._copier(path)(str(self.path / name))
+                    self._copier(path)(str(self.file(name)))
         (path / MANIFEST).write_text(self.manifest.to_json(), encoding="utf-8")
         return Bundle(path, self.manifest, self.path, tuple(problems), held)
 

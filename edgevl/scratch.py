@@ -6,7 +6,6 @@ removes those that nobody has locked any more.
 
 import contextlib
 import os
-import shutil
 import tempfile
 import time
 import weakref
@@ -46,7 +45,22 @@ class PrivateFolder:
 def _remove(folder: Path, lock: int, maker: int) -> None:
     if os.getpid() == maker:
         os.close(lock)
-        shutil.rmtree(folder, ignore_errors=True)
+        _erase(folder)
+
+
+def _erase(folder: Path) -> None:
+    """Remove a folder of ours by whole paths.
+
+    `shutil.rmtree` names entries relative to descriptors; whoever watches which files a process touches, as our tests
+    do, would take them for files of the current folder.
+    """
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for name in [*files, *folders]:
+            path = os.path.join(parent, name)
+            with contextlib.suppress(OSError):
+                os.rmdir(path) if name in folders and not os.path.islink(path) else os.remove(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 def _parent() -> Path:
@@ -64,7 +78,7 @@ def _remove_abandoned(parent: Path) -> None:
     with contextlib.suppress(OSError):
         for folder in parent.glob(f"{_PREFIX}*"):
             if _is_abandoned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+                _erase(folder)
 
 
 def _is_abandoned(folder: Path) -> bool:
