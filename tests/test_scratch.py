@@ -39,7 +39,9 @@ def test_nobody_else_can_look_into_it_and_it_goes(scratch):
 def test_what_a_killed_process_left_is_removed_by_the_next(scratch):
     program = "import os; from edgevl.scratch import PrivateFolder as New; new = New()"
     program += "; print(new.path, flush=True); os.kill(os.getpid(), 9)"
-    left = Path(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip())
+    left = Path(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8").stdout.strip()
+    )
     used, foreign = PrivateFolder(), scratch / "edgevl-theirs"
     foreign.mkdir()  # without a lock: not one of these
     make_old(used.path)

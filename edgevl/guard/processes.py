@@ -82,7 +82,9 @@ def _children(pid: int) -> list[int]:
     children = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            children += [int(word) for word in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()]
+            children += [
+                int(word) for word in Path(f"/proc/{pid}/task/{thread}/children").read_text(encoding="utf-8").split()
+            ]
     return children
 
 
@@ -99,7 +101,7 @@ def _resident(pid: int) -> int:
             return psutil.Process(pid).memory_info().rss
         return 0
     with contextlib.suppress(OSError):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
         return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(("VmRSS:", "VmSwap:")))
     return 0
 
@@ -113,7 +115,7 @@ def kill(pids: Iterable[int]) -> None:
 def available_memory() -> int:
     """Bytes that processes may take before the machine, or the container around them, has no more."""
     with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         machine = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
         return min([machine, *_left_in_container()])
     import psutil
@@ -128,5 +130,7 @@ def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-            left.append(max(0, int((root / limit).read_text()) - int((root / used).read_text())))
+            left.append(
+                max(0, int((root / limit).read_text(encoding="utf-8")) - int((root / used).read_text(encoding="utf-8")))
+            )
     return left

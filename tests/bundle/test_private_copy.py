@@ -141,7 +141,9 @@ def test_the_copy_goes_when_nothing_needs_it(other, scratch):
 
 def test_the_copy_goes_when_the_process_ends(other, scratch):
     program = "import sys; from edgevl.bundle import Bundle; b = Bundle.open(sys.argv[1]).checked(); print(b.path)"
-    done = subprocess.run([sys.executable, "-c", program, other("onnx")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, other("onnx")], capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.stdout.startswith(str(scratch)) and list(scratch.iterdir()) == []
 
 

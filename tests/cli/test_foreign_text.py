@@ -74,6 +74,7 @@ def hostile_bundle(hostile_model) -> Path:
     manifest["versions"] |= {"torch": HOSTILE}
     manifest["parity"] = {
         "max_abs": 0, "psnr_db": 1, "cosine": 1, "top1_agreement": 1, "samples": 1, "data": HOSTILE, "runtime": HOSTILE,
+        "tensorrt": None,
     }  # fmt: skip
     manifest["accuracy"] = {
         "artifact": 1, "reference": 1, "samples": 1, "data": HOSTILE, "ci95": [0, 1], "runtime": HOSTILE,

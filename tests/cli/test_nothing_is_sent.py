@@ -30,10 +30,14 @@ def traced(folder: Path, *command: object) -> tuple[list[str], list[str]]:
     kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
     environment = {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
     done = subprocess.run(
-        [*TRACE, log, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True
+        [*TRACE, log, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    calls = [line for line in log.read_text(errors="replace").splitlines() if re.search(r"AF_INET|sin6?_addr", line)]
+    calls = [
+        line
+        for line in log.read_text(errors="replace", encoding="utf-8").splitlines()
+        if re.search(r"AF_INET|sin6?_addr", line)
+    ]
     files = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
     return calls, [name for name in files if not name.startswith(OURS)]
 

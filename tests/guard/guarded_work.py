@@ -58,7 +58,7 @@ def hoard_in_a_child(gigabytes: float, marker: Path) -> None:
     """As the fresh processes of a benchmark do: the memory is that of a child."""
     program = f"import time; x = bytearray(b'x' * int({gigabytes} * 1e9)); time.sleep(600)"
     child = subprocess.Popen([sys.executable, "-c", program])
-    marker.write_text(str(child.pid))
+    marker.write_text(str(child.pid), encoding="utf-8")
     child.wait()
 
 
@@ -87,7 +87,9 @@ def leave_a_file() -> str:
 
 def crash_and_leave_a_child(marker: Path) -> None:
     """Start a process that outlives this one."""
-    marker.write_text(str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid))
+    marker.write_text(
+        str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid), encoding="utf-8"
+    )
     end_by("SIGSEGV", True)
 
 

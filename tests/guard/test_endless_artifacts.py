@@ -27,14 +27,14 @@ def hostile(good, tmp_path):
 
     def make(nodes, constants) -> Path:
         bundle = Path(shutil.copytree(good, tmp_path / "their.edgevl"))
-        values = json.loads((bundle / "manifest.json").read_text())
+        values = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
         specs = [_value(spec) for spec in (*values["inputs"], *values["outputs"])]
         tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
         graph = helper.make_graph(nodes, "g", specs[:2], specs[2:], tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
         (bundle / "model.onnx").write_bytes(model.SerializeToString())
         values["files"] = {name: entry.model_dump() for name, entry in list_files(bundle).items()}
-        (bundle / "manifest.json").write_text(json.dumps(values))
+        (bundle / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
         return bundle
 
     return make
@@ -72,7 +72,7 @@ def edgevl(*words: object, program: str = "-m edgevl") -> tuple[int, str, list[s
     """Exit code, standard output, error lines, seconds."""
     start = time.monotonic()
     command = [sys.executable, *program.split(maxsplit=1), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, encoding="utf-8")
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, errors, time.monotonic() - start
@@ -80,7 +80,7 @@ def edgevl(*words: object, program: str = "-m edgevl") -> tuple[int, str, list[s
 
 @pytest.fixture
 def answers(good) -> int:
-    return json.loads((good / "manifest.json").read_text())["labels"]["count"]
+    return json.loads((good / "manifest.json").read_text(encoding="utf-8"))["labels"]["count"]
 
 
 @pytest.mark.parametrize("command", ["verify", "predict", "bench", "compare"])
@@ -121,7 +121,7 @@ sys.exit(main())
 def test_where_a_process_cannot_fork(hostile, answers, good, tmp_path):
     """macOS and Windows start a fresh interpreter for the work."""
     script = tmp_path / "fresh.py"
-    script.write_text(FRESH)
+    script.write_text(FRESH, encoding="utf-8")
     bundle = hostile(*endless(answers))
     question = ["sample", "what?", "--max-seconds", 1]
     code, out, errors, _ = edgevl("predict", bundle, *question, program=str(script))

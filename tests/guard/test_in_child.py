@@ -25,10 +25,10 @@ class Started:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
             start_new_session=True, preexec_fn=heed_interrupts,
-        )  # fmt: skip
+        encoding="utf-8")  # fmt: skip
 
     def children(self) -> list[int]:
-        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="utf-8")
         return [int(word) for word in text.split()]
 
     def wait_for_the_child(self) -> int:
@@ -67,7 +67,7 @@ def start(tmp_path):
 def gone(pid: int) -> bool:
     for _ in range(100):
         try:
-            if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+            if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8"):
                 return True
         except OSError:
             return True
@@ -168,7 +168,7 @@ def test_nothing_heavy_is_imported_before_the_fork():
     """A process with threads must not fork, and a command must not start later than it did."""
     heavy = ("numpy", "torch", "onnx", "onnxruntime", "pydantic", "coremltools", "PIL", "psutil", "yaml")
     program = f"import sys, edgevl.cli; sys.exit([name for name in {heavy} if name in sys.modules] or 0)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
 
 

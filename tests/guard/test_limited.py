@@ -70,7 +70,7 @@ def test_memory_that_is_too_much(at_once, said):
 def test_memory_of_a_child_counts_and_it_is_ended_too(tmp_path):
     with pytest.raises(LimitPassed, match=r"^the command took more than 0\.3 GB"):
         limited(work.hoard_in_a_child, 0.8, tmp_path / "pid", limits=Limits(memory_gb=0.3))
-    assert is_gone(int((tmp_path / "pid").read_text()))
+    assert is_gone(int((tmp_path / "pid").read_text(encoding="utf-8")))
 
 
 def test_a_crash_in_a_call_is_the_artifacts():
@@ -105,14 +105,14 @@ def test_temporary_files_of_the_process_are_removed():
 def test_the_child_of_a_process_that_crashed_is_ended_too(tmp_path):
     with pytest.raises(LimitPassed, match="SIGSEGV"):
         limited(work.crash_and_leave_a_child, tmp_path / "pid", limits=QUICK)
-    assert is_gone(int((tmp_path / "pid").read_text()))
+    assert is_gone(int((tmp_path / "pid").read_text(encoding="utf-8")))
 
 
 def is_gone(pid: int) -> bool:
     """Ended, perhaps not yet collected, within seconds."""
     for _ in range(100):
         status = Path(f"/proc/{pid}/status")
-        if not status.exists() or "\nState:\tZ" in status.read_text():
+        if not status.exists() or "\nState:\tZ" in status.read_text(encoding="utf-8"):
             return True
         time.sleep(0.05)
     return False

@@ -45,7 +45,13 @@ def elsewhere(tmp_path_factory) -> Path:
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(home), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=home, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *arguments],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        encoding="utf-8",
     )
 
 
@@ -61,7 +67,7 @@ def test_a_copy_of_the_folder_runs_without_edgevl(elsewhere: Path) -> None:
 
 
 def test_the_copy_has_the_command_line(elsewhere: Path) -> None:
-    (elsewhere / "edgevl.py").write_text("raise ImportError\n")  # this one is found first
+    (elsewhere / "edgevl.py").write_text("raise ImportError\n", encoding="utf-8")  # this one is found first
     answer = run(elsewhere, "-m", "some_executor", "m.mlpackage", "--samples", "1")
     (elsewhere / "edgevl.py").unlink()
     assert answer.returncode == 0 and "operators: 2 cast, 1 relu" in answer.stdout, answer.stderr

@@ -71,7 +71,7 @@ def test_random_inputs_without_a_file(package: str, capsys: pytest.CaptureFixtur
 def test_what_goes_wrong_is_one_line(
     package: str, tmp_path: Path, capsys: pytest.CaptureFixture, options: list[str], code: int, words: str
 ) -> None:
-    (tmp_path / "text.npz").write_text("x")
+    (tmp_path / "text.npz").write_text("x", encoding="utf-8")
     pickled: Any = np.array([{}], object)
     files = {
         "IN": arrays(tmp_path / "in.npz", x=X),
