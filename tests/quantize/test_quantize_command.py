@@ -148,7 +148,7 @@ def test_a_missing_model_is_one_line(edgevl, tmp_path):
 def test_an_existing_folder_is_kept_unless_forced(edgevl, quantized, toy_folder, tmp_path):
     earlier = shutil.copytree(quantized, tmp_path / "q")
     code, _, err = edgevl("quantize", toy_folder, *FEW, "--out", earlier)
-    assert code == 2 and "exists: add --force" in err[0]
+    assert code == 2 and "exists: replace it with --force" in err[0]
     assert edgevl("quantize", toy_folder, *FEW, "--seed", 1, "--out", earlier, "--force")[0] == 0
     assert (earlier / PLAN).read_bytes() != (quantized / PLAN).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["q"]
