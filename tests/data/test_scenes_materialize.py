@@ -43,7 +43,7 @@ def test_shards_hold_image_and_annotation_side_by_side(tmp_path):
 
 def test_an_existing_folder_is_refused_and_kept(tmp_path):
     out = materialize("test", 1, tmp_path / "data")
-    with pytest.raises(InputError, match="exists: add --force"):
+    with pytest.raises(InputError, match="exists: replace it with --force"):
         materialize("test", 2, out)
     assert len((out / "annotations.jsonl").read_text(encoding="utf-8").splitlines()) == 1
     materialize("test", 2, out, force=True)
