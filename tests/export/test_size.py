@@ -58,7 +58,7 @@ def test_it_is_the_first_thing_that_export_says(tmp_path, monkeypatch):
     from edgevl.export.bundle_export import export_bundle
 
     monkeypatch.setattr(registry, "ONE_FILE", 2**20)
-    monkeypatch.setattr("edgevl.export.registry.export_program", lambda *_: pytest.fail("it was captured"))
+    monkeypatch.setattr("edgevl.export.registry.capture", lambda *_: pytest.fail("it was captured"))
     with pytest.raises(InputError, match=r"litert fp16 holds its weights in one file .* 0\.01 GiB there") as caught:
         export_bundle(None, "litert", "fp16", tmp_path / "x.edgevl")
     assert caught.value.exit_code == 2 and not list(tmp_path.iterdir())
