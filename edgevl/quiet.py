@@ -82,7 +82,7 @@ def without_native_stderr() -> Iterator[None]:
     """Send what native code writes to file descriptor 2 nowhere for a block; what Python wrote before comes out before.
 
     For libraries that report what goes wrong by an exception, and the rest by lines that have no switch. A process
-    without a standard error has no descriptor 2: it gets one, else the next file that is opened would be it.
+    without a standard error has no descriptor 2: it gets one and keeps it, else the next file that is opened is it.
     """
     with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
         sys.stderr.flush()
@@ -93,9 +93,7 @@ def without_native_stderr() -> Iterator[None]:
             os.dup2(nowhere, 2)
         yield
     finally:
-        if kept is None:
-            os.close(2)
-        else:
+        if kept is not None:
             os.dup2(kept, 2)
             os.close(kept)
         if nowhere != 2:
