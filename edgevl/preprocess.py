@@ -56,6 +56,11 @@ def to_pixels(image: Image.Image, size: int) -> np.ndarray:
     return _named("the picture", lambda: pictures.squash(image, size))
 
 
+def resized(image: Image.Image, width: int, height: int, kernel: Image.Resampling) -> np.ndarray:
+    """Resize an RGB picture to uint8 [height, width, 3]. Raises `InputError` for one that is too high."""
+    return _named("the picture", lambda: pictures.resize(image, width, height, kernel))
+
+
 def _named(name: str, read: Callable[[], Any]) -> Any:
     """Say of which picture it is what could not be read."""
     try:

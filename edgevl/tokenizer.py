@@ -76,11 +76,7 @@ class Tokenizer:
 
     def pieces(self, text: str) -> list[int]:
         """Ids of the text alone, of any length, without [CLS] and [SEP]. Raises `InputError` for half a surrogate."""
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:  # an argument of the command line that was not UTF-8
-            raise InputError("the text is not valid Unicode: write it in UTF-8") from None
-        return self.backend.encode(text, add_special_tokens=False).ids
+        return pieces_of(self.backend, text)
 
     def is_truncated(self, text: str, length: int) -> bool:
         """Whether `encode(text, length)` would lose pieces."""
@@ -122,3 +118,12 @@ def _is_known(pieces: list[str], characters: str | None) -> bool:
     if len(pieces) > 1 or pieces[0] == UNK:
         return False
     return characters is None or pieces[0] not in CHARACTERS or pieces[0] in characters
+
+
+def pieces_of(backend: tokenizers.Tokenizer, text: str) -> list[int]:
+    """Return the ids of a text without special tokens. Raises `InputError` for half a surrogate."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # an argument of the command line that was not UTF-8
+        raise InputError("the text is not valid Unicode: write it in UTF-8") from None
+    return backend.encode(text, add_special_tokens=False).ids

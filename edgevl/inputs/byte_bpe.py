@@ -15,6 +15,7 @@ from edgevl.errors import EdgeVLError, InputError
 from edgevl.inputs.settings import MISSING, Anything, OneOf, check_settings
 from edgevl.reading import read_json
 from edgevl.specs import TextProcessing
+from edgevl.tokenizer import pieces_of
 
 START, STOP = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"
@@ -94,7 +95,7 @@ class ByteBPE:
 
     def encode(self, text: str) -> np.ndarray:
         """Return int32 ids [T]: start, pieces, stop, padding. A text that is too long loses its end; stop stays."""
-        pieces = self._pieces(text)[: self.spec.room]
+        pieces = pieces_of(self.backend, text)[: self.spec.room]
         ids = np.full(self.spec.length, self.spec.pad_id, np.int32)
         ids[: len(pieces) + 2] = [self.spec.start_id, *pieces, self.spec.stop_id]
         return ids
@@ -106,14 +107,7 @@ class ByteBPE:
         return text.replace(SUFFIX, " ").strip()
 
     def is_truncated(self, text: str) -> bool:
-        return len(self._pieces(text)) > self.spec.room
-
-    def _pieces(self, text: str) -> list[int]:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:  # an argument of the command line that was not UTF-8
-            raise InputError("the text is not valid Unicode: write it in UTF-8") from None
-        return self.backend.encode(text, add_special_tokens=False).ids
+        return len(pieces_of(self.backend, text)) > self.spec.room
 
 
 def _pieces(values: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str]], list[dict[str, Any]]]:

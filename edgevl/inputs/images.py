@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from edgevl.errors import InputError
-from edgevl.preprocess import ImageSource, load_image
+from edgevl.preprocess import ImageSource, load_image, resized
 from edgevl.specs import ImageProcessing
 
 KERNELS = {"triangle": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}
@@ -21,20 +21,8 @@ def to_tensor(picture: ImageSource, processing: ImageProcessing) -> np.ndarray:
     return _GEOMETRIES[processing.geometry](image, processing)
 
 
-def resize(image: Image.Image, width: int, height: int, kernel: str) -> np.ndarray:
-    """Resize an RGB picture to uint8 [height, width, 3], antialiased, rounded to uint8 after each pass.
-
-    One call of Pillow would leave the order of the passes to it, and Pillow 13 goes vertical first on some tall
-    pictures: the last bit of a pixel would depend on how the installed version weighs the cost of the two orders.
-    """
-    if width < 1 or height < 1:
-        raise InputError(f"a picture cannot be resized to {width} x {height} pixels")
-    wide = image.resize((width, image.height), KERNELS[kernel], reducing_gap=None)
-    return np.array(wide.resize((width, height), KERNELS[kernel], reducing_gap=None), dtype=np.uint8)
-
-
 def _squash(image: Image.Image, processing: ImageProcessing) -> np.ndarray:
-    return resize(image, processing.size, processing.size, processing.kernel)
+    return resized(image, processing.size, processing.size, KERNELS[processing.kernel])
 
 
 def _shortest_edge(image: Image.Image, processing: ImageProcessing) -> np.ndarray:
@@ -45,7 +33,7 @@ def _shortest_edge(image: Image.Image, processing: ImageProcessing) -> np.ndarra
         raise InputError(f"a picture of {image.width}x{image.height} is too long: at most {MAX_RATIO} times its width")
     other = int(edge * long / short)
     width, height = (edge, other) if image.width <= image.height else (other, edge)
-    pixels = resize(image, width, height, processing.kernel)
+    pixels = resized(image, width, height, KERNELS[processing.kernel])
     top, left = (height - size) // 2, (width - size) // 2
     return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
@@ -56,7 +44,7 @@ def _letterbox(image: Image.Image, processing: ImageProcessing) -> np.ndarray:
     width, height = (max(1, (2 * size * side + long) // (2 * long)) for side in image.size)
     pixels = np.full((size, size, 3), GRAY, np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
-    pixels[top : top + height, left : left + width] = resize(image, width, height, processing.kernel)
+    pixels[top : top + height, left : left + width] = resized(image, width, height, KERNELS[processing.kernel])
     return pixels
 
 

@@ -3,6 +3,7 @@
 Shapes: S image side, T text tokens, V visual tokens, D width, A answers.
 """
 
+import functools
 from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
@@ -78,6 +79,6 @@ def question_answering(loaded: "LoadedModel") -> DeployableModel:
         texts={"main": WordPiece.of(loaded.tokenizer, config.text_length)},
         decoding={"kind": "classify", "output": "logits", "activation": "softmax"},
         layouts=tuple(LAYOUTS),
-        cut=lambda layout: answering_programs(loaded.model, layout, loaded.tokenizer.vocab_size),
+        cut=functools.cache(lambda layout: answering_programs(loaded.model, layout, loaded.tokenizer.vocab_size)),
         labels=loaded.labels,
     )

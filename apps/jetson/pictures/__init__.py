@@ -8,7 +8,7 @@ what each reader hands to it; what samples mean is decided here, and is the same
 from __future__ import annotations
 
 from .reader import MAX_FILE_BYTES, read_picture
-from .resize import RESAMPLING, squash
+from .resize import RESAMPLING, resize, squash
 from .stored import ADVICE, MAX_PIXELS, PictureError, Piece, Stored, check_size, same, strips, upright
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Stored",
     "check_size",
     "read_picture",
+    "resize",
     "same",
     "squash",
     "strips",

@@ -13,15 +13,20 @@ RESAMPLING: Any = getattr(Image, "Resampling", Image)  # Pillow 9.1 moved the na
 
 
 def squash(image: Image.Image, size: int) -> Any:
-    """Squash RGB to uint8 [S, S, 3]: triangle filter with antialias, the aspect ratio is not kept.
+    """Squash RGB to uint8 [S, S, 3]: triangle filter with antialias, the aspect ratio is not kept."""
+    return resize(image, size, size, RESAMPLING.BILINEAR)
 
-    docs/bundle.md writes out the arithmetic to the last rounding: it is that of `PIL.Image.resize(BILINEAR)`, always
+
+def resize(image: Image.Image, width: int, height: int, kernel: Any) -> Any:
+    """Resize RGB to uint8 [height, width, 3], antialiased, rounded to uint8 after each pass.
+
+    docs/bundle.md writes out the arithmetic to the last rounding: it is that of `PIL.Image.resize`, always
     horizontal pass first. One call would leave the order to Pillow, and Pillow 13 goes vertical first on some tall
     pictures: the last bit of a pixel would depend on how the installed version weighs the cost of the two orders.
     """
-    if size * image.height > MAX_PIXELS:
+    if width * image.height > MAX_PIXELS:
         raise PictureError(
-            f"is {image.height:,} pixels high, at most {MAX_PIXELS // size:,} can be resized to {size}: cut it"
+            f"is {image.height:,} pixels high, at most {MAX_PIXELS // width:,} can be resized to {width}: cut it"
         )
-    wide = image.resize((size, image.height), RESAMPLING.BILINEAR)
-    return np.array(wide.resize((size, size), RESAMPLING.BILINEAR), dtype=np.uint8)
+    wide = image.resize((width, image.height), kernel)
+    return np.array(wide.resize((width, height), kernel), dtype=np.uint8)
