@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 os.environ["TERM"] = "dumb"
+os.environ.pop("COLUMNS", None)  # pytest-xdist says 80 to its workers: a test that wants a width says so itself
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime before edgevl, which sets it too
 
