@@ -29,6 +29,7 @@ REFUSED, INTERRUPTED = 4, 130
 _INTERVAL = 0.05  # seconds between two looks
 _SHARED = struct.Struct("dB")  # when the step must be over, by the clock that all processes share; which step it is
 _PR_SET_PDEATHSIG = 1
+_FORKED = 0x40  # PF_FORKNOEXEC of Linux: it runs no program of its own yet, and its memory is its parent's
 
 
 class Limits(NamedTuple):
@@ -45,7 +46,9 @@ class Watch:
         self.step(BUNDLE)
 
     def step(self, which: int, more: float = 0.0) -> None:
-        _SHARED.pack_into(self.shared, 0, time.monotonic() + self.limits.seconds + more, which)
+        # By slices: `pack_into` fills with zeros first, and a parent that looks just then sees a limit long passed.
+        self.shared[8:9] = bytes([which])
+        self.shared[0:8] = struct.pack("d", time.monotonic() + self.limits.seconds + more)
 
     def each(self, take: Callable[..., Any]) -> Callable[..., Any]:
         """`take`, a query, announced as a step of its own each time."""
@@ -127,7 +130,7 @@ def _problem(child: int, own: int, watch: Watch) -> str:
             f"{STEPS[which]} took more than {watch.limits.seconds:g} s, so it was ended: the artifact may never end; "
             "--step-seconds N allows more"
         )
-    taken = (_resident(child) + sum(map(_resident, _descendants(child))) - own) / 2**20
+    taken = (_resident(child) + sum(map(_own, _descendants(child))) - own) / 2**20
     if taken > watch.limits.memory_mb:
         return (
             f"{STEPS[which]} took more than {watch.limits.memory_mb:g} MiB of memory, so it was ended; "
@@ -140,6 +143,15 @@ def _resident(process: int) -> int:
     """Bytes of memory that a process holds; 0 if it has gone."""
     with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{process}/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _own(process: int) -> int:
+    """Bytes that a descendant holds beyond its parent's, whose pages it shares until it runs a program of its own."""
+    with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{process}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+        shared = _resident(int(fields[1])) if int(fields[6]) & _FORKED else 0
+        return max(0, _resident(process) - shared)
     return 0
 
 

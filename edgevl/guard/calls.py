@@ -58,7 +58,7 @@ class Board:
         return _HEAD.unpack_from(self._memory)[0]
 
     def count_interrupt(self) -> None:
-        _HEAD.pack_into(self._memory, 0, self.interrupts + 1, self.memory)
+        self._memory[0:8] = (self.interrupts + 1).to_bytes(8, "little")  # `pack_into` would write zeros first
 
     def enter(self, label: bytes) -> None:
         """Note a call of this thread. One inside another is part of it."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _LINUX = sys.platform == "linux"
+_FORKED = 0x40  # PF_FORKNOEXEC
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -88,9 +89,20 @@ def _children(pid: int) -> list[int]:
     return children
 
 
-def resident(pids: Iterable[int]) -> int:
-    """Bytes that processes hold in memory or have had swapped out. Those that have ended hold nothing."""
-    return sum(map(_resident, pids))
+def resident(pid: int, descendants: Iterable[int] = ()) -> int:
+    """Bytes that a process, and those it started, hold in memory or have had swapped out. One that ended holds nothing.
+
+    A descendant that was forked, and runs no program of its own yet, shares its parent's pages: only what it has
+    more of counts, or every start of a program would count the whole parent twice for a moment.
+    """
+    return _resident(pid) + sum(max(0, _resident(other) - _shared(other)) for other in descendants)
+
+
+def _shared(pid: int) -> int:
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return _resident(int(fields[1])) if int(fields[6]) & _FORKED else 0
+    return 0
 
 
 def _resident(pid: int) -> int:

@@ -100,7 +100,7 @@ class Watch:
             limit = patience * self.limits.seconds
             if spent[slot][1] > limit:
                 return f"{what} did not end within {limit:g} s, the limit, and was stopped: {MORE_TIME}"
-        if processes.resident([pid, *self._children(pid)]) > self.memory:
+        if processes.resident(pid, self._children(pid)) > self.memory:
             limit = f"{self.memory / _GB:.3g} GB of memory, the limit"
             return f"{self.what(calls)} took more than {limit}, and was stopped: {MORE_MEMORY}"
         return ""

@@ -166,6 +166,36 @@ def test_what_a_child_has_started_counts_and_is_ended_too(jetson, capfd, tmp_pat
     assert are_gone([pid.read_text(encoding="utf-8")])
 
 
+def test_a_program_that_starts_does_not_count_its_parent_twice(jetson, capfd):
+    """A fork shares its parent's pages until it runs a program of its own: here it never does."""
+    watch, ballast = jetson.watch, b"x" * (300 << 20)
+
+    def work(_) -> int:
+        child = os.fork()
+        if child == 0:
+            time.sleep(1)
+            os._exit(0)
+        os.waitpid(child, 0)
+        return 7
+
+    assert watch.watched(work, watch.Limits(memory_mb=200)) == 7 and ballast and capfd.readouterr().err == ""
+
+
+def test_a_look_never_finds_a_limit_half_written(jetson):
+    """Who announces a step and who looks are two processes without a lock: no look may find a time long passed."""
+    watcher = jetson.watch.Watch(jetson.watch.Limits(seconds=60))
+    child = os.fork()
+    if child == 0:
+        for _ in range(200_000):
+            watcher.step(jetson.watch.QUERY)
+        os._exit(0)
+    soonest = float("inf")
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        for _ in range(1000):
+            soonest = min(soonest, jetson.watch._SHARED.unpack_from(watcher.shared)[0] - time.monotonic())
+    assert soonest > 0
+
+
 def are_gone(pids: list[str]) -> bool:
     """Within some seconds; who waits for a process that has ended is not asked."""
     for _ in range(100):

@@ -1,6 +1,7 @@
 """`limited`: one call of a function in a process with limits. What passes one is ended, and nothing of it is left."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from types import FunctionType
@@ -178,5 +179,24 @@ def test_what_a_runtime_says_when_memory_is_short():
 
 
 def test_the_machine_has_memory():
-    assert 1e8 < available_memory() < 1e15 and 1e6 < resident([os.getpid()]) < 1e11
+    assert 1e8 < available_memory() < 1e15 and 1e6 < resident(os.getpid()) < 1e11
     assert 1e9 <= Limits().memory <= 16e9
+
+
+def test_a_fork_counts_what_it_has_beyond_its_parent():
+    """Or each program that a process starts would count the whole process twice until it runs."""
+    ballast = b"x" * (64 << 20)  # resident in the parent, shared by the child
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        own = b"y" * (256 << 20)
+        os.write(writing, b"ready")
+        time.sleep(len(own))
+        os._exit(0)
+    try:
+        assert os.read(reading, 5) == b"ready"
+        alone = resident(os.getpid())
+        assert alone > len(ballast) and 100 << 20 < resident(os.getpid(), [child]) - alone < 260 << 20
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
