@@ -57,7 +57,7 @@ def targets_of(batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     return targets
 
 
-class DetectTask(nn.Module):
+class DetectObjective(nn.Module):
     def __init__(self, detector: Detector, validation: DetectSamples, eval_samples: int):
         super().__init__()
         self.detector = detector
@@ -118,11 +118,11 @@ def run(
         DetectSamples(open_dataset(spec, recipe.data.seed, config.image_size))
         for spec in (recipe.data.train, recipe.data.val)
     )
-    task = DetectTask(detector, val, recipe.eval_samples).train()
+    objective = DetectObjective(detector, val, recipe.eval_samples).train()
     with open_run(recipe, folder, resume):
-        rows = fit(Run(recipe, task, train, Criterion(recipe.weights), folder, progress, note), resume)
+        rows = fit(Run(recipe, objective, train, Criterion(recipe.weights), folder, progress, note), resume)
         save_detector(folder / "model", detector)  # before the record, whose forward pass moves running statistics
-        write_json(folder / "model" / "training.json", training_record(recipe, rows, task, train))
+        write_json(folder / "model" / "training.json", training_record(recipe, rows, objective, train))
     return folder
 
 
@@ -133,13 +133,13 @@ def detector_config(recipe: Recipe) -> DetectorConfig:
 
 
 def training_record(
-    recipe: Recipe, rows: list[dict[str, float]], task: DetectTask, samples: DetectSamples
+    recipe: Recipe, rows: list[dict[str, float]], objective: DetectObjective, samples: DetectSamples
 ) -> dict[str, object]:
     """Recipe, curve, and the cost: pictures seen and the multiply-adds of training on them."""
     batch = next(iter(batches(samples, Positions(recipe.batch_size, 0, 1), workers=0)))
-    device = next(task.parameters()).device
+    device = next(objective.parameters()).device
     batch = {key: value.to(device) for key, value in batch.items()}
-    macs = forward_macs(lambda: task.train()(batch)) / recipe.batch_size
+    macs = forward_macs(lambda: objective.train()(batch)) / recipe.batch_size
     pictures = recipe.last_step * recipe.batch_size
     keys = ("step", "loss", "val_map", "val_map_50")
     return {

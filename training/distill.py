@@ -2,7 +2,7 @@
 
 The loop, the data and the start are those of fine-tuning (`edgevl.training.finetune`). Added are a frozen teacher that
 sees the same pictures and questions, and the losses of `edgevl.training.losses.distillation`. Their heads live in the
-task and are not saved with the model.
+objective and are not saved with the model.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ from edgevl.training.finetune import model_folder, train_answers
 from edgevl.training.loop import Note, Progress
 from edgevl.training.losses.base import check_weights, make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace
+from edgevl.training.objectives import VqaObjective
 from edgevl.training.pretrain import trim
 from edgevl.training.recipe import Recipe
 from edgevl.training.run_folder import recipe_of, run_folder
-from edgevl.training.tasks import VqaTask
 
 
-class DistillTask(VqaTask):
+class DistillObjective(VqaObjective):
     """`vqa`, the cross entropy of fine-tuning, and the teacher losses by name."""
 
     def __init__(
@@ -98,13 +98,13 @@ def run(
         raise InputError(f'the recipe "{recipe.name}" has no teacher; set teacher= to a model folder, or to nano')
     teacher = load_model(model_folder(recipe.teacher))
 
-    def make_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> DistillTask:
+    def make_objective(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> DistillObjective:
         check_teacher(teacher, validation.tokenizer, model.config)
         losses = make_losses(recipe.losses, DISTILLATION, model.config, teacher.config)
-        return DistillTask(model, validation, recipe.eval_samples, teacher.model, losses)
+        return DistillObjective(model, validation, recipe.eval_samples, teacher.model, losses)
 
     # Pictures are drawn for whoever sees the larger ones; the other gets them smaller, as an app would hand them over.
-    return train_answers(recipe, make_task, folder, resume, progress, note, teacher.config.image_size)
+    return train_answers(recipe, make_objective, folder, resume, progress, note, teacher.config.image_size)
 
 
 def check_teacher(teacher: LoadedModel, tokenizer: Tokenizer, student: ModelConfig) -> None:

@@ -22,23 +22,23 @@ from edgevl.training.grow import grow
 from edgevl.training.loop import Note, Progress, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import check_weights, loss_weights
+from edgevl.training.objectives import AnswerObjective, VqaObjective
 from edgevl.training.pretrain import build_config
 from edgevl.training.recipe import Recipe
 from edgevl.training.regions import model_regions, region_start
-from edgevl.training.retrieval import RetrievalTask, retrieval_heads
+from edgevl.training.retrieval import RetrievalObjective, retrieval_heads
 from edgevl.training.run_folder import open_run, recipe_of, run_folder
-from edgevl.training.tasks import AnswerTask, VqaTask
 
-MakeTask = Callable[[Recipe, VqaModel, Any], AnswerTask | RetrievalTask]
+MakeObjective = Callable[[Recipe, VqaModel, Any], AnswerObjective | RetrievalObjective]
 
 
-def retrieval_task(recipe: Recipe, model: VqaModel, validation: Any) -> RetrievalTask:
+def retrieval_objective(recipe: Recipe, model: VqaModel, validation: Any) -> RetrievalObjective:
     heads = retrieval_heads(model.config, model_folder(recipe.init) if recipe.init else None)
-    return RetrievalTask(model, heads, validation, recipe.eval_samples)
+    return RetrievalObjective(model, heads, validation, recipe.eval_samples)
 
 
-def answer_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> VqaTask:
-    return VqaTask(model, validation, recipe.eval_samples)
+def answer_objective(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> VqaObjective:
+    return VqaObjective(model, validation, recipe.eval_samples)
 
 
 def run(
@@ -56,27 +56,28 @@ def run(
     recipe = recipe_of("finetune", recipe, overrides)
     folder = run_folder(recipe, out, resume)
     check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else ("vqa",))
-    make_task: MakeTask = retrieval_task if recipe.task == "retrieval" else answer_task
+    make_objective: MakeObjective = retrieval_objective if recipe.task == "retrieval" else answer_objective
     if recipe.quantize:
         require_torchao()
-        from edgevl.training.qat import quantized_task
+        from edgevl.training.qat import quantized_objective
 
-        make_task = quantized_task
-    return train_answers(recipe, make_task, folder, resume, progress, note)
+        make_objective = quantized_objective
+    return train_answers(recipe, make_objective, folder, resume, progress, note)
 
 
 def train_answers(
     recipe: Recipe,
-    make_task: MakeTask,
+    make_objective: MakeObjective,
     folder: Path,
     resume: bool,
     progress: Progress | None,
     note: Note,
     image_size: int = 0,
 ) -> Path:
-    """What fine-tuning and distillation share: a model, questions, a task between them, and the loop.
+    """What fine-tuning and distillation share: a model, questions, an objective between them, and the loop.
 
-    Training pictures have the side `image_size` where that is larger than the model's: the task makes them smaller.
+    Training pictures have the side `image_size` where that is larger than the model's; the objective makes them
+    smaller.
     Nothing is written before everything that the recipe names has been found.
     """
     torch.manual_seed(recipe.seed)
@@ -89,11 +90,11 @@ def train_answers(
     if isinstance(model, RegionVqaModel):
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)
         validation = model_regions(validation, model, recipe, data.val, recipe.eval_samples, progress)
-    task = make_task(recipe, model, validation)
+    objective = make_objective(recipe, model, validation)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
     with open_run(recipe, folder, resume):
-        rows = fit(Run(recipe, task.train(), samples, criterion, folder, progress, note), resume)
-        task.save(folder / "model", tokenizer)
+        rows = fit(Run(recipe, objective.train(), samples, criterion, folder, progress, note), resume)
+        objective.save(folder / "model", tokenizer)
         write_json(folder / "model" / "training.json", training_record(recipe, rows))
         if not isinstance(model, RegionVqaModel):
             fit_trained(folder / "model", recipe, progress)

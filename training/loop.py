@@ -1,4 +1,4 @@
-"""The training loop. It knows no loss and no data set by name: a task turns a batch into named losses.
+"""The training loop. It knows no loss and no data set by name: an objective turns a batch into named losses.
 
 Everything that varies is a function of (seed, step): the samples, the masks and the learning rate. So the state of a
 run is the weights, the optimizer's moments and one number, and a killed run goes on as if nothing had happened.
@@ -29,8 +29,8 @@ Progress = Callable[[int, int, str], None]
 Note = checkpoints.Note
 
 
-class Task(Protocol):
-    """A module: `task(batch) -> {name: loss}`; `evaluate()` -> numbers to log, called in eval mode."""
+class Objective(Protocol):
+    """A module: `objective(batch) -> {name: loss}`; `evaluate()` -> numbers to log, called in eval mode."""
 
     def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
     def evaluate(self) -> dict[str, float]: ...
@@ -41,7 +41,7 @@ class Run:
     """The parts of one training run. `fit` assembles the rest from the recipe."""
 
     recipe: Recipe
-    task: nn.Module  # fulfills Task
+    objective: nn.Module  # fulfills Objective
     samples: Dataset[Sample]
     criterion: Criterion
     folder: Path
@@ -58,28 +58,28 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     AcceleratorState._reset_state()  # it keeps the precision of an earlier run of this process
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.cuda.is_available())
     if accelerator.device.type == "cpu":
-        run.task.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        run.objective.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(
-        parameter_groups(run.task, recipe.optimizer.weight_decay),
+        parameter_groups(run.objective, recipe.optimizer.weight_decay),
         lr=recipe.optimizer.lr,
         betas=(0.9, recipe.optimizer.beta2),
     )
-    first = checkpoints.restore(run.folder, run.task, optimizer, run.note) if resume else 0
+    first = checkpoints.restore(run.folder, run.objective, optimizer, run.note) if resume else 0
     last = recipe.last_step
     loader = batches(run.samples, Positions(recipe.batch_size, first, last), recipe.data.workers)
-    task, optimizer, loader = accelerator.prepare(run.task, optimizer, loader)
+    objective, optimizer, loader = accelerator.prepare(run.objective, optimizer, loader)
     logger = MetricLog(run.folder, first)
     started = time.perf_counter()
     for step, batch in enumerate(errors_in_one_line(loader), start=first):
-        values = train_step(accelerator, task, optimizer, run.criterion, batch, recipe, step)
+        values = train_step(accelerator, objective, optimizer, run.criterion, batch, recipe, step)
         done = step + 1
         if done % recipe.log_every == 0 or done == last:
             rate = (done - first) * recipe.batch_size / (time.perf_counter() - started)
             logger.write(done, {name: value.item() for name, value in values.items()} | {"samples_per_second": rate})
         if done % recipe.eval_every == 0 or done == last:
-            logger.write(done, evaluate(accelerator, task))
+            logger.write(done, evaluate(accelerator, objective))
         if done % recipe.checkpoint_every == 0 or done == last:
-            checkpoints.save(run.folder, done, accelerator.unwrap_model(task), optimizer)
+            checkpoints.save(run.folder, done, accelerator.unwrap_model(objective), optimizer)
         if run.progress:
             run.progress(done, last, f"loss {values['loss'].item():.3f}")
     accelerator.end_training()
@@ -89,7 +89,7 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
 
 def train_step(
     accelerator: Accelerator,
-    task: nn.Module,
+    objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     criterion: Criterion,
     batch: Mapping[str, Tensor],
@@ -101,9 +101,9 @@ def train_step(
     rate = learning_rate(step, recipe.steps, recipe.optimizer)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    total, values = criterion(task(batch))
+    total, values = criterion(objective(batch))
     accelerator.backward(total)
-    norm: Any = accelerator.clip_grad_norm_(task.parameters(), recipe.optimizer.clip_norm)
+    norm: Any = accelerator.clip_grad_norm_(objective.parameters(), recipe.optimizer.clip_norm)
     if not torch.isfinite(norm):  # the step would make every weight nan
         raise EdgeVLError(f"the gradient of step {step + 1} is not finite, its loss is {total.item():.4g}. {DIVERGED}")
     values["grad_norm"] = norm
@@ -112,11 +112,11 @@ def train_step(
     return values | {"lr": torch.tensor(rate)}
 
 
-def evaluate(accelerator: Accelerator, task: nn.Module) -> dict[str, float]:
-    task.eval()
+def evaluate(accelerator: Accelerator, objective: nn.Module) -> dict[str, float]:
+    objective.eval()
     with torch.no_grad(), accelerator.autocast():
-        values = accelerator.unwrap_model(task).evaluate()
-    task.train()
+        values = accelerator.unwrap_model(objective).evaluate()
+    objective.train()
     return values
 
 

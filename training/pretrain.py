@@ -27,8 +27,8 @@ from edgevl.training.run_folder import open_run, recipe_of, run_folder
 RETRIEVAL_HEADS = "retrieval.safetensors"  # in a model folder; optional
 
 
-class PretrainTask(nn.Module):
-    """The core and the losses with their heads. `task(batch) -> named losses`."""
+class PretrainObjective(nn.Module):
+    """The core and the losses with their heads. `objective(batch) -> named losses`."""
 
     def __init__(self, core: VisionLanguageCore | RegionVqaModel, losses: dict[str, nn.Module]):
         super().__init__()
@@ -81,7 +81,7 @@ def run(
     torch.manual_seed(recipe.seed)
     as_regions = recipe.detector is not None
     model = new_region_model(config, detector, recipe.regions) if detector and as_regions else build_model(config)
-    task = PretrainTask(model.core, build_losses(recipe, config, tokenizer, detector if as_regions else None))
+    objective = PretrainObjective(model.core, build_losses(recipe, config, tokenizer, detector if as_regions else None))
     data, count = recipe.data, recipe.last_step * recipe.batch_size
     scenes = open_dataset(data.train, seed=data.seed, size=config.image_size)
     notes = Annotations(data.annotations, data.train, data.seed, count) if data.annotations else None
@@ -90,11 +90,11 @@ def run(
         samples = with_regions(samples, detector, recipe, data.train, count, recipe.regions, not as_regions, progress)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
     with open_run(recipe, folder, resume):
-        fit(Run(recipe, task.train(), samples, criterion, folder, progress, note), resume)
-        if "mlm" in task.losses:
-            start_head_from_mlm(model, task.losses["mlm"], tokenizer, ANSWERS)
+        fit(Run(recipe, objective.train(), samples, criterion, folder, progress, note), resume)
+        if "mlm" in objective.losses:
+            start_head_from_mlm(model, objective.losses["mlm"], tokenizer, ANSWERS)
         save_model(folder / "model", model, tokenizer, list(ANSWERS))
-        save_retrieval_heads(folder / "model", task.losses)
+        save_retrieval_heads(folder / "model", objective.losses)
     return folder
 
 

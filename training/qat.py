@@ -18,12 +18,12 @@ from edgevl.quantize.spec import get_dialect
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import VqaSamples
 from edgevl.training.finetune import model_folder
+from edgevl.training.objectives import AnswerObjective
 from edgevl.training.recipe import QuantizeSection, Recipe
-from edgevl.training.tasks import AnswerTask
 
 
-class QuantizedTask(AnswerTask):
-    """The task of fine-tuning on a `RoundedModel`; what is saved is the model that it was made of, and the plan."""
+class QuantizedObjective(AnswerObjective):
+    """Fine-tuning of a `RoundedModel`; what is saved is the model that it was made of, and the plan."""
 
     def __init__(self, original: VqaModel, plan: Plan, scheme: Scheme, recipe: Recipe, validation: VqaSamples):
         whole = recipe.eval_samples - recipe.eval_samples % recipe.batch_size
@@ -50,13 +50,13 @@ class QuantizedTask(AnswerTask):
         save_plan(self._plan.model_copy(update={"checkpoint_sha256": digest}), folder)
 
 
-def quantized_task(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> QuantizedTask:
+def quantized_objective(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> QuantizedObjective:
     """Raises `InputError` for an unknown dialect, data or observer, or a calibration set that cannot be trusted."""
     section = recipe.quantize
     assert section and recipe.init
     scheme = scheme_of(section)
     loaded = dataclasses.replace(load_model(model_folder(recipe.init)), model=model.eval())
-    return QuantizedTask(model, trainable(plan_of(loaded, section)), scheme, recipe, validation)
+    return QuantizedObjective(model, trainable(plan_of(loaded, section)), scheme, recipe, validation)
 
 
 def scheme_of(section: QuantizeSection) -> Scheme:

@@ -20,7 +20,7 @@ from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import RetrievalSamples, batches, in_order
 from edgevl.training.losses import ContrastLoss, LossContext, MatchingLoss
-from edgevl.training.pretrain import RETRIEVAL_HEADS, PretrainTask, save_retrieval_heads, visual_tokens
+from edgevl.training.pretrain import RETRIEVAL_HEADS, PretrainObjective, save_retrieval_heads, visual_tokens
 
 RERANKED = 10  # R
 EVAL_BATCH = 64  # pictures
@@ -48,7 +48,7 @@ def _embedding(path: Path) -> int:
         return 64
 
 
-class RetrievalTask(PretrainTask):
+class RetrievalObjective(PretrainObjective):
     """Fine-tuning for retrieval, through the loop of the other tasks. `evaluate`: recall on the validation split."""
 
     def __init__(self, model: Any, heads: dict[str, nn.Module], validation: RetrievalSamples, eval_samples: int):

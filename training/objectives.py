@@ -1,4 +1,4 @@
-"""The tasks of fine-tuning: a batch of pictures and questions becomes a loss; accuracy; what is saved at the end."""
+"""The objectives of fine-tuning: a batch of pictures and questions becomes a loss; accuracy; what is saved."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from edgevl.training.data import VqaSamples, batches, in_order
 from edgevl.training.pretrain import trim, visual_tokens
 
 
-class AnswerTask(nn.Module):
+class AnswerObjective(nn.Module):
     """Cross entropy over the answers of K questions a picture, whatever gives the logits."""
 
     eval_batch = 64  # pictures
@@ -44,8 +44,8 @@ class AnswerTask(nn.Module):
         return {"val_accuracy": right / total} if total else {}
 
 
-class VqaTask(AnswerTask):
-    """The task of a plain model; the picture is encoded once for its questions."""
+class VqaObjective(AnswerObjective):
+    """The objective of a plain model; the picture is encoded once for its questions."""
 
     def __init__(self, model: VqaModel, validation: VqaSamples, eval_samples: int):
         super().__init__(validation, eval_samples)
