@@ -192,6 +192,11 @@ class Dataset(Protocol):
         ...
 
     @property
+    def about(self) -> str:
+        """The kind of its pictures in a few words, for a warning that a picture is of another kind."""
+        ...
+
+    @property
     def finite(self) -> bool: ...
     @property
     def labels(self) -> Mapping[str, Sequence[str]]:

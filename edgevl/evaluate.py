@@ -76,10 +76,8 @@ def draw_samples(data: str, count: int, size: int, seed: int | None = None) -> S
     Raises:
         InputError: an unknown data specification, or `count` below 1.
     """
-    from PIL import Image
-
     from edgevl.data import open_dataset
-    from edgevl.preprocess import to_pixels
+    from edgevl.preprocess import load_image, to_pixels
 
     if count < 1:
         raise InputError(f"at least 1 sample is needed, got {count}")
@@ -90,10 +88,11 @@ def draw_samples(data: str, count: int, size: int, seed: int | None = None) -> S
     chosen = everything[:count] if seed is None else random.Random(seed).sample(everything, count)
     pixels, asked = np.empty((count, size, size, 3), np.uint8), []
     for place, index in enumerate(chosen):
-        scene = dataset[index]
-        same = scene.image.shape[:2] == (size, size)
-        pixels[place] = scene.image if same else to_pixels(Image.fromarray(scene.image), size)
-        asked.append(scene.questions(1)[0])
+        record = dataset[index]
+        picture = record.pictures[0]
+        same = isinstance(picture, np.ndarray) and picture.shape[:2] == (size, size)
+        pixels[place] = picture if same else to_pixels(load_image(picture), size)
+        asked += (record.questions or [])[:1]
     pixels.flags.writeable = False
     return Samples(
         data, pixels, tuple(q.text for q in asked), tuple(q.answer for q in asked), tuple(q.kind for q in asked)

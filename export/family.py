@@ -151,7 +151,7 @@ def _set_batch_statistics(vision: "Module", size: int, pictures: int = 8) -> Non
     from edgevl.data.scenes import Scenes
 
     scenes = Scenes("train", size=max(size, 32))
-    images = [torch.from_numpy(scenes[index].image) for index in range(pictures)]
+    images = [torch.from_numpy(scenes[index].pictures[0]) for index in range(pictures)]
     norms = [module for module in vision.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         if norm.weight is not None and not norm.weight.any():

@@ -12,7 +12,7 @@ import json
 import torch
 from torchvision.ops import box_iou
 
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.data.regions import BATCH, find_regions
 from edgevl.data.scenes import SIZES, Scenes
 from edgevl.detector import LoadedDetector, load_detector
@@ -31,7 +31,7 @@ def known(loaded: LoadedDetector, scenes: Scenes, count: int) -> dict[str, float
         indices = range(start, min(start + BATCH, count))
         found = find_regions(loaded, scenes, indices, max(REGIONS))
         for row, index in enumerate(indices):
-            items = scenes[index].objects
+            items = scenes.scene(index).objects
             overlaps = box_iou(torch.tensor([o.box for o in items]), scenes.size * found.boxes[row])
             objects += len(items)
             for k in REGIONS:
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"training: {record['pictures']} pictures, {record['training_macs'] / 1e12:.1f} x 10^12 multiply-adds")
     print(f"one picture: {macs / 1e6:.0f} million multiply-adds")
     for split in SPLITS:
-        scenes = open_dataset(f"{options.data}:{split}", size=loaded.config.image_size)
+        scenes = open_scenes(f"{options.data}:{split}", size=loaded.config.image_size)
         precision = average_precision(loaded.detector, scenes, options.count)
         shares = known(loaded, scenes, options.count)
         print(

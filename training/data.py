@@ -1,4 +1,4 @@
-"""Scenes as training samples: fixed shapes, a pure function of the index, so that a data position is one number.
+"""Records as training samples: fixed shapes, a pure function of the index, so that a data position is one number.
 
 Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects a picture at most.
 """
@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data as torch_data
+from torch.utils.data import DataLoader
 
 from edgevl.config import ModelConfig
+from edgevl.contracts import Dataset, Record
+from edgevl.data import scenes_of
 from edgevl.data.annotations import MAX_OBJECTS, Annotations
-from edgevl.data.scenes import ANSWERS, QUESTION_KINDS, Question, Scene, Scenes
+from edgevl.data.scenes import QUESTION_KINDS, Question, Scene, Scenes
 from edgevl.errors import InputError, unknown_name
+from edgevl.preprocess import load_image, to_pixels
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.recipe import Recipe
 
@@ -23,7 +27,7 @@ Sample = dict[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
 
 
-class PretrainSamples(Dataset[Sample]):
+class PretrainSamples(torch_data.Dataset[Sample]):
     """`samples[i]`: image uint8 [3, S, S]; captions, negatives int64 [K, T]; grids int64 [V]; boxes [N, 4] in 0..1.
 
     annotations: where grids and boxes come from, if not from the scenes themselves.
@@ -41,12 +45,12 @@ class PretrainSamples(Dataset[Sample]):
         self.annotations = annotations
 
     def __getitem__(self, index: int) -> Sample:
-        scene = self.scenes[index]
+        scene = self.scenes.scene(index)
         seen = self.annotations.scene(scene) if self.annotations else scene
         grid = seen.grid(self.config.grid)
         captions, negatives = zip(*self.pairs(scene), strict=True)
         return {
-            "image": channels_first(scene),
+            "image": channels_first(scene.image),
             "captions": self._encode(captions),
             "negatives": self._encode(negatives),
             "class_grid": grid["class_ids"].reshape(-1).astype(np.int64),
@@ -72,63 +76,82 @@ class RetrievalSamples(PretrainSamples):
         return sorted(scene.caption_pairs(8), key=lambda pair: -len(pair[0]))[: self.texts]
 
 
-class VqaSamples(Dataset[Sample]):
-    """`samples[i]`: image uint8 [3, S, S]; questions int64 [K, T]; answers int64 [K] (an index into the labels)."""
+class VqaSamples(torch_data.Dataset[Sample]):
+    """`samples[i]`: image uint8 [3, S, S]; questions int64 [K, T]; answers int64 [K] (an index into the labels).
+
+    side: S, that of the model if it is 0.
+    """
 
     def __init__(
         self,
-        scenes: Scenes,
+        dataset: Dataset,
         tokenizer: Tokenizer,
         config: ModelConfig,
         labels: Sequence[str],
         texts: int = 4,
         focus: Sequence[str] = (),
         focus_texts: int = 0,
+        side: int = 0,
     ):
-        self.scenes, self.tokenizer, self.config, self.texts = scenes, tokenizer, config, texts
+        self.dataset, self.tokenizer, self.config, self.texts = dataset, tokenizer, config, texts
+        self.side = side or config.image_size
         self.focus, self.focus_texts = focus, focus_texts if focus else 0
         self.label_ids = {label: index for index, label in enumerate(labels)}
 
     def __getitem__(self, index: int) -> Sample:
-        scene = self.scenes[index]
-        questions = list(itertools.islice(itertools.cycle(self.asked(scene)), self.texts))
+        record = self.dataset[index]
+        questions = list(itertools.islice(itertools.cycle(self.asked(record)), self.texts))
         ids = self.tokenizer.encode_batch([q.text for q in questions], self.config.text_length)
         return {
-            "image": channels_first(scene),
+            "image": channels_first(pixels_of(record, self.side)),
             "questions": ids.astype(np.int64),
             "answers": np.array([self.label_ids[q.answer] for q in questions], np.int64),
         }
 
-    def asked(self, scene: Scene) -> list[Question]:
-        """Up to `texts` questions."""
-        focused = scene.questions(self.focus_texts, self.focus) if self.focus_texts else []
-        return focused + scene.questions(self.texts - len(focused))
+    def asked(self, record: Record) -> list[Question]:
+        """Return up to `texts` questions. Raises `InputError` for a record without any."""
+        questions: Any = record.questions or ()
+        focused = questions.of_kinds(self.focus)[: self.focus_texts] if self.focus_texts else []
+        found = focused + list(questions[: self.texts - len(focused)])
+        if not found:
+            raise InputError(f"{self.dataset.name}: {record.key} has no question to train on")
+        return found
 
 
 class StatementSamples(VqaSamples):
     """Sentences that are true or false of the picture, answered by yes or no."""
 
-    def asked(self, scene: Scene) -> list[Question]:
-        return statement_questions(scene, self.texts)
+    def asked(self, record: Record) -> list[Question]:
+        return statement_questions(record, self.texts)
 
 
 def make_samples(
-    recipe: Recipe, scenes: Scenes, tokenizer: Tokenizer, config: ModelConfig, focus: Sequence[str] = ()
+    recipe: Recipe,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    focus: Sequence[str] = (),
+    side: int = 0,
 ) -> Any:
-    """What the recipe's task asks of the pictures; `focus` are kinds of question."""
+    """Return what the recipe's task asks of the pictures; `focus` are kinds of question.
+
+    Raises `InputError` for data that does not know what the task needs.
+    """
     data = recipe.data
-    for kind in focus:
-        if kind not in QUESTION_KINDS:
-            raise unknown_name("kind of question in data.focus", kind, QUESTION_KINDS)
     if recipe.task == "retrieval":
-        return RetrievalSamples(scenes, tokenizer, config, data.texts)
+        return RetrievalSamples(scenes_of(dataset), tokenizer, config, data.texts)
+    if focus and (unknown := [kind for kind in focus if kind not in QUESTION_KINDS]):
+        raise unknown_name("kind of question in data.focus", unknown[0], QUESTION_KINDS)
+    if recipe.task not in dataset.labels:
+        raise InputError(f"{dataset.name} has nothing for the task {recipe.task}: it has {', '.join(dataset.labels)}")
+    labels = dataset.labels[recipe.task]
     if recipe.task == "statement":
-        return StatementSamples(scenes, tokenizer, config, ANSWERS, data.texts)
-    return VqaSamples(scenes, tokenizer, config, ANSWERS, data.texts, focus, data.focus_texts)
+        return StatementSamples(dataset, tokenizer, config, labels, data.texts, side=side)
+    return VqaSamples(dataset, tokenizer, config, labels, data.texts, focus, data.focus_texts, side)
 
 
-def statement_questions(scene: Scene, n: int) -> list[Question]:
-    return [Question("statement", s.text, "yes" if s.label else "no") for s in scene.statements(n)]
+def statement_questions(record: Record, n: int) -> list[Question]:
+    return [Question("statement", s.text, "yes" if s.label else "no") for s in (record.statements or ())[:n]]
 
 
 def in_order(count: int, batch_size: int) -> list[list[int]]:
@@ -150,7 +173,7 @@ class Positions:
         return self.last_step - self.first_step
 
 
-def batches(samples: Dataset[Sample], positions: Iterable[list[int]], workers: int) -> DataLoader[Sample]:
+def batches(samples: torch_data.Dataset[Sample], positions: Iterable[list[int]], workers: int) -> DataLoader[Sample]:
     """A loader over the batches of `positions`, in order, whatever the number of workers."""
     return DataLoader(
         samples,
@@ -188,8 +211,16 @@ def _worker_problem(error: RuntimeError) -> Exception:
     return error
 
 
-def channels_first(scene: Scene) -> np.ndarray:
-    return np.ascontiguousarray(scene.image.transpose(2, 0, 1))
+def pixels_of(record: Record, side: int) -> np.ndarray:
+    """Return the picture of a record, uint8 [S, S, 3]."""
+    picture = record.pictures[0]
+    if isinstance(picture, np.ndarray) and picture.shape == (side, side, 3):
+        return picture
+    return to_pixels(load_image(picture), side)
+
+
+def channels_first(pixels_SS3: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels_SS3.transpose(2, 0, 1))
 
 
 def padded_boxes(scene: Scene) -> Sample:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from edgevl.checkpoint import write_json
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.data.scenes import CATEGORIES, COLORS, SIZES, Scenes
 from edgevl.detector import Detector, DetectorConfig, save_detector
 from edgevl.errors import MissingDependency
@@ -36,12 +36,12 @@ class DetectSamples(Dataset[Sample]):
         self.scenes = scenes
 
     def __getitem__(self, index: int) -> Sample:
-        scene = self.scenes[index]
+        scene = self.scenes.scene(index)
         ids = np.zeros((3, MAX_OBJECTS), np.int64)
         found = [(o.category_id, o.color_id, SIZES.index(o.size)) for o in scene.objects]
         ids[:, : len(found)] = np.array(found).T
         return {
-            "image": channels_first(scene),
+            "image": channels_first(scene.image),
             **dict(zip(("labels", "color", "size"), ids, strict=True)),
             **padded_boxes(scene),
         }
@@ -115,7 +115,7 @@ def run(
     torch.manual_seed(recipe.seed)
     detector = Detector(config)
     train, val = (
-        DetectSamples(open_dataset(spec, recipe.data.seed, config.image_size))
+        DetectSamples(open_scenes(spec, recipe.data.seed, config.image_size))
         for spec in (recipe.data.train, recipe.data.val)
     )
     objective = DetectObjective(detector, val, recipe.eval_samples).train()

@@ -83,9 +83,10 @@ def train_answers(
     torch.manual_seed(recipe.seed)
     model, tokenizer = starting_model(recipe)
     config, data = model.config, recipe.data
-    train = open_dataset(data.train, seed=data.seed, size=max(image_size, config.image_size))
+    side = max(image_size, config.image_size)
+    train = open_dataset(data.train, seed=data.seed, size=side)
     val = open_dataset(data.val, seed=data.seed, size=config.image_size)
-    samples = make_samples(recipe, train, tokenizer, config, data.focus)
+    samples = make_samples(recipe, train, tokenizer, config, data.focus, side)
     validation = make_samples(recipe, val, tokenizer, config)
     if isinstance(model, RegionVqaModel):
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)

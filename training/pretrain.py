@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgevl.checkpoint import save_model, save_weights
 from edgevl.config import ModelConfig, named_config
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
 from edgevl.detector import LoadedDetector
@@ -83,7 +83,7 @@ def run(
     model = new_region_model(config, detector, recipe.regions) if detector and as_regions else build_model(config)
     objective = PretrainObjective(model.core, build_losses(recipe, config, tokenizer, detector if as_regions else None))
     data, count = recipe.data, recipe.last_step * recipe.batch_size
-    scenes = open_dataset(data.train, seed=data.seed, size=config.image_size)
+    scenes = open_scenes(data.train, seed=data.seed, size=config.image_size)
     notes = Annotations(data.annotations, data.train, data.seed, count) if data.annotations else None
     samples = PretrainSamples(scenes, tokenizer, config, data.texts, notes)
     if detector:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgevl.atomic import write_atomically
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.data.regions import BATCH, find_regions
 from edgevl.data.scenes import CATEGORIES, COLORS, GROUP_OF, SIZES, Scene, SceneObject
 from edgevl.detector import LoadedDetector, Regions
@@ -39,7 +39,7 @@ def annotate(
 
     Only the pictures are looked at. Raises `InputError` for unknown data or a file that cannot be written.
     """
-    scenes = open_dataset(data, seed=seed, size=loaded.config.image_size)
+    scenes = open_scenes(data, seed=seed, size=loaded.config.image_size)
     head = {"data": data, "seed": seed, "size": loaded.config.image_size, "count": count, "threshold": threshold}
     head |= {"detector": loaded.sha256, "classes": loaded.config.classes, "attributes": loaded.config.attributes}
     lines = [json.dumps(head)]

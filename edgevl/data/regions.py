@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from edgevl.atomic import CannotWrite, atomic_file
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.data.scenes import Scenes
 from edgevl.detector import LoadedDetector, Regions
 from edgevl.errors import InputError, first_line
@@ -65,7 +65,7 @@ def cache_regions(
     progress: Progress | None = None,
 ) -> RegionCache:
     """Compute what is missing of the first `count` scenes of `data`, at the detector's own picture size."""
-    scenes = open_dataset(data, seed=seed, size=loaded.config.image_size)
+    scenes = open_scenes(data, seed=seed, size=loaded.config.image_size)
     name = f"{loaded.sha256[:12]}-{data.replace(':', '-')}-seed{seed}-k{regions}"
     folder = Path(root) / name
     for start in range(0, count, SCENES_PER_FILE):
@@ -78,7 +78,7 @@ def cache_regions(
 
 def find_regions(loaded: LoadedDetector, scenes: Scenes, indices: range, regions: int) -> Regions:
     """The detector's regions in some scenes, all in one batch."""
-    image = np.stack([scenes[i].image.transpose(2, 0, 1) for i in indices])
+    image = np.stack([scenes[i].pictures[0].transpose(2, 0, 1) for i in indices])
     with torch.inference_mode():
         return loaded.detector.regions(torch.from_numpy(image), regions)
 

@@ -58,7 +58,7 @@ def test_sources(exported, tmp_path, fresh):
 
 
 def test_the_sample_is_a_scene_that_the_embedded_model_answers(tmp_path, monkeypatch):
-    scene = Scenes("test")[11069]
+    scene = Scenes("test").scene(11069)
     assert np.array_equal(np.asarray(load_image(SAMPLE)), scene.image)
     monkeypatch.chdir(tmp_path)
     embedded = Answerer.load(None)

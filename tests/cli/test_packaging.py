@@ -57,7 +57,7 @@ def test_the_wheel_works_from_another_folder(wheel, tmp_path):
         "import edgevl, edgevl.export.registry, edgevl.training.recipe as recipe\n"
         "from edgevl.checkpoint import load_model\n"
         "from edgevl.data import open_dataset\n"
-        "load_model(None); open_dataset('scenes:test')[0].questions(1)\n"
+        "load_model(None); open_dataset('scenes:test')[0].questions[0]\n"
         "assert list(recipe.RECIPES.glob('*.yaml'))\n"
         "import edgevl.bench.remote as remote; assert (remote.SCRIPT / 'benchmark.py').is_file()\n"
         "print(edgevl.__file__)"

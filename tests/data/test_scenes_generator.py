@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.data.scenes import (
     ANSWERS,
     CATEGORIES,
@@ -40,7 +40,7 @@ def digest(scene) -> str:
 def digests() -> dict[str, str]:
     cases = [(split, 0, 128) for split in SPLITS] + [("train", 7, 128), ("train", 0, 96), ("test", 0, 224)]
     return {
-        f"{split}/{seed}/{size}px/{index}": digest(Scenes(split, seed, size)[index])
+        f"{split}/{seed}/{size}px/{index}": digest(Scenes(split, seed, size).scene(index))
         for split, seed, size in cases
         for index in (0, 1, 2, 1000, 123456)
     }
@@ -52,17 +52,17 @@ def test_scenes_are_the_golden_ones():
 
 
 def test_another_process_makes_the_same_bytes():
-    code = "from edgevl.data.scenes import Scenes; print(Scenes('val')[9].image.tobytes().hex()[:4000])"
+    code = "from edgevl.data.scenes import Scenes; print(Scenes('val').scene(9).image.tobytes().hex()[:4000])"
     made = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
     ).stdout.strip()
-    assert made == Scenes("val")[9].image.tobytes().hex()[:4000]
+    assert made == Scenes("val").scene(9).image.tobytes().hex()[:4000]
 
 
 def test_scenes_of_one_split_differ():
-    assert len({Scenes("train")[i].image.tobytes() for i in range(200)}) == 200
-    assert Scenes("train", seed=1)[0].image.tobytes() != Scenes("train")[0].image.tobytes()
-    assert Scenes("test")[0].image.tobytes() != Scenes("train")[0].image.tobytes()
+    assert len({Scenes("train").scene(i).image.tobytes() for i in range(200)}) == 200
+    assert Scenes("train", seed=1).scene(0).image.tobytes() != Scenes("train").scene(0).image.tobytes()
+    assert Scenes("test").scene(0).image.tobytes() != Scenes("train").scene(0).image.tobytes()
 
 
 def test_there_is_enough_to_see():
@@ -89,7 +89,7 @@ def test_every_sprite_is_there_and_alone(family):
 def test_objects_are_visible_and_sizes_are_clear(split):
     data = Scenes(split)
     for index in range(300):
-        scene = data[index]
+        scene = data.scene(index)
         assert 2 <= len(scene.objects) <= 6
         for number, item in enumerate(scene.objects):
             x0, y0, x1, y1 = item.box
@@ -109,7 +109,7 @@ def test_objects_are_visible_and_sizes_are_clear(split):
 def test_an_object_has_the_color_that_it_is_said_to_have():
     hues = {name: np.array(rgb) / np.linalg.norm(rgb) for name, rgb in artwork.RGB.items()}
     for index in range(150):
-        scene = Scenes("train")[index]
+        scene = Scenes("train").scene(index)
         for item in scene.objects:
             mean = scene.image[item.mask].astype(float).mean(0)
             nearest = max(hues, key=lambda name: hues[name] @ mean / np.linalg.norm(mean))
@@ -119,13 +119,13 @@ def test_an_object_has_the_color_that_it_is_said_to_have():
 def test_held_out_pairs_appear_only_in_test_pairs():
     assert 0.06 < len(HELD_OUT_SET) / (len(CATEGORIES) * len(COLORS)) < 0.11
     for split in SPLITS:
-        for scene in (Scenes(split, size=64)[i] for i in range(1000)):
+        for scene in (Scenes(split, size=64).scene(i) for i in range(1000)):
             held = [(o.category, o.color) in HELD_OUT_SET for o in scene.objects]
             assert any(held) == (split == "test_pairs")
 
 
 def test_some_scenes_repeat_a_category():
-    scenes = [Scenes("train", size=64)[i] for i in range(1000)]
+    scenes = [Scenes("train", size=64).scene(i) for i in range(1000)]
     repeated = sum(len({o.category for o in s.objects}) < len(s.objects) for s in scenes)
     assert 0.12 < repeated / 1000 < 0.24
 
@@ -133,7 +133,7 @@ def test_some_scenes_repeat_a_category():
 @pytest.mark.parametrize("cells", [4, 8, 9, 16])
 def test_a_cell_belongs_to_the_object_that_covers_most_of_it(cells):
     for index in range(20):
-        scene = Scenes("train")[index]
+        scene = Scenes("train").scene(index)
         grid = scene.grid(cells)
         edges = [i * 128 // cells for i in range(cells + 1)]
         for y in range(cells):
@@ -149,7 +149,7 @@ def test_a_cell_belongs_to_the_object_that_covers_most_of_it(cells):
 
 
 def test_another_size_shows_larger_objects():
-    scene = Scenes("train", size=256)[0]
+    scene = Scenes("train", size=256).scene(0)
     assert scene.image.shape == (256, 256, 3)
     for item in scene.objects:
         side = max(item.box[2] - item.box[0], item.box[3] - item.box[1])
@@ -168,9 +168,9 @@ def test_wrong_arguments_are_named():
     with pytest.raises(InputError, match="Scenes of 8 pixels: the smallest side is 32"):
         Scenes("test", size=8)
     with pytest.raises(InputError, match="a grid of 0 cells"):
-        Scenes("test")[0].grid(0)
+        Scenes("test").scene(0).grid(0)
     with pytest.raises(IndexError):
-        Scenes("test")[-1]
+        Scenes("test").scene(-1)
 
 
 if __name__ == "__main__":
@@ -181,10 +181,10 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("split", ["train", "test_style", "test_pairs"])
 def test_a_data_set_of_few_categories_shows_and_names_no_others(split):
     """What is asked about and is not there is one of the few too: else a text would give its answer away."""
-    data, named = open_dataset(f"scenes16:{split}", size=64), set()
+    data, named = open_scenes(f"scenes16:{split}", size=64), set()
     others = [name for name in CATEGORIES if name not in FEW_CATEGORIES]
     groups = [name for name in GROUPS if name not in {GROUP_OF[category] for category in FEW_CATEGORIES}]
-    for scene in (data[i] for i in range(150)):
+    for scene in (data.scene(i) for i in range(150)):
         assert {o.category for o in scene.objects} <= {*FEW_CATEGORIES}
         texts = [*scene.captions(4), *scene.negative_caption(4), *(s.text for s in scene.statements(4))]
         texts += [f"{q.text} {q.answer}" for q in scene.questions(12)]
@@ -197,4 +197,5 @@ def test_a_data_set_of_few_categories_shows_and_names_no_others(split):
 def test_few_categories_are_other_scenes_of_the_same_kind():
     assert len(FEW_CATEGORIES) == 16 and {*FEW_CATEGORIES} < {*CATEGORIES}
     assert len({GROUP_OF[name] for name in FEW_CATEGORIES}) == 8
-    assert Scenes("test", categories=CATEGORIES)[5].image.tobytes() == open_dataset("scenes:test")[5].image.tobytes()
+    usual = open_scenes("scenes:test").scene(5).image
+    assert Scenes("test", categories=CATEGORIES).scene(5).image.tobytes() == usual.tobytes()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevl.data import open_dataset
+from edgevl.data import open_dataset, open_scenes
 from edgevl.data.scenes import Scenes, materialize
 from edgevl.errors import InputError
 
@@ -22,7 +22,7 @@ def test_what_is_written_is_the_scene(tmp_path):
     lines = [json.loads(line) for line in (out / "annotations.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [step[:2] for step in seen] == [(i, 5) for i in range(1, 6)] and len(lines) == 5
     for index, line in enumerate(lines):
-        scene = Scenes("val", seed=3)[index]
+        scene = Scenes("val", seed=3).scene(index)
         assert np.array_equal(np.asarray(Image.open(out / line["image"])), scene.image)
         assert [q["text"] for q in line["questions"]] == [q.text for q in scene.questions()]
         for item, written in zip(scene.objects, line["objects"], strict=True):
@@ -83,8 +83,9 @@ def test_killed_in_the_middle_no_half_data_set_exists(tmp_path):
 
 
 def test_data_sets_open_by_name():
-    data = open_dataset("scenes:test_style", size=64)
-    assert (data.split, data.size, open_dataset("scenes").split) == ("test_style", 64, "test")
+    data = open_scenes("scenes:test_style", size=64)
+    assert (data.split, data.size, open_scenes("scenes").split) == ("test_style", 64, "test")
+    assert (data.name, open_dataset("scenes16").name) == ("scenes:test_style", "scenes16:test")
     with pytest.raises(InputError, match='unknown data set "scene"; did you mean "scenes"'):
         open_dataset("scene:test")
     with pytest.raises(InputError, match='unknown split of Scenes "tset"; did you mean "test"'):

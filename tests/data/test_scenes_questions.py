@@ -14,14 +14,14 @@ from edgevl.errors import InputError
 @pytest.fixture(scope="module")
 def asked():
     data = Scenes("train", size=128)
-    return [(scene, scene.questions(5)) for scene in (data[i] for i in range(3000))]
+    return [(scene, scene.questions(5)) for scene in (data.scene(i) for i in range(3000))]
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_answer_is_found_again_from_the_objects(split):
     data = Scenes(split)
     for index in range(400):
-        scene = data[index]
+        scene = data.scene(index)
         for question in scene.questions(8):
             assert scenes_checker.answer(question.text, scene.objects) == question.answer, (index, question)
 
@@ -58,7 +58,7 @@ def test_yes_and_no_are_even_for_each_phrasing(asked):
 
 def test_a_blind_model_stays_below_35_percent(asked):
     data = Scenes("test", size=64)
-    held = [question for i in range(600) for question in data[i].questions(5)]
+    held = [question for i in range(600) for question in data.scene(i).questions(5)]
     blind = blind_accuracy(BlindBaseline(question for _, questions in asked for question in questions), held)
     assert blind["all"] < 0.35, blind
     assert blind["what"] < 0.05 and blind["color"] < 0.25, blind
@@ -90,16 +90,16 @@ def test_test_pairs_ask_about_held_out_pairs():
     data = Scenes("test_pairs")
     named = sum(
         any(f"{color} {category}" in text or f" {category}" in text for category, color in pairs)
-        for scene in (data[i] for i in range(200))
+        for scene in (data.scene(i) for i in range(200))
         for pairs in [[(o.category, o.color) for o in scene.objects if (o.category, o.color) in HELD_OUT]]
         for text in [question.text for question in scene.questions(3, kinds=["color", "size", "spatial"])]
     )
-    asked = sum(len(data[i].questions(3, kinds=["color", "size", "spatial"])) for i in range(200))
+    asked = sum(len(data.scene(i).questions(3, kinds=["color", "size", "spatial"])) for i in range(200))
     assert named > 0.5 * asked
 
 
 def test_kinds_can_be_chosen_and_unknown_ones_are_named():
-    scene = Scenes("val")[3]
+    scene = Scenes("val").scene(3)
     assert {question.kind for question in scene.questions(4, kinds=["count", "exists"])} == {"count", "exists"}
     with pytest.raises(InputError, match='unknown question kind "colour"; did you mean "color"'):
         scene.questions(2, kinds=["colour"])

@@ -15,7 +15,7 @@ OPENINGS = ("there is ", "the picture shows ", "you can see ")
 def test_captions_are_true_and_their_negatives_false(split):
     data = Scenes(split)
     for index in range(400):
-        scene = data[index]
+        scene = data.scene(index)
         captions, negatives = scene.captions(4), scene.negative_caption(4)
         assert len(captions) == len(negatives) >= 2
         for true, false in zip(captions, negatives, strict=True):
@@ -27,7 +27,7 @@ def test_captions_are_true_and_their_negatives_false(split):
 def test_statements_say_what_their_label_says():
     data, labels = Scenes("train"), []
     for index in range(1000):
-        scene = data[index]
+        scene = data.scene(index)
         for statement in scene.statements(4):
             opening = next(text for text in OPENINGS if statement.text.startswith(text))
             assert scenes_checker.judge(statement.text.removeprefix(opening), scene.objects) == statement.label
@@ -36,7 +36,7 @@ def test_statements_say_what_their_label_says():
 
 
 def test_statements_cannot_be_judged_unseen():
-    said = [statement for i in range(3000) for statement in Scenes("train", size=64)[i].statements(3)]
+    said = [statement for i in range(3000) for statement in Scenes("train", size=64).scene(i).statements(3)]
     labels = defaultdict(Counter)
     for statement in said[:6000]:
         labels[template(statement.text)][statement.label] += 1
@@ -47,7 +47,7 @@ def test_statements_cannot_be_judged_unseen():
 def test_a_phrase_fits_exactly_its_object():
     data, kinds = Scenes("test"), set()
     for index in range(500):
-        scene = data[index]
+        scene = data.scene(index)
         for phrase, target in ((r.phrase, scene.objects[r.object_index]) for r in scene.referring(4)):
             side = next((side for side in scenes_checker.SIDES if f" {side} " in phrase), None)
             kinds.add(side or phrase.split()[1])
@@ -65,7 +65,7 @@ def test_a_phrase_fits_exactly_its_object():
 def test_every_word_is_in_the_vocabulary():
     vocabulary = set(VOCABULARY)
     for split in SPLITS:
-        for scene in (Scenes(split)[i] for i in range(150)):
+        for scene in (Scenes(split).scene(i) for i in range(150)):
             texts = scene.captions(4) + scene.negative_caption(4) + [s.text for s in scene.statements(4)]
             texts += [r.phrase for r in scene.referring(4)]
             words = {word.strip(",:") for text in texts for word in text.split()}
@@ -74,7 +74,7 @@ def test_every_word_is_in_the_vocabulary():
 
 def test_one_text_does_not_change_another():
     data = Scenes("train")
-    fresh, used = data[5], data[5]
+    fresh, used = data.scene(5), data.scene(5)
     for other in (used.captions(6), used.statements(2), used.referring(3)):
         assert other
     assert used.questions(4) == fresh.questions(4)

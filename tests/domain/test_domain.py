@@ -53,7 +53,7 @@ def test_noise_is_noticed(domain, kind):
 @pytest.mark.parametrize("split", ["test", "test_pairs", "test_style"])
 def test_scenes_are_rarely_flagged(domain, split):
     """At most one in a hundred is expected: of two hundred, seven would be more than chance."""
-    assert flagged(domain, (Scenes(split)[index].image for index in range(200))) < 7 / 200
+    assert flagged(domain, (Scenes(split).scene(index).image for index in range(200))) < 7 / 200
 
 
 def test_features_count_what_they_say():
@@ -123,7 +123,7 @@ def test_no_question_of_scenes_has_an_unknown_word(domain):
         question.text
         for split in ("test", "test_style")
         for i in range(150)
-        for question in Scenes(split)[i].questions(6)
+        for question in Scenes(split).scene(i).questions(6)
     ]
     assert len(asked) > 1500
     assert not [text for text in asked if tokenizer.unknown_words(text, domain.characters)]
@@ -226,10 +226,10 @@ def test_a_picture_of_another_size_or_format_is_still_a_scene(domain, tmp_path):
     """A user's copy of a scene: larger, or saved as JPEG."""
     from edgevl.preprocess import load_image, to_pixels
 
-    large = [to_pixels(Image.fromarray(Scenes("test", size=256)[index].image), 128) for index in range(60)]
+    large = [to_pixels(Image.fromarray(Scenes("test", size=256).scene(index).image), 128) for index in range(60)]
     assert flagged(domain, large) < 0.1
     saved = []
     for index in range(60):
-        Image.fromarray(Scenes("test")[index].image).save(tmp_path / "scene.jpg", quality=85)
+        Image.fromarray(Scenes("test").scene(index).image).save(tmp_path / "scene.jpg", quality=85)
         saved.append(to_pixels(load_image(tmp_path / "scene.jpg"), 128))
     assert flagged(domain, saved) < 0.1

@@ -24,7 +24,9 @@ def loaded(overfitted):
 
 
 def pictures(indices, size=64):
-    return torch.stack([torch.from_numpy(Scenes("train", size=size)[i].image.transpose(2, 0, 1)) for i in indices])
+    return torch.stack(
+        [torch.from_numpy(Scenes("train", size=size).scene(i).image.transpose(2, 0, 1)) for i in indices]
+    )
 
 
 def test_two_scenes_are_learned_by_heart(overfitted, loaded):
@@ -35,7 +37,7 @@ def test_two_scenes_are_learned_by_heart(overfitted, loaded):
     regions = loaded.detector.regions(pictures([0, 1]), 8)
     right = []
     for picture in range(2):
-        objects = Scenes("train", size=64)[picture].objects
+        objects = Scenes("train", size=64).scene(picture).objects
         overlaps, places = box_iou(torch.tensor([o.box for o in objects]), 64 * regions.boxes[picture]).max(1)
         for item, overlap, place in zip(objects, overlaps, places, strict=True):
             seen = regions.classes[picture, place], regions.attributes["size"][picture, place]

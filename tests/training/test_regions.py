@@ -87,7 +87,7 @@ def test_damaged_or_missing_regions_say_so(tmp_path, loaded):
 
 def test_the_calls_of_the_model_agree_with_the_module_that_is_timed(loaded):
     model = new_region_model(load_model().config.replace(image_size=64), loaded, 6).see_with(loaded).eval()
-    image = torch.from_numpy(Scenes("train", size=64)[0].image.transpose(2, 0, 1))[None].float()
+    image = torch.from_numpy(Scenes("train", size=64).scene(0).image.transpose(2, 0, 1))[None].float()
     ids = torch.tensor([[2, 9, 11, 3, 0, 0]])
     found = loaded.detector.regions(image, 6)
     torch.testing.assert_close(model(image, ids), model.answerer(found.features, found.boxes, ids))
@@ -115,12 +115,12 @@ def test_the_files_that_are_timed_answer_as_the_trained_model_does(tmp_path, reg
     pre = pretrain.run(parse_recipe(values, "test"), out=tmp_path / "pre") / "model"
     assert expand([str(pre), "vilt"]) == [str(pre), "vilt"]
     (tmp_path / "files").mkdir()
-    find_opponent(str(pre)).build(tmp_path / "files", None, Scenes("val", size=64)[0].image)  # type: ignore[arg-type]
+    find_opponent(str(pre)).build(tmp_path / "files", None, Scenes("val", size=64).scene(0).image)  # type: ignore[arg-type]
     pipeline = RegionPipeline(tmp_path / "files", threads=1)
     model: Any = load_region_model(pre).model
     fewer = 0
     for index in range(12):
-        scene = Scenes("val", size=64)[index]
+        scene = Scenes("val", size=64).scene(index)
         image = torch.from_numpy(scene.image.transpose(2, 0, 1))[None].float()
         found = model.detector.detector.regions(image, 20)
         fewer += int((found.scores[0] > 0).sum()) < 20
@@ -232,7 +232,7 @@ def test_annotations_come_back_as_the_detector_saw_them(tmp_path, loaded):
     notes = Annotations(out, "scenes:train", 0, 40)
     for index in (0, 39):
         found = find_regions(loaded, Scenes("train", 0, 64), range(index, index + 1), 8)
-        scene = notes.scene(Scenes("train", 0, 128)[index])  # twice as large as what the detector saw
+        scene = notes.scene(Scenes("train", 0, 128).scene(index))  # twice as large as what the detector saw
         kept = (found.scores[0] >= 0.05).sum()
         assert len(scene.objects) == kept > 0
         assert [o.category_id for o in scene.objects] == found.classes[0, :kept].tolist()

@@ -185,7 +185,7 @@ def test_focus_gives_its_kinds_most_of_the_questions():
     config = CONFIGS["nano"].replace(image_size=64)
     samples = VqaSamples(scenes, tokenizer, config, ANSWERS, texts=6, focus=["size"], focus_texts=3)
     small_or_large = {ANSWERS.index("small"), ANSWERS.index("large")}
-    asked = [set(samples[i]["answers"][: len(scenes[i].questions(3, ["size"]))]) for i in range(8)]
+    asked = [set(samples[i]["answers"][: len(scenes.scene(i).questions(3, ["size"]))]) for i in range(8)]
     assert any(asked) and all(answers <= small_or_large for answers in asked)
     assert samples[0]["questions"].shape == (6, config.text_length)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from edgevl.checkpoint import LoadedModel, load_model
-from edgevl.data import annotations, open_dataset
+from edgevl.data import annotations, open_scenes
 from edgevl.data.scenes import SIZES
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.detector import load_detector
@@ -69,12 +69,12 @@ def detector(folder: Path) -> dict[str, Any]:
 
 def blind(preset: Preset, _folder: Path, _progress: Progress | None) -> dict[str, Any]:
     """What the text alone gives away, per split, on the very questions of the test."""
-    categories = open_dataset(preset.data).categories
+    categories = open_scenes(preset.data).categories
     baseline = BlindBaseline(questions_of("train", preset.blind_scenes, categories=categories))
     found = {}
     for split in SPLITS:
-        scenes = open_dataset(f"{preset.data}:{split}", size=preset.model.get("image_size", 128))
-        asked = [scenes[i].questions(1)[0] for i in range(preset.test_samples)]
+        scenes = open_scenes(f"{preset.data}:{split}", size=preset.model.get("image_size", 128))
+        asked = [scenes.scene(i).questions(1)[0] for i in range(preset.test_samples)]
         found[split] = {kind: round(value, 6) for kind, value in blind_accuracy(baseline, asked).items()}
     return {"result": found, "timing": {}}
 
@@ -92,10 +92,10 @@ def annotate(preset: Preset, detector: Path, seed: int, folder: Path, progress: 
 
 def find(preset: Preset, loaded: LoadedModel) -> dict[str, float]:
     """Recall among the first pictures of the split `test`, each with its most specific caption."""
-    scenes, count = open_dataset(f"{preset.data}:test", size=loaded.config.image_size), preset.retrieval_pictures
+    scenes, count = open_scenes(f"{preset.data}:test", size=loaded.config.image_size), preset.retrieval_pictures
     heads = retrieval_heads(loaded.config, loaded.path)
     samples = RetrievalSamples(scenes, loaded.tokenizer, loaded.config, 1)
-    captions = [samples.pairs(scenes[i])[0][0] for i in range(count)]
+    captions = [samples.pairs(scenes.scene(i))[0][0] for i in range(count)]
     ids_NT = torch.from_numpy(loaded.tokenizer.encode_batch(captions, loaded.config.text_length)).long()
     core = loaded.model.core
     with torch.no_grad():
@@ -106,7 +106,7 @@ def find(preset: Preset, loaded: LoadedModel) -> dict[str, float]:
 
 def _pictures(scenes: Any, count: int) -> Iterator[torch.Tensor]:
     for start in range(0, count, BATCH):
-        images = [channels_first(scenes[i]) for i in range(start, min(start + BATCH, count))]
+        images = [channels_first(scenes.scene(i).image) for i in range(start, min(start + BATCH, count))]
         yield torch.from_numpy(np.stack(images)).float()
 
 
@@ -116,7 +116,7 @@ def _samples(task: str, data: str, count: int, size: int) -> Samples:
     samples = draw_samples(data, count, size)
     if task == "vqa":
         return samples
-    scenes = open_dataset(data, size=size)
+    scenes = open_scenes(data, size=size)
     said = [statement_questions(scenes[i], 1)[0] for i in range(count)]
     texts, answers, kinds = zip(*((q.text, q.answer, q.kind) for q in said), strict=True)
     return Samples(data, samples.pixels_NSS3, texts, answers, kinds)
@@ -141,8 +141,8 @@ def _report(evaluation: Evaluation, samples: Samples | None) -> dict[str, Any]:
 
 def _object_sizes(samples: Samples) -> list[str]:
     """Of each question: the size of the one object whose category it names; empty where it names none, or several."""
-    scenes, found = open_dataset(samples.data, size=samples.pixels_NSS3.shape[1]), []
+    scenes, found = open_scenes(samples.data, size=samples.pixels_NSS3.shape[1]), []
     for index, text in enumerate(samples.questions):
-        named = [o for o in scenes[index].objects if f" {o.category} " in f" {text.replace('?', ' ')} "]
+        named = [o for o in scenes.scene(index).objects if f" {o.category} " in f" {text.replace('?', ' ')} "]
         found.append(named[0].size if len(named) == 1 else "")
     return found

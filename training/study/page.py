@@ -7,7 +7,7 @@ from typing import Any
 
 from edgevl.atomic import write_atomically
 from edgevl.bench.pipelines import SCOPES
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.data.scenes import CATEGORIES
 from edgevl.plain import plain
 from edgevl.training.study import claims
@@ -283,7 +283,7 @@ def _winner(view: View) -> str | None:
 
 def _categories(view: View) -> tuple[str, ...] | None:
     """Those of a smaller data set than Scenes."""
-    found = open_dataset(view.preset["data"]).categories
+    found = open_scenes(view.preset["data"]).categories
     return None if found == CATEGORIES else found
 
 

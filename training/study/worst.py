@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from edgevl.checkpoint import LoadedModel
-from edgevl.data import open_dataset
+from edgevl.data import open_scenes
 from edgevl.evaluate import Evaluation, Samples
 from edgevl.training.distill import trace
 
@@ -58,7 +58,7 @@ def looked_at(loaded: LoadedModel, samples: Samples, index: int) -> list[float]:
 
 def draw_worst(sample: Mapping[str, Any]) -> Image.Image:
     """The picture, and beside it the same, dark where the model did not look. Drawn anew from its index."""
-    scene = open_dataset(sample["data"], size=sample["size"])[sample["index"]]
+    scene = open_scenes(sample["data"], size=sample["size"]).scene(sample["index"])
     picture = Image.fromarray(scene.image).resize((SHOWN, SHOWN), Image.Resampling.BILINEAR)
     side = round(len(sample["looked_at"]) ** 0.5)
     shares_GG = np.array(sample["looked_at"], np.float32).reshape(side, side)

@@ -15,7 +15,7 @@ def measure(split: str = "train", scenes: int = 2000, size: int = 128) -> dict[s
     """Scenes a second for the image with its objects, and for that with each kind of text. Sprites are warm."""
     data = Scenes(split, size=size)
     for i in range(500):
-        data[i]
+        data.scene(i)
     parts: dict[str, Callable[[Scene], object]] = {
         "image": lambda scene: scene,
         "image_4_questions": lambda scene: scene.questions(4),
@@ -30,7 +30,7 @@ def measure(split: str = "train", scenes: int = 2000, size: int = 128) -> dict[s
 def _per_second(data: Scenes, scenes: int, make: Callable[[Scene], object]) -> float:
     start = time.perf_counter()
     for i in range(500, 500 + scenes):
-        make(data[i])
+        make(data.scene(i))
     return scenes / (time.perf_counter() - start)
 
 

@@ -60,7 +60,7 @@ def questions_of(
     split: str, scenes: int, per_scene: int = 4, seed: int = 0, categories: tuple[str, ...] = CATEGORIES
 ) -> list[Question]:
     data = Scenes(split, seed, 32, categories)  # small pictures are quick, and what is asked is drawn alike
-    return [question for i in range(scenes) for question in data[i].questions(per_scene)]
+    return [question for i in range(scenes) for question in data.scene(i).questions(per_scene)]
 
 
 def blind_accuracy(baseline: BlindBaseline, questions: Iterable[Question]) -> dict[str, float]:

@@ -5,7 +5,7 @@ A sentence is a small fact (a description, a relation, a list, a number) that ca
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from edgevl.data.scenes.facts import OPPOSITE, RELATIONS, Spec, View
@@ -184,18 +184,16 @@ def falsify(fact: Fact, view: View, rng: random.Random) -> Fact | None:
     return None
 
 
-def make_captions(view: View, rng: random.Random, n: int) -> list[tuple[str, str]]:
-    """Up to `n` different (true sentence, the same sentence made false)."""
-    found: dict[str, str] = {}
+def draw_captions(view: View, rng: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield different pairs of a true sentence and the same made false."""
+    found: set[str] = set()
     for _ in range(TRIES):
         for make in shuffled(rng, FACTS):
             fact = make(view, rng)
             wrong = fact and falsify(fact, view, rng)
-            if fact and wrong:
-                found.setdefault(fact.text(), wrong.text())
-            if len(found) == n:
-                return list(found.items())
-    return list(found.items())
+            if fact and wrong and (text := fact.text()) not in found:
+                found.add(text)
+                yield text, wrong.text()
 
 
 _STATEMENTS = {
@@ -206,9 +204,9 @@ _STATEMENTS = {
 }
 
 
-def make_statements(view: View, rng: random.Random, n: int) -> list[Statement]:
-    """Up to `n` different statements; each is true or false with equal chance."""
-    found: dict[str, Statement] = {}
+def draw_statements(view: View, rng: random.Random) -> Iterator[Statement]:
+    """Yield different statements; each is true or false with equal chance."""
+    found: set[str] = set()
     for _ in range(TRIES):
         for make in shuffled(rng, FACTS):
             fact = make(view, rng)
@@ -216,23 +214,20 @@ def make_statements(view: View, rng: random.Random, n: int) -> list[Statement]:
             if fact and wrong:
                 label = rng.random() < 0.5
                 text = pick(rng, _STATEMENTS[type(fact)]).format((fact if label else wrong).text())
-                found.setdefault(text, Statement(text, label))
-            if len(found) == n:
-                return list(found.values())
-    return list(found.values())
+                if text not in found:
+                    found.add(text)
+                    yield Statement(text, label)
 
 
-def make_referring(view: View, rng: random.Random, n: int) -> list[Referring]:
-    """Up to `n` different phrases, each for exactly one object."""
-    found: dict[str, Referring] = {}
+def draw_referring(view: View, rng: random.Random) -> Iterator[Referring]:
+    """Yield different phrases, each for exactly one object."""
+    found: set[str] = set()
     for _ in range(TRIES):
         for make in shuffled(rng, (_by_name, _by_color, _by_size, _by_relation)):
             made = make(view, rng)
-            if made:
-                found.setdefault(made[0], Referring(*made))
-            if len(found) == n:
-                return list(found.values())
-    return list(found.values())
+            if made and made[0] not in found:
+                found.add(made[0])
+                yield Referring(*made)
 
 
 def _by_name(view: View, rng: random.Random) -> tuple[str, int] | None:

@@ -55,7 +55,7 @@ def _write(data: Scenes, count: int, folder: Path, shards: bool, progress: Progr
     first: list[Scene] = []
     with open(folder / MARKER, "w", encoding="utf-8") as lines:
         for start in range(0, count, SHARD_SCENES):
-            scenes = (data[i] for i in range(start, min(count, start + SHARD_SCENES)))
+            scenes = (data.scene(i) for i in range(start, min(count, start + SHARD_SCENES)))
             shard = folder / f"shard-{start // SHARD_SCENES:06d}.tar"
             tar = tarfile.open(shard, "w") if shards else None  # noqa: SIM115 closed below, in both cases
             try:

@@ -3,7 +3,7 @@ that does not look at the picture gains nothing. A maker returns None when the s
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgevl.data.scenes.facts import OPPOSITE, RELATIONS, Spec, View
@@ -29,20 +29,16 @@ Maker = Callable[[View, random.Random], tuple[str, str] | None]
 MAKERS: Registry[Maker] = Registry("question kind")
 
 
-def make_questions(view: View, rng: random.Random, n: int, kinds: Sequence[str] | None = None) -> list[Question]:
-    """Up to `n` different questions; kinds are drawn evenly among those that the scene allows."""
+def draw_questions(view: View, rng: random.Random, kinds: Sequence[str] | None = None) -> Iterator[Question]:
+    """Yield different questions; kinds are drawn evenly among those that the scene allows."""
     known = [(kind, MAKERS[kind]) for kind in (kinds or QUESTION_KINDS)]
-    found: dict[str, Question] = {}
-    rounds = 0
-    while len(found) < n and rounds < TRIES:
-        rounds += 1
+    found: set[str] = set()
+    for _ in range(TRIES):
         for kind, maker in shuffled(rng, known):
             made = maker(view, rng)
             if made and made[0] not in found:
-                found[made[0]] = Question(kind, *made)
-            if len(found) == n:
-                break
-    return list(found.values())
+                found.add(made[0])
+                yield Question(kind, *made)
 
 
 def refer(view: View, rng: random.Random, i: int) -> str | None:

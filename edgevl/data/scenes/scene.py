@@ -4,18 +4,22 @@ S: side of the image in pixels; C: cells a side of a grid.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
+from edgevl.contracts import Record
+from edgevl.data.lazy import Lazy
 from edgevl.data.scenes import artwork, backgrounds
-from edgevl.data.scenes.captions import Referring, Statement, make_captions, make_referring, make_statements
+from edgevl.data.scenes.captions import Referring, Statement, draw_captions, draw_referring, draw_statements
 from edgevl.data.scenes.facts import View
 from edgevl.data.scenes.layout import Item, place, sample_items
-from edgevl.data.scenes.names import CATEGORIES, COLORS, FAMILY_OF_SPLIT, GROUP_OF, SIZES, SPLITS
-from edgevl.data.scenes.questions import Question, make_questions
+from edgevl.data.scenes.names import ANSWERS, CATEGORIES, COLORS, FAMILY_OF_SPLIT, GROUP_OF, SIZES, SPLITS
+from edgevl.data.scenes.questions import Question, draw_questions
+from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import InputError, unknown_name
 
 MIN_SIZE = 32
@@ -34,6 +38,26 @@ class SceneObject:
     size: str
     box: tuple[float, float, float, float]
     mask: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase that fits one object. box: x0, y0, x1, y1 of the object as shares of the picture's side."""
+
+    text: str
+    box: tuple[float, ...]
+
+
+class SceneQuestions(Lazy[Question]):
+    """The questions of a scene, in the order in which they are drawn."""
+
+    def __init__(self, scene: "Scene"):
+        super().__init__(scene.draw_questions)
+        self._scene = scene
+
+    def of_kinds(self, kinds: Sequence[str]) -> Lazy[Question]:
+        """Return those that are drawn when nothing but these kinds is asked. Raises `InputError` for an unknown one."""
+        return Lazy(lambda: self._scene.draw_questions(kinds))
 
 
 @dataclass
@@ -67,7 +91,10 @@ class Scene:
 
     def questions(self, n: int = 4, kinds: Sequence[str] | None = None) -> list[Question]:
         """Up to `n` different questions; `kinds` limits them to some of QUESTION_KINDS (else InputError)."""
-        return make_questions(self.view, self._rng("questions"), n, kinds)
+        return list(islice(self.draw_questions(kinds), n))
+
+    def draw_questions(self, kinds: Sequence[str] | None = None) -> Iterator[Question]:
+        return draw_questions(self.view, self._rng("questions"), kinds)
 
     def captions(self, n: int = 2) -> list[str]:
         """Up to `n` different sentences that are true of the scene."""
@@ -75,7 +102,10 @@ class Scene:
 
     def caption_pairs(self, n: int = 2) -> list[tuple[str, str]]:
         """Up to `n` pairs of a true sentence and the same with one fact changed so that it is false."""
-        return make_captions(self.view, self._rng("captions"), n)
+        return list(islice(self.draw_captions(), n))
+
+    def draw_captions(self) -> Iterator[tuple[str, str]]:
+        return draw_captions(self.view, self._rng("captions"))
 
     def negative_caption(self, n: int = 2) -> list[str]:
         """captions(n), each with one fact changed so that it is false of the scene; the i-th belongs to the i-th."""
@@ -83,11 +113,31 @@ class Scene:
 
     def statements(self, n: int = 4) -> list[Statement]:
         """Up to `n` different sentences with their truth, half of them false."""
-        return make_statements(self.view, self._rng("statements"), n)
+        return list(islice(self.draw_statements(), n))
+
+    def draw_statements(self) -> Iterator[Statement]:
+        return draw_statements(self.view, self._rng("statements"))
 
     def referring(self, n: int = 2) -> list[Referring]:
         """Up to `n` phrases that each fit exactly one object."""
-        return make_referring(self.view, self._rng("referring"), n)
+        return list(islice(self.draw_referring(), n))
+
+    def draw_referring(self) -> Iterator[Referring]:
+        return draw_referring(self.view, self._rng("referring"))
+
+    def record(self) -> Record:
+        """Return it as any data set gives what it knows. Texts are drawn when they are read, and only as many."""
+        side = self.image.shape[0]
+        boxes = [tuple(edge / side for edge in item.box) for item in self.objects]
+        return Record(
+            key=f"{self.split}/{self.seed}/{self.index}",
+            pictures=(self.image,),
+            questions=SceneQuestions(self),
+            captions=Lazy(lambda: (true for true, _ in self.draw_captions())),
+            statements=Lazy(self.draw_statements),
+            phrases=Lazy(lambda: (Phrase(each.phrase, boxes[each.object_index]) for each in self.draw_referring())),
+            objects=self.objects,
+        )
 
     def grid(self, cells: int) -> dict[str, np.ndarray]:
         """What each cell of a cells x cells grid shows: class_ids (category_id + 1), color_ids (color_id + 1),
@@ -124,21 +174,34 @@ def _majority(owner: np.ndarray, count: int, cells: int) -> np.ndarray:
     return np.where(covered, pixels.argmax(0), -1).astype(np.int8)
 
 
-class Scenes(Sequence[Scene]):
+class Scenes(Sequence[Record]):
     """The endless data set of one split: `Scenes("train")[7]`. (split, seed, index, size) decides every byte.
 
+    `scenes[7]` is what any data set knows of a picture, `scenes.scene(7)` the scene itself, with maps and masks.
+
     split: one of SPLITS (else InputError). size: side of the images in pixels, 32 or more. categories: those that
-    are drawn and named, of CATEGORIES; a choice of them is another data set.
+    are drawn and named, of CATEGORIES; a choice of them is another data set, with a name of its own.
     """
 
-    about = "Scenes: emoji pictures"  # in a warning that a picture is of another kind
+    about = "Scenes: emoji pictures"
+    finite = False
+    # A head that has answered questions goes on with statements: "yes" and "no" are among its answers.
+    labels: Mapping[str, Sequence[str]] = {"vqa": ANSWERS, "statement": ANSWERS}
 
-    def __init__(self, split: str = "train", seed: int = 0, size: int = 128, categories: tuple[str, ...] = CATEGORIES):
+    def __init__(
+        self,
+        split: str = "train",
+        seed: int = 0,
+        size: int = 128,
+        categories: tuple[str, ...] = CATEGORIES,
+        name: str = "scenes",
+    ):
         if split not in SPLITS:
             raise unknown_name("split of Scenes", split, SPLITS)
         if size < MIN_SIZE:
             raise InputError(f"Scenes of {size} pixels: the smallest side is {MIN_SIZE}")
         self.split, self.seed, self.size, self.categories = split, seed, size, categories
+        self.name = f"{name}:{split}"
         self.family = FAMILY_OF_SPLIT[split]
 
     def __repr__(self) -> str:
@@ -147,11 +210,15 @@ class Scenes(Sequence[Scene]):
     def __len__(self) -> int:
         return 2**31 - 1
 
-    def __iter__(self) -> Iterator[Scene]:
-        return (self.scene(index) for index in range(len(self)))
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> Scene:  # type: ignore[override]
-        return self.scene(index)
+    def __getitem__(self, index: int) -> Record:  # type: ignore[override]
+        return self.scene(index).record()
+
+    def texts(self) -> Iterator[str]:
+        """Yield every word that a text of Scenes can contain."""
+        return iter(VOCABULARY)
 
     def scene(self, index: int) -> Scene:
         if not 0 <= index < len(self):
