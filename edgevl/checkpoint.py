@@ -1,28 +1,30 @@
 """The model folder: what training leaves behind and every other command starts from.
 
-`config.json`, `model.safetensors` (fp16), `tokenizer.json`, `labels.json` (the answers in the order of the logits),
-`README.md` (the model card) and, when trained here, `training.json` (recipe, data, curves) and `domain.json` (what
-pictures and answers were like in training). Nothing is unpickled.
+`config.json` (with the task, and the kind of model unless it answers questions), `model.safetensors` (fp16),
+`tokenizer.json`, `labels.json` (the answers in the order of the logits, where there are any), `README.md` (the model
+card) and, when trained here, `training.json` (recipe, data, curves) and `domain.json` (what pictures and answers were
+like in training). Nothing is unpickled.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
+from torch import nn
 
 from edgevl.atomic import atomic_file, write_atomically
-from edgevl.config import ModelConfig
+from edgevl.config import DUAL_ENCODER, Config, DualEncoderConfig, ModelConfig
 from edgevl.copying import hash_file, open_plain
 from edgevl.domain.judge import Domain, load_domain
-from edgevl.errors import EdgeVLError, InputError, no_such_path
+from edgevl.errors import EdgeVLError, InputError, no_such_path, unknown_name
 from edgevl.limits import check_text
-from edgevl.models import VqaModel, build_model
+from edgevl.models import DualEncoder, VqaModel, build_model
 from edgevl.reading import Unreadable, read_json
 from edgevl.scratch import PrivateFolder
 from edgevl.tokenizer import Tokenizer
@@ -30,23 +32,23 @@ from edgevl.tokenizer import Tokenizer
 DIVERGED = "Lower optimizer.lr or raise optimizer.warmup"  # what to do about a training that diverged
 IN_MEMORY = 256 * 2**20  # bytes of weights
 EMBEDDED = Path(__file__).parent / "assets" / "nano"
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "labels.json")
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "labels.json")  # of a model that answers questions
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadedModel:
-    model: VqaModel  # float32, eval mode
-    config: ModelConfig
+class Loaded:
+    """A model folder of any kind."""
+
+    model: nn.Module  # float32, eval mode
+    config: Config
     tokenizer: Tokenizer
-    labels: list[str]  # A answers, in the order of the logits
     path: Path
     sha256: str  # of model.safetensors
 
     @property
     def training(self) -> dict[str, Any]:
         """Recipe, data and scores recorded by training; empty when there is no record."""
-        record = self.path / "training.json"
-        return read_json(record) if record.is_file() else {}
+        return _record(self.path)
 
     @property
     def domain(self) -> Domain | None:
@@ -54,20 +56,44 @@ class LoadedModel:
         return load_domain(self.path, self.sha256, self.config.image_size)
 
 
-def load_model(path: Path | str | None = None) -> LoadedModel:
-    """Load a model folder; None is the embedded nano.
+@dataclasses.dataclass(frozen=True)
+class LoadedModel(Loaded):
+    """A model that answers questions, or says if statements are true."""
 
-    Raises `InputError` when a file is missing, unreadable, or does not fit the config.
+    model: VqaModel
+    config: ModelConfig
+    labels: list[str]  # A answers, in the order of the logits
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedDualEncoder(Loaded):
+    """A model that embeds pictures and texts."""
+
+    model: DualEncoder
+    config: DualEncoderConfig
+
+
+def open_model(path: Path | str | None = None) -> Loaded:
+    """Load a model folder of any kind, as the kind that it is; None is the embedded nano.
+
+    `edgevl.models.kinds.deployable_of` makes a Deployable of it. Raises `InputError` when a file is missing,
+    unreadable, or does not fit the config, and for an unknown kind.
     """
-    folder = Path(path) if path is not None else EMBEDDED
-    if not folder.exists():
-        raise no_such_path("model folder", folder, f"a model folder holds {', '.join(FILES)}", also=[EMBEDDED.name])
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise InputError(f"{folder} is not a model folder: {name} is missing")
-    if "detector_sha256" in read_json(folder / "config.json"):
-        raise InputError(f"{folder} is a region-feature model: `edgevl bench` and the study run it, nothing exports it")
+    folder, kind = _folder(path)
+    return load_dual_encoder(folder) if kind == DUAL_ENCODER else load_model(folder)
+
+
+def load_model(path: Path | str | None = None) -> LoadedModel:
+    """Load the folder of a model that answers questions; None is the embedded nano.
+
+    Raises `InputError` when a file is missing, unreadable, or does not fit the config, and for another kind of model.
+    """
+    folder, kind = _folder(path)
+    if kind:
+        raise InputError(f"{folder} is a {kind.replace('_', ' ')}, which answers no questions: it finds pictures")
+    _check_files(folder, FILES)
     config = ModelConfig.from_file(folder / "config.json")
+    config = config.replace(task=_trained_task(folder, config.task))
     check_size(config, folder / "model.safetensors")
     labels = read_labels(folder / "labels.json")
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
@@ -78,16 +104,76 @@ def load_model(path: Path | str | None = None) -> LoadedModel:
         )
     model = build_model(config)
     digest = load_weights(model, folder / "model.safetensors")
-    return LoadedModel(model.eval(), config, tokenizer, labels, folder, digest)
+    return LoadedModel(model.eval(), config, tokenizer, folder, digest, labels)
+
+
+def load_dual_encoder(path: Path | str) -> LoadedDualEncoder:
+    """Load the folder of a dual encoder. Raises `InputError` as `load_model` does."""
+    folder, kind = _folder(path)
+    if kind != DUAL_ENCODER:
+        raise InputError(f"{folder} is no dual encoder, which finds pictures: it answers questions")
+    _check_files(folder, FILES[:3])
+    config = DualEncoderConfig.from_file(folder / "config.json")
+    check_size(config, folder / "model.safetensors")
+    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    if tokenizer.vocab_size > config.vocab_size:
+        raise InputError(f"{folder}: {tokenizer.vocab_size} tokens do not fit the config ({config.vocab_size})")
+    model = DualEncoder(config)
+    digest = load_weights(model, folder / "model.safetensors")
+    return LoadedDualEncoder(model.eval(), config, tokenizer, folder, digest)
+
+
+def _folder(path: Path | str | None) -> tuple[Path, str]:
+    """Return a model folder and its kind; "" answers questions. Raises `InputError` for what is none."""
+    folder = Path(path) if path is not None else EMBEDDED
+    if not folder.exists():
+        raise no_such_path("model folder", folder, f"a model folder holds {', '.join(FILES)}", also=[EMBEDDED.name])
+    _check_files(folder, FILES[:1])
+    config = read_json(folder / "config.json")
+    if "detector_sha256" in config:
+        raise InputError(f"{folder} is a region-feature model: `edgevl bench` and the study run it, nothing exports it")
+    kind = config.get("kind", "")
+    if kind not in ("", DUAL_ENCODER):
+        raise unknown_name(f"kind of model in {folder / 'config.json'}", str(kind), [DUAL_ENCODER])
+    return folder, kind
+
+
+def _check_files(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is not a model folder: {name} is missing")
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / "training.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _trained_task(folder: Path, saved: str) -> str:
+    """Return what a model was trained for. Before the task was saved, every config.json said `vqa`."""
+    recipe = _record(folder).get("recipe")
+    found = recipe.get("task") if saved == "vqa" and isinstance(recipe, dict) else None
+    return found if isinstance(found, str) else saved
 
 
 def save_model(folder: Path, model: VqaModel, tokenizer: Tokenizer, labels: list[str]) -> Path:
     """Write a model folder (weights as fp16). Files of the same name are replaced one by one, each atomically."""
+    return _save(folder, model, model.config.replace(num_answers=len(labels)), tokenizer, labels)
+
+
+def save_dual_encoder(folder: Path, model: DualEncoder, tokenizer: Tokenizer) -> Path:
+    """Write a model folder, as `save_model` does."""
+    return _save(folder, model, model.config, tokenizer)
+
+
+def _save(
+    folder: Path, model: nn.Module, config: Config, tokenizer: Tokenizer, labels: list[str] | None = None
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    config = model.config.replace(num_answers=len(labels))
     save_weights(folder / "model.safetensors", model)
     tokenizer.save(folder / "tokenizer.json")
-    write_json(folder / "labels.json", labels)
+    if labels is not None:
+        write_json(folder / "labels.json", labels)
     write_json(folder / "config.json", config.to_dict())
     return folder
 
@@ -132,7 +218,7 @@ def read_labels(path: Path) -> list[str]:
     return labels
 
 
-def check_size(config: ModelConfig, weights: Path) -> None:
+def check_size(config: Config, weights: Path) -> None:
     """Raises `InputError` for a file too small for what its config says, before a model of that size is made."""
     try:
         size = weights.stat().st_size

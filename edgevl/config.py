@@ -6,7 +6,7 @@ Sizes are chosen by measurement (docs/log.md). `nano` is the embedded default.
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from edgevl.apps.jetson.conventions import LARGEST_OPTION, NO_OPTIONS, model_problem, parameters_of
 from edgevl.errors import InputError, unknown_name
@@ -26,12 +26,94 @@ WHOLE = {
     "depth": (1, 256),
     "heads": (1, 256),
     "mlp_ratio": (1, 64),
+    "queries": (1, 64),
+    "embedding": (2, 4096),
 }
 REAL = {"dropout": (0, 1), "mean": (0, 1), "std": (1e-3, 10)}
+DUAL_ENCODER = "dual_encoder"  # the `kind` of a config.json; without one it is of a question-answering model
+
+
+class Config:
+    """What every model of ours says of itself; a frozen dataclass inherits it. See `ModelConfig` for the fields."""
+
+    name: str
+    task: str
+    backbone: str
+    backbone_options: dict[str, Any]
+    out_index: int
+    stride: int
+    image_size: int
+    text_length: int
+    vocab_size: int
+    width: int
+    depth: int
+    heads: int
+    mlp_ratio: int
+    dropout: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for what is out of its range, or for numbers that do not fit together."""
+        self._check_each()
+        problem = model_problem(self._counted())
+        if problem:
+            raise InputError(problem)
+
+    def _check_each(self) -> None:
+        check_name(self.name, "the model's name")
+        for key in ("task", "backbone"):
+            check_text(getattr(self, key), key)
+        for key in [key for key in WHOLE if hasattr(self, key)]:
+            check_whole(getattr(self, key), key, *WHOLE[key])
+        check_options(self.backbone_options)
+        for key in ("mean", "std"):
+            if not isinstance(getattr(self, key), tuple) or len(getattr(self, key)) != 3:
+                raise InputError(f"{key} must be three numbers, of red, green and blue")
+        for key, (low, high) in REAL.items():
+            values = getattr(self, key)
+            for value in values if isinstance(values, tuple) else (values,):
+                check_real(value, key, low, high)
+
+    def _counted(self) -> dict[str, Any]:
+        """Return the numbers that `parameters` is counted from."""
+        return self.to_dict()
+
+    @property
+    def grid(self) -> int:
+        """Visual tokens along one side of the picture."""
+        return self.image_size // self.stride
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the model learns, counted from the sizes alone: those of the backbone are not in it."""
+        return parameters_of(self._counted())
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]  a dataclass, see above
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Raises `InputError` for a field that does not exist (with the nearest known name)."""
+        check_fields(cls, values, "model config field")
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**values)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Raises `InputError`, naming the file, when it cannot be read or does not describe a model."""
+        values = read_json(path)
+        try:
+            return cls.from_dict(values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Config):
     name: str = "nano"
     task: str = "vqa"
     backbone: str = "resnet10t"  # any timm model that offers features_only
@@ -50,59 +132,46 @@ class ModelConfig:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of pixels in [0, 1]; applied inside the graph
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
 
+
+@dataclasses.dataclass(frozen=True)
+class DualEncoderConfig(Config):
+    """Pictures and texts to embeddings that are compared. The fields are those of `ModelConfig` where they can be."""
+
+    kind: str = DUAL_ENCODER
+    name: str = "nano-retrieval"
+    task: str = "retrieval"
+    backbone: str = "resnet10t"
+    backbone_options: dict[str, Any] = dataclasses.field(default_factory=lambda: {"stem_width": 16})
+    out_index: int = 3
+    stride: int = 16
+    image_size: int = 128
+    text_length: int = 24
+    vocab_size: int = 768
+    width: int = 128
+    depth: int = 2  # transformer blocks of the text encoder
+    heads: int = 4
+    mlp_ratio: int = 4
+    dropout: float = 0.0
+    queries: int = 8  # learned queries that pool tokens
+    embedding: int = 256  # E: channels of an embedding
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
     def __post_init__(self) -> None:
-        """Raise `InputError` for what is out of its range, or for numbers that do not fit together."""
-        self._check_each()
-        problem = model_problem(self.to_dict())
-        if problem:
-            raise InputError(problem)
+        super().__post_init__()
+        if self.kind != DUAL_ENCODER:
+            raise unknown_name("kind of model", str(self.kind), [DUAL_ENCODER])
 
-    def _check_each(self) -> None:
-        check_name(self.name, "the model's name")
-        for key in ("task", "backbone"):
-            check_text(getattr(self, key), key)
-        for key, (low, high) in WHOLE.items():
-            check_whole(getattr(self, key), key, low, high)
-        check_options(self.backbone_options)
-        for key in ("mean", "std"):
-            if not isinstance(getattr(self, key), tuple) or len(getattr(self, key)) != 3:
-                raise InputError(f"{key} must be three numbers, of red, green and blue")
-        for key, (low, high) in REAL.items():
-            values = getattr(self, key)
-            for value in values if isinstance(values, tuple) else (values,):
-                check_real(value, key, low, high)
-
-    @property
-    def grid(self) -> int:
-        """Visual tokens along one side of the picture."""
-        return self.image_size // self.stride
-
-    @property
-    def parameters(self) -> int:
-        """Numbers that the model learns, counted from the sizes alone: those of the backbone are not in it."""
-        return parameters_of(self.to_dict())
-
-    def replace(self, **changes: Any) -> "ModelConfig":
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    def _counted(self) -> dict[str, Any]:
+        return self.to_dict() | {"num_answers": 2 * self.queries * (self.embedding + 1)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Raises `InputError` for a field that does not exist (with the nearest known name)."""
-        check_fields(cls, values, "model config field")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**values)
-
-    @classmethod
-    def from_file(cls, path: Path) -> "ModelConfig":
-        """Raises `InputError`, naming the file, when it cannot be read or does not describe a model."""
-        values = read_json(path)
-        try:
-            return cls.from_dict(values)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+    def like(cls, config: ModelConfig, **changes: Any) -> "DualEncoderConfig":
+        """Return one with the backbone, sizes and words of another model. Raises `InputError` for unknown `changes`."""
+        check_fields(cls, changes, "model config field")
+        shared = {field.name for field in dataclasses.fields(cls)} - {"kind", "task", "depth"}
+        values = {key: value for key, value in config.to_dict().items() if key in shared}
+        return cls.from_dict(values | {"name": f"{config.name}-retrieval"} | changes)
 
 
 def check_options(options: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from timm.layers.format import Format
 from torch import Tensor, nn
 
-from edgevl.config import ModelConfig
+from edgevl.config import Config, ModelConfig
 from edgevl.errors import InputError, first_line, unknown_name
 from edgevl.limits import shown
 from edgevl.models.fusion import Fusion
@@ -28,7 +28,7 @@ class VisionEncoder(nn.Module):
     mean: Tensor
     inverse_std: Tensor
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: Config):
         super().__init__()
         if not timm.is_model(config.backbone):
             near = difflib.get_close_matches(config.backbone, timm.list_models(), 5)
@@ -75,7 +75,7 @@ class VisionEncoder(nn.Module):
         )
 
 
-def _backbone(config: ModelConfig) -> Any:
+def _backbone(config: Config) -> Any:
     try:
         return timm.create_model(
             config.backbone,
@@ -94,7 +94,7 @@ def _backbone(config: ModelConfig) -> Any:
 class TextEmbedding(nn.Module):
     """Token ids to text tokens; the norm puts words and visual tokens on one scale."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: Config):
         super().__init__()
         self.words = nn.Embedding(config.vocab_size, config.width)
         self.norm = nn.LayerNorm(config.width)

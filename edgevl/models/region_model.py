@@ -147,4 +147,4 @@ def load_region_model(path: Path | str) -> LoadedModel:
     digest = load_weights(model, folder / "model.safetensors")
     labels = read_labels(folder / "labels.json")
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
-    return LoadedModel(model.eval(), model.config, tokenizer, labels, folder, digest)
+    return LoadedModel(model.eval(), model.config, tokenizer, folder, digest, labels)

@@ -22,6 +22,7 @@ from edgevl.inputs.settings import MISSING, Anything, OneOf, check_settings
 from edgevl.models.deployable import DeployableModel, float_output, picture_input, text_input
 from edgevl.models.families import FAMILIES
 from edgevl.models.fusion import MASKED
+from edgevl.models.pooling import unit_length
 from edgevl.reading import read_json
 from edgevl.specs import ImageProcessing, ProgramSpec
 
@@ -62,7 +63,7 @@ class PictureTower(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         states_BVW = self.vision.embeddings((image - self.mean) * self.inverse_std)
         states_BVW = self.vision.encoder(inputs_embeds=self.vision.pre_layrnorm(states_BVW)).last_hidden_state
-        return _of_length_one(self.project(self.vision.post_layernorm(states_BVW[:, 0])))
+        return unit_length(self.project(self.vision.post_layernorm(states_BVW[:, 0])))
 
 
 class TextTower(nn.Module):
@@ -82,11 +83,7 @@ class TextTower(nn.Module):
         is_stop_BT = (input_ids == self.stop_id).float()
         first_BT = (is_stop_BT.cumsum(1) == 1).float() * is_stop_BT
         pooled_BW = (first_BT[:, None] @ self.text.final_layer_norm(states_BTW))[:, 0]
-        return _of_length_one(self.project(pooled_BW))
-
-
-def _of_length_one(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-1, keepdim=True)
+        return unit_length(self.project(pooled_BW))
 
 
 @FAMILIES.register("clip")

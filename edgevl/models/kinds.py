@@ -1,0 +1,66 @@
+"""From a model, whoever made it, to its Deployable. Every exporter begins here."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from edgevl.checkpoint import EMBEDDED, Loaded, LoadedDualEncoder, LoadedModel, file_sha256, open_model
+from edgevl.contracts import Deployable
+from edgevl.errors import InputError
+from edgevl.models.deployable import NOT_STATED, DeployableModel
+from edgevl.models.dual_encoder import dual_encoder
+from edgevl.models.families import open_family
+from edgevl.models.question_answering import question_answering
+from edgevl.reading import read_json
+
+LICENSE = "Apache-2.0"  # of the embedded weights
+ANSWERED = ("vqa", "statement")  # tasks of a model that answers questions
+
+
+def deployable_of(loaded: Loaded) -> DeployableModel:
+    """Return the Deployable of a loaded model folder. Raises `InputError` for what cannot be exported."""
+    return dataclasses.replace(
+        _plain(loaded),
+        license=LICENSE if loaded.sha256 == file_sha256(EMBEDDED / "model.safetensors") else NOT_STATED,
+        provenance=provenance_of(loaded),
+    )
+
+
+def _plain(loaded: Loaded) -> DeployableModel:
+    if isinstance(loaded, LoadedDualEncoder):
+        return dual_encoder(loaded)
+    if isinstance(loaded, LoadedModel) and loaded.config.task in ANSWERED:
+        return question_answering(loaded)
+    raise InputError(
+        f"{loaded.path} was trained for {loaded.config.task}, and a model of its kind is exported for "
+        f"{' or '.join(ANSWERED)} only. To find pictures train a dual encoder: edgevl finetune retrieval_scenes_nano"
+    )
+
+
+def provenance_of(loaded: Loaded) -> dict[str, Any]:
+    """Return where a model folder comes from, as far as it says so."""
+    record, domain = loaded.training, loaded.domain
+    embedded = loaded.path.resolve() == EMBEDDED.resolve()
+    return {
+        "checkpoint": f"embedded:{loaded.config.name}" if embedded else loaded.path.resolve().name,
+        "recipe": record.get("recipe"),
+        "data": record.get("data") or (domain and f"{domain.about} ({domain.data})"),
+        "commit": record.get("commit"),
+        "model": loaded.config.to_dict(),
+    }
+
+
+def is_foreign(path: Path | str | None) -> bool:
+    """Say if a folder is one of Hugging Face: the `config.json` names a `model_type`."""
+    config = Path(path) / "config.json" if path is not None else None
+    return bool(config and config.is_file() and "model_type" in read_json(config))
+
+
+def open_deployable(path: Path | str | None = None) -> Deployable:
+    """Return the Deployable of a model folder of ours or of a Hugging Face folder; None is the embedded nano.
+
+    Raises `InputError` for a folder that is neither, is damaged, or cannot be exported.
+    """
+    if path is not None and is_foreign(path):
+        return open_family(Path(path))
+    return deployable_of(open_model(path))
