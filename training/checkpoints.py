@@ -130,15 +130,19 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _expected_moments(optimizer: torch.optim.Optimizer, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What AdamW keeps of its parameters, of those that `found` has: one that no loss reaches has no moments."""
+    """What is kept of each parameter, of those that `found` has: one that no loss reaches has no moments."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    own, step = {name.split(".")[0] for name in found}, torch.zeros(())
+    own, expected = {name.split(".")[0] for name in found}, getattr(optimizer, "expected_state", _adam_state)
     return {
         f"{i}.{key}": value
         for i, parameter in enumerate(parameters)
         if str(i) in own
-        for key, value in (("step", step), ("exp_avg", parameter), ("exp_avg_sq", parameter))
+        for key, value in expected(parameter).items()
     }
+
+
+def _adam_state(parameter: nn.Parameter) -> dict[str, Tensor]:
+    return {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,6 +16,7 @@ from edgevl.models import VqaModel, build_model
 from edgevl.models.region_model import RegionVqaModel, is_region_model
 from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
+from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder
 from edgevl.training.data import VqaSamples, make_samples
 from edgevl.training.domain import fit_trained
 from edgevl.training.grow import grow
@@ -30,6 +31,14 @@ from edgevl.training.retrieval import RetrievalObjective, retrieval_heads
 from edgevl.training.run_folder import open_run, recipe_of, run_folder
 
 MakeObjective = Callable[[Recipe, VqaModel, Any], AnswerObjective | RetrievalObjective]
+
+
+class Parts(NamedTuple):
+    """What is trained, on what, and the words that it is saved with."""
+
+    objective: Any  # a module that fulfills `edgevl.training.loop.Objective`, with `save(folder, tokenizer)`
+    samples: Any
+    tokenizer: Tokenizer
 
 
 def retrieval_objective(recipe: Recipe, model: VqaModel, validation: Any) -> RetrievalObjective:
@@ -55,6 +64,9 @@ def run(
     """
     recipe = recipe_of("finetune", recipe, overrides)
     folder = run_folder(recipe, out, resume)
+    if recipe.model.get("kind"):
+        check_weights(recipe.weights, ("contrast",))
+        return train_parts(recipe, contrast_parts(recipe), folder, resume, progress, note)
     check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else ("vqa",))
     make_objective: MakeObjective = retrieval_objective if recipe.task == "retrieval" else answer_objective
     if recipe.quantize:
@@ -63,6 +75,16 @@ def run(
 
         make_objective = quantized_objective
     return train_answers(recipe, make_objective, folder, resume, progress, note)
+
+
+def contrast_parts(recipe: Recipe) -> Parts:
+    """Return a dual encoder and pictures with captions."""
+    torch.manual_seed(recipe.seed)
+    model, tokenizer = starting_encoder(recipe, model_folder(recipe.init) if recipe.init else None)
+    data = recipe.data
+    train, val = (open_dataset(spec, seed=data.seed, size=model.config.image_size) for spec in (data.train, data.val))
+    samples = ContrastSamples(train, tokenizer, model.config, data.texts, data.mirror)
+    return Parts(ContrastObjective(model, tokenizer, val, recipe), samples, tokenizer)
 
 
 def train_answers(
@@ -82,6 +104,7 @@ def train_answers(
     """
     torch.manual_seed(recipe.seed)
     model, tokenizer = starting_model(recipe)
+    model.config = model.config.replace(task=recipe.task)  # which is saved with it
     config, data = model.config, recipe.data
     side = max(image_size, config.image_size)
     train = open_dataset(data.train, seed=data.seed, size=side)
@@ -91,14 +114,22 @@ def train_answers(
     if isinstance(model, RegionVqaModel):
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)
         validation = model_regions(validation, model, recipe, data.val, recipe.eval_samples, progress)
-    objective = make_objective(recipe, model, validation)
+    parts = Parts(make_objective(recipe, model, validation), samples, tokenizer)
+    return train_parts(recipe, parts, folder, resume, progress, note)
+
+
+def train_parts(
+    recipe: Recipe, parts: Parts, folder: Path, resume: bool, progress: Progress | None, note: Note
+) -> Path:
+    """Train to the end and write the model folder with its record."""
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
+    saved = folder / "model"
     with open_run(recipe, folder, resume):
-        rows = fit(Run(recipe, objective.train(), samples, criterion, folder, progress, note), resume)
-        objective.save(folder / "model", tokenizer)
-        write_json(folder / "model" / "training.json", training_record(recipe, rows))
-        if not isinstance(model, RegionVqaModel):
-            fit_trained(folder / "model", recipe, progress)
+        rows = fit(Run(recipe, parts.objective.train(), parts.samples, criterion, folder, progress, note), resume)
+        parts.objective.save(saved, parts.tokenizer)
+        write_json(saved / "training.json", training_record(recipe, rows))
+        if not is_region_model(saved):
+            fit_trained(saved, recipe, progress)
     return folder
 
 
@@ -153,5 +184,6 @@ def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer, task: s
 
 
 def training_record(recipe: Recipe, rows: list[dict[str, float]]) -> dict[str, object]:
-    curve = [{key: row[key] for key in ("step", "vqa", "val_accuracy") if key in row} for row in rows]
+    kept = ("step", "vqa", "contrast")
+    curve = [{key: row[key] for key in row if key in kept or key.startswith("val_")} for row in rows]
     return {"recipe": json.loads(recipe.model_dump_json()), "curve": curve}

@@ -23,6 +23,7 @@ from edgevl.training import checkpoints
 from edgevl.training.data import Positions, Sample, batches, errors_in_one_line
 from edgevl.training.losses.criterion import Criterion
 from edgevl.training.metric_log import MetricLog
+from edgevl.training.muon import Muon, muon_groups
 from edgevl.training.recipe import OptimizerSection, Recipe
 
 Progress = Callable[[int, int, str], None]
@@ -59,11 +60,7 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.cuda.is_available())
     if accelerator.device.type == "cpu":
         run.objective.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.AdamW(
-        parameter_groups(run.objective, recipe.optimizer.weight_decay),
-        lr=recipe.optimizer.lr,
-        betas=(0.9, recipe.optimizer.beta2),
-    )
+    optimizer = make_optimizer(run.objective, recipe.optimizer)
     first = checkpoints.restore(run.folder, run.objective, optimizer, run.note) if resume else 0
     last = recipe.last_step
     loader = batches(run.samples, Positions(recipe.batch_size, first, last), recipe.data.workers)
@@ -100,7 +97,7 @@ def train_step(
     torch.manual_seed(recipe.seed * 1_000_003 + step)
     rate = learning_rate(step, recipe.steps, recipe.optimizer)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1.0)
     total, values = criterion(objective(batch))
     accelerator.backward(total)
     norm: Any = accelerator.clip_grad_norm_(objective.parameters(), recipe.optimizer.clip_norm)
@@ -126,6 +123,15 @@ def learning_rate(step: int, steps: int, optimizer: OptimizerSection) -> float:
         return optimizer.lr * (step + 1) / optimizer.warmup
     done = (step - optimizer.warmup) / max(1, steps - optimizer.warmup)
     return optimizer.lr * (optimizer.final_lr + (1 - optimizer.final_lr) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def make_optimizer(module: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
+    """Return the optimizer that a recipe names, over the parameters of `module` that are trained."""
+    betas = (0.9, section.beta2)
+    if section.name == "muon":
+        groups = muon_groups(module, section.weight_decay, section.matrix_lr / section.lr)
+        return Muon(groups, section.lr, section.momentum, betas)
+    return torch.optim.AdamW(parameter_groups(module, section.weight_decay), lr=section.lr, betas=betas)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgevl.config import ModelConfig
+from edgevl.config import DUAL_ENCODER, DualEncoderConfig
 from edgevl.errors import InputError, unknown_name
 from edgevl.limits import MAX_TEXT, check_name, check_numbers, shown
 from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES
@@ -46,18 +46,29 @@ class DataSection(Section):
         (), max_length=32, description="kinds of question that get `focus_texts` of the `texts` to themselves"
     )
     focus_texts: int = Field(0, ge=0, le=32)
+    mirror: bool = Field(False, description="a dual encoder: half of the pictures, with left for right in captions")
     workers: int = Field(1, ge=0, le=64)
     annotations: Text | None = Field(None, description="pretrain: a file of `edgevl data annotate`, for true boxes")
     region_cache: Text = Field("runs/regions", description="where the regions that detectors found are kept")
 
 
 class OptimizerSection(Section):
+    name: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(1e-3, gt=0, le=10)
+    matrix_lr: float = Field(0.02, gt=0, le=10, description="muon: the rate of matrices and filters; lr is the rest's")
+    momentum: float = Field(0.95, ge=0, lt=1, description="muon: of matrices and filters")
     weight_decay: float = Field(0.05, ge=0, le=10)
     beta2: float = Field(0.98, gt=0, lt=1)
     warmup: int = Field(200, ge=0, le=MAX_STEPS, description="steps of linear warm-up; then a cosine down to final_lr")
     final_lr: float = Field(0.01, ge=0, le=1, description="as a share of lr")
     clip_norm: float = Field(1.0, gt=0, le=1e6)
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "OptimizerSection":
+        for key in ("matrix_lr", "momentum"):
+            if self.name != "muon" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is for muon, not for {self.name}")
+        return self
 
 
 class QuantizeSection(Section):
@@ -75,10 +86,13 @@ class Recipe(Section):
     stage: Literal["pretrain", "finetune", "distill", "detect"]
     name: Name = Field(description="of the run: its folder is runs/NAME")
     task: Literal["vqa", "statement", "retrieval"] = Field("vqa", description="finetune: what the model is trained for")
-    model: Annotated[dict[str, Any], Like(ModelConfig)] = Field(default_factory=lambda: {"config": "nano"})
+    model: Annotated[dict[str, Any], Like(DualEncoderConfig)] = Field(default_factory=lambda: {"config": "nano"})
     init: Text | None = Field(None, description="the model folder to start from; nano is the embedded one")
     grow: int | None = Field(
         None, ge=1, le=256, description="blocks of the transformer: more than init's, answers as before"
+    )
+    freeze: tuple[Text, ...] = Field(
+        (), max_length=32, description="a dual encoder: parts that stay as init has them, such as vision"
     )
     detector: Text | None = Field(None, description="pretrain: a region-feature model on this detector's regions")
     regions: int = Field(8, ge=1, le=60, description="regions a picture, where a detector is used")
@@ -121,10 +135,20 @@ class Recipe(Section):
             raise ValueError(f"data.focus names kinds of question, and the task {self.task} has none")
         if self.task != "vqa" and (self.stage != "finetune" or self.quantize):
             raise ValueError(f"task {self.task} is for finetune, and without quantize")
-        for key in ("grow", "quantize"):
+        self._check_dual_encoder()
+        for key in ("grow", "quantize", "freeze"):
             if getattr(self, key) and not self.init:
                 raise ValueError(f"{key} needs init, the model to begin with")
         return self
+
+    def _check_dual_encoder(self) -> None:
+        if kind := self.model.get("kind"):
+            if (self.task, self.stage) != ("retrieval", "finetune"):
+                raise ValueError(f"model.kind {kind} is for finetune with the task retrieval")
+            if self.losses or self.grow:
+                raise ValueError(f"{'losses' if self.losses else 'grow'} is not for model.kind {kind}")
+        elif self.freeze or self.data.mirror:
+            raise ValueError(f"{'freeze' if self.freeze else 'data.mirror'} is for model.kind {DUAL_ENCODER}")
 
     @property
     def last_step(self) -> int:
