@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from edgevl import __version__
-from edgevl.cli import bench, console, data, demo, doctor, domain, model, quantize, report, streams, study, train
+from edgevl.cli import (
+    bench,
+    console,
+    data,
+    demo,
+    doctor,
+    domain,
+    model,
+    quantize,
+    report,
+    search,
+    streams,
+    study,
+    train,
+)
 from edgevl.cli.failures import explain
 from edgevl.cli.limited import own_process
 from edgevl.cli.narrow_help import Command, Group
@@ -24,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, doctor, data, train, study, quantize, domain, model, bench, report):
+for group in (demo, doctor, data, train, study, quantize, domain, model, search, bench, report):
     group.add_to(app)
 
 
