@@ -36,7 +36,7 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = None, resum
 
 
 def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False) -> None:
-    """Fine-tune a pretrained model to answer questions."""
+    """Fine-tune a model to answer questions, to judge statements, or to find pictures."""
     from edgevl.training.finetune import run
 
     with progress_bar("finetune") as progress, how_to_resume("finetune", recipe, overrides, out):
@@ -67,9 +67,19 @@ def show_run(folder: Path) -> None:
 
 
 def _what_next(folder: Path) -> None:
-    """Say what to do with a model that answers questions."""
-    export = ["edgevl", "export", folder / "model", "--target", "onnx"]
-    console.next_commands(export, ["tensorboard", "--logdir", folder])
+    """Say what to do with a trained model."""
+    model = folder / "model"
+    first = ["edgevl", "export", model, "--target", "onnx"]
+    if _finds_pictures(model / "config.json"):
+        first = ["edgevl", "search", "photos", "a red car", "--model", model]
+    console.next_commands(first, ["tensorboard", "--logdir", folder])
+
+
+def _finds_pictures(config: Path) -> bool:
+    from edgevl.config import DUAL_ENCODER
+    from edgevl.reading import read_json
+
+    return config.is_file() and read_json(config).get("kind") == DUAL_ENCODER
 
 
 @contextlib.contextmanager

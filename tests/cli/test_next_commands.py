@@ -59,6 +59,15 @@ def test_after_training(stage, run_folder, monkeypatch, capsys):
     assert wanted in next_words(err)[0]
 
 
+def test_after_training_a_dual_encoder(run_folder, monkeypatch, capsys):
+    monkeypatch.setattr("edgevl.training.finetune.run", lambda *_, **options: run_folder)
+    (run_folder / "model").mkdir()
+    (run_folder / "model" / "config.json").write_text('{"kind": "dual_encoder"}', encoding="utf-8")
+    assert main(["finetune", "retrieval_scenes_nano", "--out", PLACE]) == 0
+    first = next_words(capsys.readouterr().err)[0]
+    assert first == ["edgevl", "search", "photos", "a red car", "--model", f"{PLACE}/model"]
+
+
 def test_after_an_interrupted_training_the_very_line_is_given(run_folder, monkeypatch, capsys):
     def interrupted(*_, **options):
         raise KeyboardInterrupt
