@@ -145,9 +145,10 @@ def test_orthogonal_brings_every_singular_value_near_one(shape):
     assert found.min() > 0.6 and found.max() < 1.25
 
 
-def test_matrices_move_as_those_of_torch_do():
+@pytest.mark.parametrize("shape", [(12, 20), (40, 10)])
+def test_matrices_move_as_those_of_torch_do(shape):
     torch.manual_seed(0)
-    weight, gradients = torch.randn(12, 20), [torch.randn(12, 20) for _ in range(3)]
+    weight, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(3)]
     ours, theirs = nn.Parameter(weight.clone()), nn.Parameter(weight.clone())
     own = Muon([{"params": [ours], "matrices": True, "weight_decay": 0.05}], lr=0.02)
     other = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.05, momentum=0.95)
@@ -155,7 +156,7 @@ def test_matrices_move_as_those_of_torch_do():
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         own.step()
         other.step()
-    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)  # theirs iterates in bfloat16
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)  # theirs iterates in bfloat16
     assert (ours - weight).abs().max() > 0.01
 
 

@@ -32,7 +32,8 @@ def test_statements_are_answered_by_yes_and_no_as_the_scene_says():
 def test_a_task_trains_and_leaves_a_model_folder(tmp_path, pretrained, finetune_values, task):
     values = finetune_values | {"task": task, "init": str(pretrained), "steps": 2}
     folder = finetune.run(parse_recipe(values, "test"), out=tmp_path / task)
-    load_model(folder / "model")
+    assert load_model(folder / "model").config.task == task
+    assert json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))["task"] == task
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     (score,) = [row["val_accuracy"] for row in rows if "val_accuracy" in row]
     assert 0 <= score <= 1
