@@ -90,12 +90,10 @@ class ContrastObjective(nn.Module):
         return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        captions_BKT = trim(batch, "captions")["captions"]
+        ids_NT = trim(batch, "captions")["captions"].flatten(0, 1)
         image = batch["image"].float().contiguous(memory_format=torch.channels_last)
         pictures_BE = unit_length(self.model.picture_vectors(image).float())
-        texts_BKE = unit_length(self.model.text_vectors(captions_BKT.flatten(0, 1)).float()).unflatten(
-            0, (len(image), -1)
-        )
+        texts_BKE = unit_length(self.model.text_vectors(ids_NT).float()).unflatten(0, (len(image), -1))
         values = {"image_embeds": pictures_BE, "scale": self.model.scale}
         each = [_TASK.losses(values | {"text_embeds": texts_BE}, batch) for texts_BE in texts_BKE.unbind(1)]
         return {name: torch.stack([losses[name] for losses in each]).mean() for name in each[0]}
