@@ -85,6 +85,24 @@ def test_an_unknown_use_of_a_known_operator_is_located(tmp_path: Path) -> None:
     assert '(function "main", operator ' in message
 
 
+def test_a_tensor_of_any_rank_is_refused(tmp_path: Path) -> None:
+    """`fill` by a shape of unknown length: coremltools writes such a program and does not read it."""
+    message = refused(tmp_path, lambda mb, x: mb.fill(shape=mb.reshape(x=mb.non_zero(x=x), shape=[-1]), name="y"))
+    assert "cannot read this program back" in message and "damaged" not in message
+
+
+def test_a_box_outside_a_picture_is_refused_before_ios17(tmp_path: Path) -> None:
+    """Apple's own test has such a box and expects what no rule of the MIL reference gives: the whole picture."""
+    path, boxes = tmp_path / "model.mlpackage", np.array([2, 2, 1, 1], np.float32).reshape(1, 1, 4, 1, 1)
+    pictures = {"x": np.ones((1, 1, 4, 4), np.float32), "roi": boxes}
+    crop = {"target_height": 2, "target_width": 2, "normalized_coordinates": True}
+    save_mil(path, lambda mb, x, roi: mb.crop_resize(x=x, roi=roi, name="y", **crop), pictures)
+    program = MLProgram.load(path)
+    with pytest.raises(UnsupportedOp, match=r'"crop_resize" with output "y": a box outside 0\.\.1'):
+        program.predict(pictures)
+    assert program.predict(pictures | {"roi": boxes / 2})["y"].all()
+
+
 def test_only_the_chosen_function_has_to_be_supported(tmp_path: Path) -> None:
     ct = coremltools()
     save_mil(tmp_path / "good.mlpackage", lambda mb, x: mb.add(x=x, y=1.0, name="y"), {"x": X}, target="iOS18")

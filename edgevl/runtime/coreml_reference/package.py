@@ -11,6 +11,7 @@ from typing import Any
 
 from .interface import TensorSpec, describe
 from .limits import LimitReached, Limits
+from .node import UnsupportedOp
 from .refusals import Places, check_supported, count_operators, locate
 from .seam import ExecutorError, InputError, first_line, import_coremltools, quiet_coremltools, unknown_name
 from .signature import bind, read_inputs, read_outputs
@@ -76,6 +77,8 @@ def _one_line(path: Path) -> Iterator[None]:
         if str(path) in str(error) or path.name in str(error):
             raise
         raise type(error)(f"{path}: {error}") from error
+    except NotImplementedError as error:  # what coremltools' reader says of a tensor whose rank the file leaves open
+        raise UnsupportedOp(f"{path}: coremltools cannot read this program back: {first_line(error)}") from error
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as an ML Program ({type(error).__name__}: {first_line(error)})"

@@ -17,6 +17,8 @@ _PADDING = {
     "symmetric": ("reflection", False),
 }
 
+_SLACK = 1e-3  # rounding of half precision at 1
+
 
 @mil_op("resample", operands=("x", "coordinates"))
 def _resample(node: Node) -> Kernel:
@@ -83,7 +85,8 @@ def _box_reader(node: Node):
     """Return a function [N, 4] -> [N, 4]: any convention to (top, left, bottom, right) in pixel coordinates."""
     convention, scale = node.param("box_coordinate_mode", "CORNERS_HEIGHT_FIRST"), node.param("spatial_scale", 1.0)
     last: Tensor | float = 1.0
-    if node.param("normalized_coordinates", False):
+    normalized = node.param("normalized_coordinates", False)
+    if normalized:
         height, width = node.shape()[-2:]
         last = torch.tensor([height - 1.0, width - 1.0] * 2)
 
@@ -93,7 +96,10 @@ def _box_reader(node: Node):
         if convention.startswith("CENTER"):
             center, half = boxes[:, :2], boxes[:, 2:] / 2
             boxes = torch.cat([center - half, center + half], 1)
-        return boxes * last * scale
+        boxes = boxes * scale
+        if normalized and node.has("roi") and not ((boxes > -_SLACK) & (boxes < 1 + _SLACK)).all():
+            raise UnsupportedOp(f"{node}: a box outside 0..1 is defined from iOS17 on")
+        return boxes * last
 
     return read
 
