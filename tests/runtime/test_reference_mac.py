@@ -55,7 +55,7 @@ def test_answers_of_a_mac_are_named(recorded: Path, tmp_path: Path, capsys: pyte
     assert "macOS 26.1, arm64, coremltools 9.0" in shown
     assert "nearest-factor, CPU_AND_GPU: the ratio of the sizes; the executor: the file's factor" in shown
     assert "round-ties, CPU_AND_NE: failed: the model cannot be compiled; the executor: to even" in shown
-    assert "local-response-even, CPU_ONLY: before; the executor: refuses it" in shown
+    assert "slice-outside, CPU_ONLY: moved back inside; the executor: refuses it" in shown
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", None])

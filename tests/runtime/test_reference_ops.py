@@ -34,6 +34,7 @@ def whole(low: int, high: int, *shape: int) -> np.ndarray:
 
 
 X, Y = normal(2, 3, 4, 5), normal(2, 3, 4, 5)
+WHOLE = whole(-3, 4, 6, 5)
 IDS, DIVISORS = whole(-9, 9, 2, 3, 4), whole(1, 5, 2, 3, 4)
 MATRIX, IMAGE = normal(2, 4, 6), normal(1, 4, 6, 8)
 GAMMA, BETA, MEAN, VARIANCE = positive(4), normal(4), normal(4), positive(4)
@@ -166,6 +167,21 @@ LINEAR = [
     unary("linear", lambda x: x @ torch.tensor(WEIGHT).T + torch.tensor(BIAS), MATRIX, weight=WEIGHT, bias=BIAS),
     unary("linear", lambda x: x @ torch.tensor(WEIGHT).T, MATRIX, weight=WEIGHT),
     Case("matmul", {"x": MATRIX, "y": normal(6, 3)}, lambda x, y: x @ y),
+    # From iOS17 on one factor may be a constant of another dtype.
+    Case(
+        "matmul",
+        {"y": MATRIX},
+        lambda y: torch.tensor(WHOLE[:4]).T.float() @ y,
+        params={"x": WHOLE[:4].T.copy()},
+        target="iOS17",
+    ),
+    Case(
+        "linear",
+        {"x": MATRIX},
+        lambda x: x @ torch.tensor(WHOLE).float(),
+        params={"weight": WHOLE.T.copy()},
+        target="iOS17",
+    ),
     Case(
         "matmul", {"x": normal(2, 1, 4, 6), "y": normal(3, 5, 6)}, lambda x, y: x @ y.mT, params={"transpose_y": True}
     ),
@@ -245,6 +261,12 @@ REDUCE_NORM = [
     ),
     unary("l2_norm", lambda x: x / (x.square().sum((1, 2, 3), keepdim=True) + 1e-3).sqrt(), epsilon=1e-3),
     unary("local_response_norm", lambda x: F.local_response_norm(x, 3, 0.1, 0.75, 1.0), IMAGE, size=3, alpha=0.1),
+    Case(  # the numbers of coremltools' own test
+        "local_response_norm",
+        {"x": np.array([[[1, -7], [5, -6], [-3, -5]]], np.float32)},
+        lambda x: torch.tensor([[[0.99996257, -6.98716545], [4.99531746, -5.99191284], [-2.99898791, -4.99531746]]]),
+        params={"size": 2},
+    ),
 ]
 
 

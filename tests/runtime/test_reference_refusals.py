@@ -44,6 +44,14 @@ def inside_a_branch(mb: Any, x: Any) -> Any:
     return mb.cond(pred=positive, _true_fn=lambda: noisy(mb, x), _false_fn=lambda: mb.sub(x=x, y=1.0))
 
 
+def integers_times(mb: Any, x: Any, factor: np.ndarray) -> Any:
+    return mb.matmul(x=mb.cast(x=x, dtype="int32"), y=factor, name="product")
+
+
+def last_of_a_row(mb: Any, x: Any, i: Any) -> Any:
+    return mb.gather(x=x, indices=i, axis=1, name="y")
+
+
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
@@ -77,11 +85,9 @@ def test_an_operator_of_the_future_is_located(tmp_path: Path) -> None:
 
 
 def test_an_unknown_use_of_a_known_operator_is_located(tmp_path: Path) -> None:
-    message = refused(
-        tmp_path,
-        lambda mb, x: mb.local_response_norm(x=mb.expand_dims(x=x, axes=[0]), size=2, name="norm"),
-    )
-    assert 'operator "local_response_norm" with output "norm": an even size (2)' in message
+    halves = np.full((3, 2), 0.5, np.float32)
+    message = refused(tmp_path, lambda mb, x: integers_times(mb, x, halves), target="iOS17")
+    assert 'operator "matmul" with output "product": integers times fractions have no agreed rounding' in message
     assert '(function "main", operator ' in message
 
 
@@ -101,6 +107,22 @@ def test_a_box_outside_a_picture_is_refused_before_ios17(tmp_path: Path) -> None
     with pytest.raises(UnsupportedOp, match=r'"crop_resize" with output "y": a box outside 0\.\.1'):
         program.predict(pictures)
     assert program.predict(pictures | {"roi": boxes / 2})["y"].all()
+
+
+def test_integers_times_whole_floats_run(tmp_path: Path) -> None:
+    path, twos = tmp_path / "m.mlpackage", np.full((3, 2), 2.0, np.float32)
+    save_mil(path, lambda mb, x: integers_times(mb, x, twos), {"x": X}, target="iOS17")
+    np.testing.assert_array_equal(MLProgram.load(path).predict({"x": X})["product"], np.full((2, 2), 6, np.int32))
+
+
+def test_a_negative_index_is_refused_from_ios17_on(tmp_path: Path) -> None:
+    """It is out of bounds there, says the MIL reference; Apple's tests expect an error, or another result than ours."""
+    path, feeds = tmp_path / "m.mlpackage", {"x": X, "i": np.array([-1], np.int32)}
+    save_mil(path, last_of_a_row, feeds, target="iOS16")
+    assert MLProgram.load(path).predict(feeds)["y"].shape == (2, 1)
+    save_mil(path, last_of_a_row, feeds, target="iOS17")
+    with pytest.raises(InputError, match=r'"gather" with output "y" .*index -1 of 3: from iOS17 on'):
+        MLProgram.load(path).predict(feeds)
 
 
 def test_only_the_chosen_function_has_to_be_supported(tmp_path: Path) -> None:

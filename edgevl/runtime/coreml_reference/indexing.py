@@ -1,6 +1,7 @@
 """Operators that pick by index or by rank: gather, top-k, sort, one-hot, non-zero, reversed sequences."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -8,28 +9,30 @@ from torch import Tensor
 
 from .ops import Kernel, Node, mil_op
 
+FromFront = Callable[[Tensor, int], Tensor]
+
 
 @mil_op("gather", operands=("x", "indices"), exact=True)
 def _gather(node: Node) -> Kernel:
-    axis, batch_dims = node.axis(default=0), node.param("batch_dims", 0)
+    axis, batch_dims, from_front = node.axis(default=0), node.param("batch_dims", 0), counted(node)
     if batch_dims:
-        return _batched_gather(axis, batch_dims)
+        return _batched_gather(axis, batch_dims, from_front)
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
-        picked = x.index_select(axis, wrap(indices, x.shape[axis]).reshape(-1))
+        picked = x.index_select(axis, from_front(indices, x.shape[axis]).reshape(-1))
         return picked.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
 
     return gather
 
 
-def _batched_gather(axis: int, batch_dims: int) -> Kernel:
+def _batched_gather(axis: int, batch_dims: int, from_front: FromFront) -> Kernel:
     """Flatten the batch dimensions, gather row by row in one `gather` over expanded indices, and restore the shape."""
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
         batch, own = indices.shape[:batch_dims], indices.shape[batch_dims:]
         between, after = x.shape[batch_dims:axis], x.shape[axis + 1 :]
         count = math.prod(own)
-        flat = wrap(indices, x.shape[axis]).reshape(*batch, *(1,) * len(between), count, *(1,) * len(after))
+        flat = from_front(indices, x.shape[axis]).reshape(*batch, *(1,) * len(between), count, *(1,) * len(after))
         flat = flat.expand(*batch, *between, count, *after)
         return torch.gather(x, axis, flat.long()).reshape(*batch, *between, *own, *after)
 
@@ -38,21 +41,21 @@ def _batched_gather(axis: int, batch_dims: int) -> Kernel:
 
 @mil_op("gather_along_axis", operands=("x", "indices"), exact=True)
 def _gather_along_axis(node: Node) -> Kernel:
-    axis = node.axis(default=0)
-    return lambda x, indices: torch.gather(x, axis, wrap(indices, x.shape[axis]).long())
+    axis, from_front = node.axis(default=0), counted(node)
+    return lambda x, indices: torch.gather(x, axis, from_front(indices, x.shape[axis]).long())
 
 
 @mil_op("gather_nd", operands=("x", "indices"), exact=True)
 def _gather_nd(node: Node) -> Kernel:
     """The last dimension of `indices` addresses dimensions of x, behind `batch_dims` leading ones that both share."""
-    batch_dims, rank = node.param("batch_dims", 0), node.rank("indices") - 1
+    batch_dims, rank, from_front = node.param("batch_dims", 0), node.rank("indices") - 1, counted(node)
 
     def gather_nd(x: Tensor, indices: Tensor) -> Tensor:
         shared = [
             torch.arange(side).reshape([-1 if axis == at else 1 for axis in range(rank)])
             for at, side in enumerate(x.shape[:batch_dims])
         ]
-        columns = [wrap(column, side).long() for column, side in zip(indices.unbind(-1), x.shape[batch_dims:])]
+        columns = [from_front(column, side).long() for column, side in zip(indices.unbind(-1), x.shape[batch_dims:])]
         return x[(*shared, *columns)]
 
     return gather_nd
@@ -108,7 +111,19 @@ def _reverse_sequence(node: Node) -> Kernel:
     return reverse_sequence
 
 
-def wrap(indices: Tensor, side: int) -> Tensor:
-    """Negative indices count from the end. From iOS17 on indices are often of 16 bits, which torch cannot index by."""
+def counted(node: Node) -> FromFront:
+    """Return a function of indices and a side that gives indices counted from the front, of 32 bits or more.
+
+    Negative indices count from the end up to iOS16. From iOS17 on, when `validate_indices` came, they are out of
+    bounds, whatever its value: it only says whether Core ML looks. Indices are often of 16 bits then.
+    """
+    if node.has("validate_indices"):
+        return _within
+    return lambda indices, side: torch.where(indices < 0, indices + side, indices)
+
+
+def _within(indices: Tensor, side: int) -> Tensor:
     indices = indices if indices.dtype in (torch.int32, torch.int64) else indices.to(torch.int32)
-    return torch.where(indices < 0, indices + side, indices)
+    if indices.numel() and (lowest := int(indices.min())) < 0:
+        raise ValueError(f"index {lowest} of {side}: from iOS17 on no index may be negative")
+    return indices

@@ -93,6 +93,10 @@ class Node:
         value = self.inputs.get(name, ())
         return [_known(item.shape) for item in (value if isinstance(value, tuple) else (value,))]
 
+    def is_constant(self, name: str) -> bool:
+        """Is an input known before the program runs?"""
+        return self._single(name).read() is not None
+
     def rank(self, name: str = "x") -> int:
         """Return the number of dimensions of an input, which is always known."""
         return len(self._single(name).shape)

@@ -56,10 +56,10 @@ _PIXELS = np.array([0, 1, 2, 3, 6, 10, 206, 255], np.uint8).reshape(1, 1, 8, 1)
 _EXACT = _PIXELS * np.float32(1.25) - 2  # -2, -0.75, 0.5, 1.75, 5.5, 10.5, 255.5, 316.75
 
 
-def _lrn(before: int, after: int) -> Array:
+def _lrn(before: int, after: int, over: int = 0) -> Array:
     padded = np.pad(np.square(_NORM), (before, after))
     sums = np.array([padded[i : i + before + after + 1].sum() for i in range(len(_NORM))])
-    return (_NORM / (1 + sums / (before + after + 1)) ** 0.75).reshape(1, -1, 1, 1)
+    return (_NORM / (1 + sums / (over or before + after + 1)) ** 0.75).reshape(1, -1, 1, 1)
 
 
 QUESTIONS: dict[str, Question] = {
@@ -227,11 +227,11 @@ QUESTIONS: dict[str, Question] = {
         None,
     ),
     "local-response-even": Question(
-        "local_response_norm of size 2: the channel before, or the one after?",
+        "local_response_norm of size 2: the channel before, the one after, or neither?",
         lambda mb: lambda x: mb.local_response_norm(x=x, size=2, alpha=1.0, beta=0.75, k=1.0, name="y"),
         {"x": _NORM.reshape(1, -1, 1, 1)},
-        {"before": _lrn(1, 0), "after": _lrn(0, 1)},
-        None,
+        {"before": _lrn(1, 0), "after": _lrn(0, 1), "neither": _lrn(0, 0, over=2)},
+        "neither",
         "iOS15",
     ),
     "half-sums": Question(

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .ops import OPS, Kernel, Node, OpDef, UnsupportedOp, mil_op
+from .ops import OPS, Kernel, Node, OpDef, mil_op
 
 _REDUCTIONS = {
     "reduce_l1_norm": lambda x, axes, keep: x.abs().sum(axes, keepdim=keep, dtype=x.dtype),
@@ -120,7 +120,16 @@ def _l2_norm(node: Node) -> Kernel:
 
 @mil_op("local_response_norm")
 def _local_response_norm(node: Node) -> Kernel:
-    size, alpha, beta, k = node.param("size"), node.param("alpha", 1e-4), node.param("beta", 0.75), node.param("k", 1.0)
-    if size % 2 == 0:
-        raise UnsupportedOp(f"{node}: an even size ({size}) is defined differently by every framework")
+    size, alpha, beta, k = lrn_params(node)
     return lambda x: F.local_response_norm(x, size, alpha, beta, k)
+
+
+def lrn_params(node: Node) -> tuple[int, float, float, float]:
+    """Return size, alpha, beta and k of a local response norm, x / (k + alpha * mean of squares) ** beta.
+
+    Of an even size Core ML takes as many channels on each side as of the odd one below, and divides by the even one:
+    the numbers of coremltools' test, which Apple runs on Macs (`test_normalization.py`), say so.
+    """
+    size, alpha = node.param("size"), node.param("alpha", 1e-4)
+    window = size - 1 + size % 2
+    return window, alpha * window / size, node.param("beta", 0.75), node.param("k", 1.0)

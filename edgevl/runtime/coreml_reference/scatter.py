@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .indexing import wrap
+from .indexing import counted
 from .ops import Kernel, Node, mil_op
 
 _REDUCE = {"add": "sum", "sub": "sum", "mul": "prod", "div": "prod", "max": "amax", "min": "amin"}
@@ -14,10 +14,10 @@ _OPERANDS = ("data", "indices", "updates")
 
 @mil_op("scatter_along_axis", operands=_OPERANDS)
 def _scatter_along_axis(node: Node) -> Kernel:
-    axis, mode = node.axis(of="data", default=0), _mode(node)
+    axis, mode, from_front = node.axis(of="data", default=0), _mode(node), counted(node)
 
     def scatter_along_axis(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-        return _combine(data, axis, wrap(indices, data.shape[axis]).long(), updates, mode)
+        return _combine(data, axis, from_front(indices, data.shape[axis]).long(), updates, mode)
 
     return scatter_along_axis
 
@@ -25,12 +25,12 @@ def _scatter_along_axis(node: Node) -> Kernel:
 @mil_op("scatter", operands=_OPERANDS)
 def _scatter(node: Node) -> Kernel:
     """Whole slices: update number i along `axis` goes to `indices[i]`."""
-    axis, mode = node.axis(of="data", default=0), _mode(node)
+    axis, mode, from_front = node.axis(of="data", default=0), _mode(node), counted(node)
     over = [-1 if index == axis else 1 for index in range(node.rank("data"))]
 
     def scatter(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
         updates = updates.flatten(axis, axis + indices.dim() - 1)
-        places = wrap(indices, data.shape[axis]).long().reshape(over).expand(updates.shape)
+        places = from_front(indices, data.shape[axis]).long().reshape(over).expand(updates.shape)
         return _combine(data, axis, places, updates, mode)
 
     return scatter
@@ -39,14 +39,14 @@ def _scatter(node: Node) -> Kernel:
 @mil_op("scatter_nd", operands=_OPERANDS)
 def _scatter_nd(node: Node) -> Kernel:
     """The last dimension of `indices` addresses the leading dimensions of data, here flattened into one."""
-    mode = _mode(node)
+    mode, from_front = _mode(node), counted(node)
 
     def scatter_nd(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
         shape, depth = data.shape, indices.shape[-1]
         strides = [math.prod(shape[axis + 1 : depth]) for axis in range(depth)]
         rest = math.prod(shape[depth:])
         columns = zip(indices.reshape(-1, depth).unbind(-1), shape, strides)
-        places = torch.stack([wrap(column, side).long() * stride for column, side, stride in columns]).sum(0)
+        places = torch.stack([from_front(column, side).long() * stride for column, side, stride in columns]).sum(0)
         flat, updates = data.reshape(-1, rest), updates.reshape(-1, rest)
         return _combine(flat, 0, places[:, None].expand(updates.shape), updates, mode).reshape(shape)
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .linear import of_one_dtype
 from .ops import OPS, STRICT, Kernel, Node, rounded
 
 PARTIAL = 64  # terms added before the sum is rounded
@@ -28,13 +29,17 @@ PARTIAL = 64  # terms added before the sum is rounded
 
 @STRICT.register("linear")
 def _linear(node: Node) -> Kernel:
-    return linear
+    return of_one_dtype(node, ("x", "weight"), linear)
 
 
 @STRICT.register("matmul")
 def _matmul(node: Node) -> Kernel:
     transpose_x, transpose_y = node.param("transpose_x", False), node.param("transpose_y", False)
-    return lambda x, y: multiply(x.mT if transpose_x else x, y.mT if transpose_y else y)
+
+    def matmul(x: Tensor, y: Tensor) -> Tensor:
+        return multiply(x.mT if transpose_x else x, y.mT if transpose_y else y)
+
+    return of_one_dtype(node, ("x", "y"), matmul)
 
 
 @STRICT.register("einsum")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .conv_pool import pool_windows
 from .ops import Kernel, Node, rounded
+from .reduce_norm import lrn_params
 from .strict import STRICT, add_up, mean
 
 Axes = Sequence[int]
@@ -86,8 +87,8 @@ def _l2_norm(node: Node) -> Kernel:
 
 @STRICT.register("local_response_norm")
 def _local_response_norm(node: Node) -> Kernel:
-    """x / (k + alpha * mean of the squares of the channels around) ** beta. An even size is refused as elsewhere."""
-    size, alpha, beta, k = node.param("size"), node.param("alpha", 1e-4), node.param("beta", 0.75), node.param("k", 1.0)
+    """x / (k + alpha * mean of the squares of the channels around) ** beta."""
+    size, alpha, beta, k = lrn_params(node)
 
     def local_response_norm(x: Tensor) -> Tensor:
         squares = F.pad(square(x).movedim(1, -1), (size // 2, size // 2)).unfold(-1, size, 1)
