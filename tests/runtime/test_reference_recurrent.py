@@ -45,6 +45,10 @@ def side_by_side(state: torch.Tensor) -> torch.Tensor:
     return torch.cat(list(state), -1)
 
 
+def sigmoid(value: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-value))
+
+
 @pytest.mark.parametrize("every_step", [True, False])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_lstm_is_torchs(run_mil, direction: str, every_step: bool) -> None:
@@ -65,6 +69,32 @@ def test_lstm_is_torchs(run_mil, direction: str, every_step: bool) -> None:
     want = sequence if every_step else side_by_side(want_h)[None]
     for got, expected in zip((outputs, last_h, last_c), arrays(want, side_by_side(want_h), side_by_side(want_c))):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "scaled_tanh"])
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_lstm_with_peepholes_is_as_in_coremltools_own_test(run_mil, clip: float | None, activation: str) -> None:
+    """Numbers of two steps by the formulas of that test: the clip bounds the cell state, scaled_tanh scales nothing."""
+    generator = np.random.default_rng(5)
+    x, h, c, ih, hh, bias, peephole = (
+        generator.uniform(-1, 1, shape).astype(np.float32)
+        for shape in ((2, 1, 3), (1, 4), (1, 4), (16, 3), (16, 4), (16,), (12,))
+    )
+    params: dict[str, Any] = {"weight_ih": ih, "weight_hh": hh, "bias": bias, "peephole": peephole}
+    params |= {} if clip is None else {"clip": np.float32(clip)}
+
+    def build(mb, x, h, c):
+        return mb.lstm(x=x, initial_h=h, initial_c=c, activation=activation, output_sequence=True, **params)
+
+    outputs, _, last_c = run_mil(build, {"x": x, "h": h, "c": c})
+    p_i, p_f, p_o = np.split(peephole, 3)
+    for entry, got in zip(x, outputs):
+        i, f, o, z = np.split(entry @ ih.T + h @ hh.T + bias, 4, axis=-1)
+        c = sigmoid(f + c * p_f) * c + sigmoid(i + c * p_i) * np.tanh(z)
+        c = c if clip is None else c.clip(-clip, clip)
+        h = sigmoid(o + c * p_o) * np.tanh(c)
+        np.testing.assert_allclose(got, h, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last_c, c, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -97,9 +127,6 @@ def test_gru_resets_the_state_before_its_product(run_mil) -> None:
     outputs, last = run_mil(
         lambda mb, x, h: mb.gru(x=x, initial_h=h, weight_ih=ih, weight_hh=hh, bias=bias), {"x": x, "h": h}
     )
-
-    def sigmoid(value: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-value))
 
     reset = sigmoid(ih[:3] @ x[0, 0] + hh[:3] @ h[0] + bias[:3])
     update = sigmoid(ih[6:] @ x[0, 0] + hh[6:] @ h[0] + bias[6:])

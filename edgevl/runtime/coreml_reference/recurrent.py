@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .ops import Kernel, Node, UnsupportedOp, mil_op
+from .ops import Kernel, Node, mil_op
 
 States = tuple[Tensor, ...]  # (h,) or (h, c)
 Cell = Callable[[Tensor, States], States]  # one step: x [B, I] and the states to the new states
@@ -21,7 +21,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid_hard": lambda x: (0.2 * x + 0.5).clamp(0, 1),
     "linear": lambda x: x,
     "relu": torch.relu,
-    "scaled_tanh": lambda x: 1.7159 * torch.tanh(2 / 3 * x),
+    "scaled_tanh": torch.tanh,  # by 1 and 1, says coremltools' test: here no parameter scales it
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
@@ -88,26 +88,33 @@ def build_gru(node: Node, math: Arithmetic) -> Kernel:
 
 
 def build_lstm(node: Node, math: Arithmetic) -> Kernel:
-    """Gates in the order input, forget, output, cell."""
-    for name in ("peephole", "peephole_back", "clip"):
-        if node.has(name):
-            raise UnsupportedOp(f'{node}: "{name}" is not supported')
+    """Gates in the order input, forget, output, cell. Peepholes let the first three see the cell state.
+
+    `clip` bounds the cell state, before the output gate sees it: coremltools' test of it says so.
+    """
+    clip = node.param("clip", None)
     gate, squash = _activation(node, "recurrent_activation", "sigmoid"), _activation(node, "cell_activation", "tanh")
     activate, step = _activation(node, "activation", "tanh"), math.step
 
-    def make(weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None) -> Cell:
+    def opened(total: Tensor, c: Tensor, peephole: Tensor | None) -> Tensor:
+        return step(gate(total if peephole is None else step(total + step(c * peephole))))
+
+    def make(suffix: str) -> Cell:
+        weight_ih, weight_hh, bias = _weights(node, suffix)
+        p_i, p_f, p_o = _thirds(node.tensor(f"peephole{suffix}"))
+
         def cell(x: Tensor, states: States) -> States:
             h, c = states
             gates = step(math.linear(x, weight_ih, bias) + math.linear(h, weight_hh, None))
             i, f, o, z = gates.chunk(4, -1)
-            c = step(step(step(gate(f)) * c) + step(step(gate(i)) * step(squash(z))))
-            return step(step(gate(o)) * step(activate(c))), c
+            c = step(step(opened(f, c, p_f) * c) + step(opened(i, c, p_i) * step(squash(z))))
+            c = c if clip is None else c.clamp(-clip, clip)
+            return step(opened(o, c, p_o) * step(activate(c))), c
 
         return cell
 
-    cells = [make(*_weights(node))]
-    if node.param("direction", "forward") == "bidirectional":
-        cells.append(make(*_weights(node, "_back")))
+    both = node.param("direction", "forward") == "bidirectional"
+    cells = [make(""), make("_back")] if both else [make("")]
     return _kernel(node, cells)
 
 
