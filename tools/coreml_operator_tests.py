@@ -6,7 +6,8 @@
 The tests build a program, convert it to a package and compare its prediction with the right values, but only on a Mac:
 elsewhere they stop after the conversion. Here coremltools is told that this is a Mac, and `MLModel.predict` runs the
 executor. What differs from the right values is compared again, to 0.2 % of the largest: tests of half precision ask for
-1e-4, and their right values were computed from weights that were not rounded. Each file runs in its own process.
+1e-4, their right values come from weights that were not rounded, and some are written with four digits. Each file runs
+in its own process.
 """
 
 import argparse
@@ -31,7 +32,7 @@ LIMIT = 1800  # seconds for a file
 REFUSED = "Unable to compute the prediction using ML Program: "  # what Core ML says, and some tests expect
 HALF = 2e-3  # of the largest value: four roundings to half precision
 # "not run": a test of shapes, types or errors, which predicts nothing, or one that Apple skips or expects to fail.
-OUTCOMES = ("right", "right in half", "wrong", "refused", "not run")
+OUTCOMES = ("right", "to 0.2 %", "wrong", "refused", "not run")
 
 
 class Mac:
@@ -79,7 +80,7 @@ class Mac:
     def outcome(self, report: pytest.TestReport) -> tuple[str, str]:
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else _last_line(report.longreprtext)
         if report.outcome == "passed":
-            right = "right in half" if self.only_half else "right"
+            right = "to 0.2 %" if self.only_half else "right"
             return (right if self.predictions else "not run"), ""
         if REFUSED in why:
             return "refused", why.split(REFUSED)[1]

@@ -97,8 +97,8 @@ def _box_reader(node: Node):
             center, half = boxes[:, :2], boxes[:, 2:] / 2
             boxes = torch.cat([center - half, center + half], 1)
         boxes = boxes * scale
-        if normalized and node.has("roi") and not ((boxes > -_SLACK) & (boxes < 1 + _SLACK)).all():
-            raise UnsupportedOp(f"{node}: a box outside 0..1 is defined from iOS17 on")
+        if normalized and not node.has("pad_value") and not ((boxes > -_SLACK) & (boxes < 1 + _SLACK)).all():
+            raise UnsupportedOp(f"{node}: a box outside 0..1 is defined from iOS16 on")
         return boxes * last
 
     return read
