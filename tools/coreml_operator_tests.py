@@ -6,8 +6,9 @@
 The tests build a program, convert it to a package and compare its prediction with the right values, but only on a Mac:
 elsewhere they stop after the conversion. Here coremltools is told that this is a Mac, and `MLModel.predict` runs the
 executor. What differs from the right values is compared again, to 0.2 % of the largest: tests of half precision ask for
-1e-4, their right values come from weights that were not rounded, and some are written with four digits. Each file runs
-in its own process.
+1e-4, their right values come from weights that were not rounded, and some are written with four digits. Others allow
+a half-precision program to be off by 0.5: what is farther off than 1 % of the largest is told. Each file runs in its
+own process.
 """
 
 import argparse
@@ -30,9 +31,9 @@ from edgevl.runtime.coreml_reference import MLProgram
 
 LIMIT = 1800  # seconds for a file
 REFUSED = "Unable to compute the prediction using ML Program: "  # what Core ML says, and some tests expect
-HALF = 2e-3  # of the largest value: four roundings to half precision
+HALF, LOOSE = 2e-3, 1e-2  # of the largest value: a few roundings to half precision, and more than rounding should do
 # "not run": a test of shapes, types or errors, which predicts nothing, or one that Apple skips or expects to fail.
-OUTCOMES = ("right", "to 0.2 %", "wrong", "refused", "not run")
+OUTCOMES = ("right", "to 0.2 %", "over 1 %", "wrong", "refused", "not run")
 
 
 class Mac:
@@ -40,7 +41,7 @@ class Mac:
 
     def __init__(self, cases: int):
         self.cases = cases
-        self.predictions, self.only_half = 0, False  # of the test that runs
+        self.predictions, self.right = 0, "right"  # of the test that runs
         self.outcomes: dict[str, tuple[str, str]] = {}  # test -> outcome, why
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -48,18 +49,23 @@ class Mac:
         from coremltools.models import model, utils
 
         testing_utils._IS_MACOS = True
-        for module in (testing_utils.coremltoolsutils, utils, model):
-            module._macos_version = lambda: (15, 5)
-        model.MLModel.predict = lambda mlmodel, data, state=None: self.predict(mlmodel, data, state)
-        model.MLModel.make_state = lambda mlmodel: self.program(mlmodel).make_state()
+        for module in (utils, model):
+            setattr(module, "_macos_version", lambda: (15, 5))  # noqa: B010
+        mlmodel: Any = model.MLModel
+        mlmodel.predict = lambda own, data, state=None: self.predict(own, data, state)
+        mlmodel.make_state = lambda own: self.program(own).make_state()
         self.strict, np.testing.assert_allclose = np.testing.assert_allclose, self.assert_allclose
 
     def assert_allclose(self, actual: Any, desired: Any, rtol: float = 1e-7, atol: float = 0.0, **options: Any) -> None:
+        largest = float(np.abs(desired).max(initial=0))
         try:
             self.strict(actual, desired, rtol, atol, **options)
         except AssertionError:
-            self.strict(actual, desired, atol=HALF * float(np.abs(desired).max(initial=0)), **options)
-            self.only_half = True
+            self.strict(actual, desired, atol=HALF * largest, **options)
+            self.right = "to 0.2 %"
+        else:
+            if not np.allclose(actual, desired, rtol=0, atol=max(1e-4, LOOSE * largest), equal_nan=True):
+                self.right = "over 1 %"
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         tests = collections.defaultdict(list)
@@ -70,7 +76,7 @@ class Mac:
         items[:] = [item for each in drawn for item in each]
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self.predictions, self.only_half = 0, False
+        self.predictions, self.right = 0, "right"
         np.random.seed(zlib.crc32(item.nodeid.encode()))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -78,10 +84,9 @@ class Mac:
             self.outcomes[report.nodeid] = self.outcome(report)
 
     def outcome(self, report: pytest.TestReport) -> tuple[str, str]:
-        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else _last_line(report.longreprtext)
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else _message(report.longrepr)
         if report.outcome == "passed":
-            right = "to 0.2 %" if self.only_half else "right"
-            return (right if self.predictions else "not run"), ""
+            return (self.right if self.predictions else "not run"), ""
         if REFUSED in why:
             return "refused", why.split(REFUSED)[1]
         if report.skipped:  # what Apple expects to fail, too
@@ -115,9 +120,10 @@ def _feed(spec: Any, value: Any) -> np.ndarray:
     return value.astype(spec.dtype)
 
 
-def _last_line(text: str) -> str:
-    lines = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
-    return " ".join(line for line in lines[:8] if line)[:300]
+def _message(longrepr: Any) -> str:
+    """Return what the last exception of a chain says, in one line."""
+    crash = getattr(longrepr, "reprcrash", None)
+    return " ".join(crash.message.split())[:300] if crash else ""
 
 
 def run_file(arguments: argparse.Namespace) -> int:
@@ -159,8 +165,8 @@ def main() -> int:
     if arguments.file:
         return run_file(arguments)
     total: collections.Counter[str] = collections.Counter()
-    told: dict[str, list[str]] = {outcome: [] for outcome in OUTCOMES[1:4]}
-    print(f"{'':38}" + "".join(f"{outcome:>15}" for outcome in OUTCOMES))
+    told: dict[str, list[str]] = {outcome: [] for outcome in OUTCOMES[1:5]}
+    print(f"{'':38}" + "".join(f"{outcome:>10}" for outcome in OUTCOMES))
     with tempfile.TemporaryDirectory(prefix="edgevl-coreml-") as scratch:
         for path in sorted(tests_folder().rglob("test_*.py")):
             name = path.relative_to(tests_folder()).as_posix()
@@ -169,11 +175,11 @@ def main() -> int:
             outcomes = measure(path, arguments.cases, Path(scratch))
             counts = collections.Counter(outcome for outcome, _ in outcomes.values())
             total += counts
-            print(f"{name:38}" + "".join(f"{counts[outcome]:15}" for outcome in OUTCOMES), flush=True)
+            print(f"{name:38}" + "".join(f"{counts[outcome]:10}" for outcome in OUTCOMES), flush=True)
             for test, (outcome, why) in outcomes.items():
                 if outcome in told:
                     told[outcome].append(f"{name}::{test.split('::', 1)[-1]}: {why}")
-    print(f"{'all':38}" + "".join(f"{total[outcome]:15}" for outcome in OUTCOMES))
+    print(f"{'all':38}" + "".join(f"{total[outcome]:10}" for outcome in OUTCOMES))
     for outcome, lines in told.items():
         print(f"\n{outcome}:", *lines, sep="\n  ")
     return 1 if told["wrong"] else 0
