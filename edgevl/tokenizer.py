@@ -3,6 +3,7 @@
 `docs/bundle.md` gives the steps for second implementations; `tokenizers` does the work here.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PUNCTUATION = ".,?!'-:;"
+MAX_CHARACTERS, MAX_WORDS = 4096, 30_000  # that texts add to a vocabulary
 
 
 class Tokenizer:
@@ -44,6 +46,30 @@ class Tokenizer:
         """A vocabulary of whole words plus every letter and digit, alone and as a continuation."""
         pieces = [*PUNCTUATION, *CHARACTERS, *(f"##{c}" for c in CHARACTERS), *sorted(set(words))]
         return cls._from_vocabulary({piece: i for i, piece in enumerate(dict.fromkeys([*SPECIAL, *pieces]))})
+
+    def extended(self, texts: Iterable[str]) -> "Tokenizer":
+        """Return a tokenizer that also has the words and the characters of these texts; itself if it has them all.
+
+        What is new stands behind what was there, whose ids stay: characters first, then words, the frequent ones
+        before the others, at most `MAX_CHARACTERS` and `MAX_WORDS` of them. The same texts give the same ids.
+        """
+        counts = Counter(word for text in texts for word in self.words(text) if len(word) <= MAX_WORD)
+        alone, inside = Counter[str](), Counter[str]()
+        for word, count in counts.items():
+            alone.update(dict.fromkeys(word, count))
+            inside.update(dict.fromkeys((f"##{c}" for c in word if len(word) > 1), count))
+        characters = [*_frequent(alone, MAX_CHARACTERS), *_frequent(inside, MAX_CHARACTERS)]
+        own = self.backend.get_vocab()
+        known = sorted(own, key=lambda piece: own[piece])
+        pieces = [*known, *characters, *_frequent(counts, MAX_WORDS)]
+        vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+        return self if len(vocabulary) == len(known) else self._from_vocabulary(vocabulary)
+
+    def words(self, text: str) -> list[str]:
+        """Return the words of a text before they fall into pieces. Raises `InputError` for half a surrogate."""
+        self.pieces(text)
+        normal = self.backend.normalizer.normalize_str(text)
+        return [word for word, _ in self.backend.pre_tokenizer.pre_tokenize_str(normal)]
 
     @classmethod
     def _from_vocabulary(cls, vocabulary: dict[str, int]) -> "Tokenizer":
@@ -111,6 +137,11 @@ class Tokenizer:
     def encode_batch(self, texts: list[str], length: int) -> np.ndarray:
         """Return int32 ids [len(texts), length]."""
         return np.stack([self.encode(text, length) for text in texts])
+
+
+def _frequent(counts: Counter[str], most: int) -> list[str]:
+    """The most frequent pieces, those of the same count in the order of their letters."""
+    return sorted(counts, key=lambda piece: (-counts[piece], piece))[:most]
 
 
 def _is_known(pieces: list[str], characters: str | None) -> bool:

@@ -14,8 +14,8 @@ LINKS = ("training", "quantize", "export")
 # A backend or a heavy library that only some commands need: imported inside the function that needs it.
 LAZY = {
     "ai_edge_litert", "ai_edge_quantizer", "coreai", "coreai_torch", "coremltools", "executorch", "flatbuffers",
-    "litert_torch", "matplotlib", "onnx", "onnxruntime", "onnxscript", "skimage", "tensorboard", "tensorrt",
-    "tensorrt_rtx", "torch_tensorrt", "torchao", "webdataset",
+    "litert_torch", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pillow_heif", "skimage", "tensorboard",
+    "tensorrt", "tensorrt_rtx", "torch_tensorrt", "torchao",
 }  # fmt: skip
 # Modules that are written on torchao's classes. They are imported inside functions, behind `require_torchao`.
 ON_TORCHAO = {

@@ -17,14 +17,19 @@ from edgevl.config import ModelConfig
 from edgevl.contracts import Dataset, Record
 from edgevl.data import scenes_of
 from edgevl.data.annotations import MAX_OBJECTS, Annotations
+from edgevl.data.order import View
 from edgevl.data.scenes import QUESTION_KINDS, Question, Scene, Scenes
 from edgevl.errors import InputError, unknown_name
+from edgevl.limits import shown
 from edgevl.preprocess import load_image, to_pixels
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.recipe import Recipe
 
 Sample = dict[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
+OUTSIDE = -1  # the number of an answer that is no label
+IGNORED = -100  # of one that stands for none: `torch.nn.functional.cross_entropy` leaves it out
+KEPT_BYTES = 256 * 2**20  # of decoded pictures, in each process that draws samples
 
 
 class PretrainSamples(torch_data.Dataset[Sample]):
@@ -79,7 +84,10 @@ class RetrievalSamples(PretrainSamples):
 class VqaSamples(torch_data.Dataset[Sample]):
     """`samples[i]`: image uint8 [3, S, S]; questions int64 [K, T]; answers int64 [K] (an index into the labels).
 
-    side: S, that of the model if it is 0.
+    side: S, that of the model if it is 0. Where a record of finite data has fewer than K questions, the others repeat
+    them and have the answer `IGNORED`.
+
+    training: refuse an answer that is no label. In validation it has the number -1, which no model gives.
     """
 
     def __init__(
@@ -92,21 +100,48 @@ class VqaSamples(torch_data.Dataset[Sample]):
         focus: Sequence[str] = (),
         focus_texts: int = 0,
         side: int = 0,
+        training: bool = True,
     ):
         self.dataset, self.tokenizer, self.config, self.texts = dataset, tokenizer, config, texts
-        self.side = side or config.image_size
+        self.side, self.training, self.labels = side or config.image_size, training, labels
+        self._masked = dataset.finite or isinstance(dataset, View)
+        self._pixels: dict[str, np.ndarray] = {}  # of files, which take long to decode
         self.focus, self.focus_texts = focus, focus_texts if focus else 0
         self.label_ids = {label: index for index, label in enumerate(labels)}
 
     def __getitem__(self, index: int) -> Sample:
         record = self.dataset[index]
-        questions = list(itertools.islice(itertools.cycle(self.asked(record)), self.texts))
+        asked = self.asked(record)
+        questions = list(itertools.islice(itertools.cycle(asked), self.texts))
         ids = self.tokenizer.encode_batch([q.text for q in questions], self.config.text_length)
-        return {
-            "image": channels_first(pixels_of(record, self.side)),
+        sample = {
+            "image": channels_first(self._picture(record)),
             "questions": ids.astype(np.int64),
-            "answers": np.array([self.label_ids[q.answer] for q in questions], np.int64),
+            "answers": np.array([self._target(question, record) for question in questions], np.int64),
         }
+        if self._masked:
+            sample["answers"][len(asked) :] = IGNORED
+        return sample
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def _target(self, question: Any, record: Record) -> int:
+        target = self.label_ids.get(question.answer, OUTSIDE)
+        if target == OUTSIDE and self.training:
+            raise InputError(
+                f"{self.dataset.name}: the answer {shown(question.answer)} of {record.key} is none of the model's "
+                f"{len(self.labels)} labels: remove the question, or train a model with the labels of this data"
+            )
+        return target
+
+    def _picture(self, record: Record) -> np.ndarray:
+        """Pixels [S, S, 3]; those of files are kept, as many as fit into `KEPT_BYTES`."""
+        if isinstance(record.pictures[0], np.ndarray):
+            return pixels_of(record, self.side)
+        if record.key not in self._pixels and len(self._pixels) * 3 * self.side**2 < KEPT_BYTES:
+            self._pixels[record.key] = pixels_of(record, self.side)
+        return self._pixels[record.key] if record.key in self._pixels else pixels_of(record, self.side)
 
     def asked(self, record: Record) -> list[Question]:
         """Return up to `texts` questions. Raises `InputError` for a record without any."""
@@ -130,8 +165,10 @@ def make_samples(
     dataset: Dataset,
     tokenizer: Tokenizer,
     config: ModelConfig,
+    labels: Sequence[str],
     focus: Sequence[str] = (),
     side: int = 0,
+    training: bool = True,
 ) -> Any:
     """Return what the recipe's task asks of the pictures; `focus` are kinds of question.
 
@@ -140,14 +177,12 @@ def make_samples(
     data = recipe.data
     if recipe.task == "retrieval":
         return RetrievalSamples(scenes_of(dataset), tokenizer, config, data.texts)
+    if focus and not isinstance(dataset, Scenes):
+        raise InputError(f"data.focus names kinds of question of Scenes: remove it for {dataset.name}")
     if focus and (unknown := [kind for kind in focus if kind not in QUESTION_KINDS]):
         raise unknown_name("kind of question in data.focus", unknown[0], QUESTION_KINDS)
-    if recipe.task not in dataset.labels:
-        raise InputError(f"{dataset.name} has nothing for the task {recipe.task}: it has {', '.join(dataset.labels)}")
-    labels = dataset.labels[recipe.task]
-    if recipe.task == "statement":
-        return StatementSamples(dataset, tokenizer, config, labels, data.texts, side=side)
-    return VqaSamples(dataset, tokenizer, config, labels, data.texts, focus, data.focus_texts, side)
+    kind = StatementSamples if recipe.task == "statement" else VqaSamples
+    return kind(dataset, tokenizer, config, labels, data.texts, focus, data.focus_texts, side, training)
 
 
 def statement_questions(record: Record, n: int) -> list[Question]:

@@ -5,7 +5,7 @@ sees the same pictures and questions, and the losses of `edgevl.training.losses.
 objective and are not saved with the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,11 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.checkpoint import LoadedModel, load_model
-from edgevl.config import ModelConfig
-from edgevl.data.scenes import ANSWERS
 from edgevl.errors import InputError
 from edgevl.models import VqaModel
-from edgevl.tokenizer import Tokenizer
+from edgevl.training.adapt import Start
 from edgevl.training.data import VqaSamples
 from edgevl.training.finetune import model_folder, train_answers
 from edgevl.training.loop import Note, Progress
@@ -39,8 +37,9 @@ class DistillObjective(VqaObjective):
         eval_samples: int,
         teacher: VqaModel,
         losses: Mapping[str, nn.Module],
+        labels: Sequence[str],
     ):
-        super().__init__(model, validation, eval_samples)
+        super().__init__(model, validation, eval_samples, labels)
         self.losses = nn.ModuleDict(losses)
         # In a list: it is frozen, stays in eval mode, and is no part of a checkpoint.
         self._teacher = [teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)]  # pyright: ignore
@@ -98,21 +97,23 @@ def run(
         raise InputError(f'the recipe "{recipe.name}" has no teacher; set teacher= to a model folder, or to nano')
     teacher = load_model(model_folder(recipe.teacher))
 
-    def make_objective(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> DistillObjective:
-        check_teacher(teacher, validation.tokenizer, model.config)
+    def make_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> DistillObjective:
+        model = start.model
+        check_teacher(teacher, start)
         losses = make_losses(recipe.losses, DISTILLATION, model.config, teacher.config)
-        return DistillObjective(model, validation, recipe.eval_samples, teacher.model, losses)
+        return DistillObjective(model, validation, recipe.eval_samples, teacher.model, losses, start.labels)
 
     # Pictures are drawn for whoever sees the larger ones; the other gets them smaller, as an app would hand them over.
     return train_answers(recipe, make_objective, folder, resume, progress, note, teacher.config.image_size)
 
 
-def check_teacher(teacher: LoadedModel, tokenizer: Tokenizer, student: ModelConfig) -> None:
+def check_teacher(teacher: LoadedModel, start: Start) -> None:
     """Raises `InputError` for a teacher whose answers or words do not mean the same as the student's."""
-    if teacher.labels != list(ANSWERS):
+    tokenizer, student = start.tokenizer, start.model.config
+    if teacher.labels != list(start.labels):
         raise InputError(
             f"the teacher {teacher.path} has other labels than the student ({len(teacher.labels)}, not "
-            f"{len(ANSWERS)} in the same order): its logits mean other answers"
+            f"{len(start.labels)} in the same order): its logits mean other answers"
         )
     if teacher.tokenizer.backend.to_str() != tokenizer.backend.to_str():
         raise InputError(

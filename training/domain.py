@@ -10,13 +10,13 @@ import torch
 from edgevl.atomic import write_atomically
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.data import open_dataset
-from edgevl.data.scenes import ANSWERS
+from edgevl.data.order import in_portions
 from edgevl.domain.features import MIN_SIDE, picture_features
 from edgevl.domain.fit import SHARE, best_temperature
 from edgevl.domain.judge import DOMAIN, MOST, Domain, distance
 from edgevl.errors import InputError
 from edgevl.tokenizer import CHARACTERS, Tokenizer
-from edgevl.training.data import make_samples
+from edgevl.training.data import OUTSIDE, make_samples
 from edgevl.training.loop import Progress
 from edgevl.training.recipe import Recipe, parse_recipe
 
@@ -50,7 +50,8 @@ def fit_domain(
         raise InputError(f"{allowed} are needed, got {pictures:,} and {questions:,}")
     loaded = load_model(folder)
     recipe = _recipe(loaded, train, val)
-    if recipe.task == "retrieval" or loaded.labels != list(ANSWERS) or loaded.config.image_size < MIN_SIDE:
+    known = open_dataset(recipe.data.train).labels.get(recipe.task, ())
+    if not set(loaded.labels) & set(known) or loaded.config.image_size < MIN_SIDE:
         raise InputError(f"{folder} answers no questions of {recipe.data.train}: nothing can be said of its answers")
     domain = _measure(loaded, recipe, pictures, questions, progress)
     write_atomically(folder / DOMAIN, domain.to_json())
@@ -59,10 +60,12 @@ def fit_domain(
 
 def fit_trained(folder: Path, recipe: Recipe, progress: Progress | None) -> None:
     """What fine-tuning does at its end: `fit_domain`, unless the run was too short to say anything."""
-    pictures = min(PICTURES, recipe.last_step * recipe.batch_size)
-    questions = min(QUESTIONS, recipe.eval_samples)
     (folder / DOMAIN).unlink(missing_ok=True)  # of other weights
-    if recipe.task != "retrieval" and min(pictures, questions) >= FEWEST:
+    if recipe.task == "retrieval":
+        return
+    pictures = min(PICTURES, recipe.last_step * recipe.batch_size, len(open_dataset(recipe.data.train)))
+    questions = min(QUESTIONS, recipe.eval_samples, len(in_portions(open_dataset(recipe.data.val), 1)))
+    if min(pictures, questions) >= FEWEST:
         fit_domain(folder, pictures=pictures, questions=questions, progress=progress)
 
 
@@ -78,11 +81,11 @@ def _recipe(loaded: LoadedModel, train: str | None, val: str | None) -> Recipe:
 def _measure(loaded: LoadedModel, recipe: Recipe, pictures: int, questions: int, progress: Progress | None) -> Domain:
     data, tell = recipe.data, progress or (lambda done, total, text: None)
     tell(0, questions, "pictures of training")
-    seen = _samples(loaded, recipe, data.train)(0, pictures)
+    seen = _samples(loaded, recipe, data.train, pictures)(0, pictures)
     known = np.stack([picture_features(_pixels(sample)) for sample in seen])
     spread = known.std(axis=0) + FLOOR
     distances, logits, targets = [], [], []
-    held = _samples(loaded, recipe, data.val)
+    held = _samples(loaded, recipe, data.val, questions, portions=True)
     for start in range(0, questions, _BATCH):
         batch = held(start, min(start + _BATCH, questions))
         distances += [distance(picture_features(_pixels(sample)), known, spread, NEIGHBORS) for sample in batch]
@@ -90,6 +93,7 @@ def _measure(loaded: LoadedModel, recipe: Recipe, pictures: int, questions: int,
         targets += [int(sample["answers"][0]) for sample in batch]
         tell(len(targets), questions, "held-out questions")
     logits_NA = np.concatenate(logits)
+    known_N = np.array(targets) != OUTSIDE
     return Domain(
         checkpoint_sha256=loaded.sha256,
         about=open_dataset(data.train).about,
@@ -100,15 +104,23 @@ def _measure(loaded: LoadedModel, recipe: Recipe, pictures: int, questions: int,
         neighbors=NEIGHBORS,
         picture_limit=max(1e-6, _rounded(np.quantile(distances, 1 - SHARE))),
         logit_limit=_rounded(np.quantile(logits_NA.max(axis=1), SHARE)),
-        temperature=_rounded(best_temperature(logits_NA, np.array(targets))),
+        temperature=_rounded(best_temperature(logits_NA[known_N], np.array(targets)[known_N])),
         characters=_characters(loaded.tokenizer, [sample["questions"][0] for sample in seen]),
     )
 
 
-def _samples(loaded: LoadedModel, recipe: Recipe, spec: str) -> Callable[[int, int], list[Any]]:
-    """A function of (first, end) that draws these samples."""
+def _samples(
+    loaded: LoadedModel, recipe: Recipe, spec: str, count: int, portions: bool = False
+) -> Callable[[int, int], list[Any]]:
+    """Return a function of (first, end) that draws these samples: a question of each picture, or every question.
+
+    Raises `InputError` for data with fewer than `count` of them.
+    """
     dataset = open_dataset(spec, seed=recipe.data.seed, size=loaded.config.image_size)
-    samples = make_samples(recipe, dataset, loaded.tokenizer, loaded.config)
+    dataset = in_portions(dataset, 1) if portions else dataset
+    if len(dataset) < count:
+        raise InputError(f"{spec} has {len(dataset):,} {'questions' if portions else 'pictures'}, not {count:,}")
+    samples = make_samples(recipe, dataset, loaded.tokenizer, loaded.config, loaded.labels, training=False)
     return lambda first, end: [samples[index] for index in range(first, end)]
 
 

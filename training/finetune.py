@@ -7,15 +7,19 @@ from typing import Any, NamedTuple
 
 import torch
 
-from edgevl.checkpoint import EMBEDDED, check_size, load_weights, write_json
+from edgevl.checkpoint import EMBEDDED, check_size, load_weights, read_labels, write_json
 from edgevl.config import ModelConfig
+from edgevl.contracts import Dataset
 from edgevl.data import open_dataset
-from edgevl.data.scenes import ANSWERS, VOCABULARY
+from edgevl.data.order import for_training, in_portions
+from edgevl.data.scenes import ANSWERS
 from edgevl.errors import InputError
 from edgevl.models import VqaModel, build_model
 from edgevl.models.region_model import RegionVqaModel, is_region_model
 from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
+from edgevl.training.adapt import Start, adapted, labels_for
+from edgevl.training.backbones import load_backbone, pixel_statistics
 from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder
 from edgevl.training.data import VqaSamples, make_samples
 from edgevl.training.domain import fit_trained
@@ -30,7 +34,7 @@ from edgevl.training.regions import model_regions, region_start
 from edgevl.training.retrieval import RetrievalObjective, retrieval_heads
 from edgevl.training.run_folder import open_run, recipe_of, run_folder
 
-MakeObjective = Callable[[Recipe, VqaModel, Any], AnswerObjective | RetrievalObjective]
+MakeObjective = Callable[[Recipe, Start, Any], AnswerObjective | RetrievalObjective]
 
 
 class Parts(NamedTuple):
@@ -41,13 +45,13 @@ class Parts(NamedTuple):
     tokenizer: Tokenizer
 
 
-def retrieval_objective(recipe: Recipe, model: VqaModel, validation: Any) -> RetrievalObjective:
-    heads = retrieval_heads(model.config, model_folder(recipe.init) if recipe.init else None)
-    return RetrievalObjective(model, heads, validation, recipe.eval_samples)
+def retrieval_objective(recipe: Recipe, start: Start, validation: Any) -> RetrievalObjective:
+    heads = retrieval_heads(start.model.config, model_folder(recipe.init) if recipe.init else None)
+    return RetrievalObjective(start.model, heads, validation, recipe.eval_samples)
 
 
-def answer_objective(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> VqaObjective:
-    return VqaObjective(model, validation, recipe.eval_samples)
+def answer_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> VqaObjective:
+    return VqaObjective(start.model, validation, recipe.eval_samples, start.labels)
 
 
 def run(
@@ -103,18 +107,22 @@ def train_answers(
     Nothing is written before everything that the recipe names has been found.
     """
     torch.manual_seed(recipe.seed)
-    model, tokenizer = starting_model(recipe)
+    data = recipe.data
+    train = open_dataset(data.train, seed=data.seed)
+    start = starting_model(recipe, train)
+    model, tokenizer, labels = start
     model.config = model.config.replace(task=recipe.task)  # which is saved with it
-    config, data = model.config, recipe.data
-    side = max(image_size, config.image_size)
-    train = open_dataset(data.train, seed=data.seed, size=side)
-    val = open_dataset(data.val, seed=data.seed, size=config.image_size)
-    samples = make_samples(recipe, train, tokenizer, config, data.focus, side)
-    validation = make_samples(recipe, val, tokenizer, config)
+    config, side = model.config, max(image_size, model.config.image_size)
+    train = in_portions(open_dataset(data.train, seed=data.seed, size=side), data.texts)
+    val = in_portions(open_dataset(data.val, seed=data.seed, size=config.image_size), data.texts)
+    note_epochs(train, recipe, tokenizer, config.text_length, note)
+    order = for_training(train, recipe.data.seed)
+    samples = make_samples(recipe, order, tokenizer, config, labels, data.focus, side)
+    validation = make_samples(recipe, val, tokenizer, config, labels, training=False)
     if isinstance(model, RegionVqaModel):
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)
         validation = model_regions(validation, model, recipe, data.val, recipe.eval_samples, progress)
-    parts = Parts(make_objective(recipe, model, validation), samples, tokenizer)
+    parts = Parts(make_objective(recipe, start, validation), samples, tokenizer)
     return train_parts(recipe, parts, folder, resume, progress, note)
 
 
@@ -133,35 +141,65 @@ def train_parts(
     return folder
 
 
-def starting_model(recipe: Recipe) -> tuple[VqaModel, Tokenizer]:
-    """The model of `init`, grown if the recipe says so, or a fresh one of `model`.
+def note_epochs(train: Dataset, recipe: Recipe, tokenizer: Tokenizer, length: int, note: Note) -> None:
+    """Say how often finite data is seen, and how many of its texts are longer than what the model reads."""
+    if not train.finite:
+        return
+    epochs = recipe.last_step * recipe.batch_size / len(train)
+    note(f"{train.name}: {recipe.last_step:,} steps are {epochs:.1f} epochs")
+    if long := sum(tokenizer.is_truncated(text, length) for text in train.texts()):
+        note(f"{long:,} texts are longer than the model's {length} tokens and lose their end")
+
+
+def starting_model(recipe: Recipe, dataset: Dataset) -> Start:
+    """Return the model of `init`, grown if the recipe says so, or a fresh one of `model`, for the words and answers of
+    the data.
 
     Raises `InputError` when `init` holds no model, one that does not fit its config, or another than `model` asks for.
     """
+    retrieval = recipe.task == "retrieval"
     if recipe.init is None:
-        tokenizer = Tokenizer.from_words(VOCABULARY)
-        return build_model(build_config(recipe, tokenizer, len(ANSWERS))), tokenizer
-    folder = model_folder(recipe.init)
+        tokenizer = Tokenizer.from_words(()).extended(dataset.texts())
+        labels = ANSWERS if retrieval else labels_for(dataset, recipe.task)
+        return Start(fresh_model(recipe, tokenizer, len(labels)), tokenizer, labels)
+    start = pretrained_model(recipe, recipe.init)
+    return start if retrieval or isinstance(start.model, RegionVqaModel) else adapted(start, dataset, recipe.task)
+
+
+def fresh_model(recipe: Recipe, tokenizer: Tokenizer, num_answers: int) -> VqaModel:
+    """Return the model that the recipe describes, its backbone with the weights that it names."""
+    config = build_config(recipe, tokenizer, num_answers)
+    if not recipe.backbone_weights:
+        return build_model(config)
+    seen = {key: value for key, value in pixel_statistics(config.backbone).items() if key not in recipe.model}
+    model = build_model(config.replace(**seen))
+    load_backbone(model, recipe.backbone_weights)
+    return model
+
+
+def pretrained_model(recipe: Recipe, init: str) -> Start:
+    """Return the model of a folder, grown if the recipe says so."""
+    folder = model_folder(init)
     if not (folder / "config.json").is_file():
         raise InputError(
             f"no pretrained model at {folder}; run `edgevl pretrain` first, or set init= to its model folder"
         )
-    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    tokenizer, labels = Tokenizer.from_file(folder / "tokenizer.json"), read_labels(folder / "labels.json")
     if is_region_model(folder):
         model = region_start(recipe, folder)
         load_pretrained(model, folder, tokenizer, recipe.task)
-        return model, tokenizer
+        return Start(model, tokenizer, labels)
     config = ModelConfig.from_file(folder / "config.json")
     own, asked = (json.loads(json.dumps(values)) for values in (config.to_dict(), recipe.model))
     if (name := asked.pop("config", "nano")) != "nano":  # which is what a recipe says that says nothing
-        raise InputError(f"model.config is {name}, but init={recipe.init} says which model: remove one of them")
+        raise InputError(f"model.config is {name}, but init={init} says which model: remove one of them")
     for key, value in asked.items():
         if own.get(key) != value:
             raise InputError(f"model.{key} is {value}, but {folder} has {own.get(key)}: remove it, or remove init")
     check_size(config, folder / "model.safetensors")
     model = build_model(config)
     load_pretrained(model, folder, tokenizer, recipe.task)
-    return (grow(model, recipe.grow) if recipe.grow else model), tokenizer
+    return Start(grow(model, recipe.grow) if recipe.grow else model, tokenizer, labels)
 
 
 def model_folder(name: str) -> Path:

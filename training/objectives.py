@@ -1,16 +1,15 @@
 """The objectives of fine-tuning: a batch of pictures and questions becomes a loss; accuracy; what is saved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.checkpoint import save_model
-from edgevl.data.scenes import ANSWERS
 from edgevl.models import VqaModel
 from edgevl.tokenizer import Tokenizer
-from edgevl.training.data import VqaSamples, batches, in_order
+from edgevl.training.data import IGNORED, VqaSamples, batches, in_order
 from edgevl.training.pretrain import trim, visual_tokens
 
 
@@ -21,7 +20,7 @@ class AnswerObjective(nn.Module):
 
     def __init__(self, validation: VqaSamples, eval_samples: int):
         super().__init__()
-        self._validation, self._eval_samples = validation, eval_samples
+        self._validation, self._eval_samples = validation, min(eval_samples, len(validation))
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits [B * K, A]."""
@@ -39,17 +38,18 @@ class AnswerObjective(nn.Module):
         device = next(self.parameters()).device
         for batch in batches(self._validation, in_order(self._eval_samples, self.eval_batch), workers=0):
             batch = {key: value.to(device) for key, value in batch.items()}
-            right += int((self.logits(batch).argmax(-1) == batch["answers"].flatten()).sum())
-            total += batch["answers"].numel()
+            answers = batch["answers"].flatten()
+            right += int((self.logits(batch).argmax(-1) == answers).sum())
+            total += int((answers != IGNORED).sum())
         return {"val_accuracy": right / total} if total else {}
 
 
 class VqaObjective(AnswerObjective):
     """The objective of a plain model; the picture is encoded once for its questions."""
 
-    def __init__(self, model: VqaModel, validation: VqaSamples, eval_samples: int):
+    def __init__(self, model: VqaModel, validation: VqaSamples, eval_samples: int, labels: Sequence[str]):
         super().__init__(validation, eval_samples)
-        self.model = model
+        self.model, self.labels = model, labels
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         questions = trim(batch, "questions")["questions"]
@@ -57,4 +57,4 @@ class VqaObjective(AnswerObjective):
         return self.model.answer(visual_NVD, questions.flatten(0, 1))
 
     def save(self, folder: Path, tokenizer: Tokenizer) -> None:
-        save_model(folder, self.model, tokenizer, list(ANSWERS))
+        save_model(folder, self.model, tokenizer, list(self.labels))

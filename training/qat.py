@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
-from edgevl.data.scenes import ANSWERS
 from edgevl.errors import InputError
-from edgevl.models import VqaModel
 from edgevl.quantize import plan_for
 from edgevl.quantize.plan import Plan, save_plan
 from edgevl.quantize.qat import RoundedModel, Scheme, trainable
 from edgevl.quantize.spec import get_dialect
 from edgevl.tokenizer import Tokenizer
+from edgevl.training.adapt import Start
 from edgevl.training.data import VqaSamples
 from edgevl.training.finetune import model_folder
 from edgevl.training.objectives import AnswerObjective
@@ -25,17 +24,18 @@ from edgevl.training.recipe import QuantizeSection, Recipe
 class QuantizedObjective(AnswerObjective):
     """Fine-tuning of a `RoundedModel`; what is saved is the model that it was made of, and the plan."""
 
-    def __init__(self, original: VqaModel, plan: Plan, scheme: Scheme, recipe: Recipe, validation: VqaSamples):
-        whole = recipe.eval_samples - recipe.eval_samples % recipe.batch_size
+    def __init__(self, start: Start, plan: Plan, scheme: Scheme, recipe: Recipe, validation: VqaSamples):
+        samples = min(recipe.eval_samples, len(validation))
+        whole = samples - samples % recipe.batch_size
         if recipe.eval_samples and not whole:
             raise InputError(
-                f"eval_samples is {recipe.eval_samples}, but quantization-aware training evaluates in whole batches "
+                f"eval_samples is {samples}, but quantization-aware training evaluates in whole batches "
                 f"of {recipe.batch_size}; raise it, or set it to 0"
             )
         super().__init__(validation, whole)
-        self.model = RoundedModel(original, plan, scheme, recipe.batch_size, recipe.data.texts)
+        self.model = RoundedModel(start.model, plan, scheme, recipe.batch_size, recipe.data.texts)
         self.eval_batch = recipe.batch_size  # the programs take this many pictures, no more and no less
-        self._original, self._plan = [original], plan  # in a list: no part of this module's parameters
+        self._start, self._plan = [start], plan  # in a list: no part of this module's parameters
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         image = batch["image"].float().contiguous(memory_format=torch.channels_last)
@@ -43,20 +43,24 @@ class QuantizedObjective(AnswerObjective):
 
     def save(self, folder: Path, tokenizer: Tokenizer) -> None:
         """Write the model folder and its plan: the ranges that training has seen, for the weights that it has made."""
-        (original,) = self._original
-        self.model.write_back(original)
-        save_model(folder, original, tokenizer, list(ANSWERS))
+        (start,) = self._start
+        self.model.write_back(start.model)
+        save_model(folder, start.model, tokenizer, list(start.labels))
         digest = file_sha256(folder / "model.safetensors")
         save_plan(self._plan.model_copy(update={"checkpoint_sha256": digest}), folder)
 
 
-def quantized_objective(recipe: Recipe, model: VqaModel, validation: VqaSamples) -> QuantizedObjective:
+def quantized_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> QuantizedObjective:
     """Raises `InputError` for an unknown dialect, data or observer, or a calibration set that cannot be trusted."""
     section = recipe.quantize
     assert section and recipe.init
     scheme = scheme_of(section)
-    loaded = dataclasses.replace(load_model(model_folder(recipe.init)), model=model.eval())
-    return QuantizedObjective(model, trainable(plan_of(loaded, section)), scheme, recipe, validation)
+    loaded = dataclasses.replace(load_model(model_folder(recipe.init)), model=start.model.eval())
+    if loaded.labels != list(start.labels):
+        raise InputError(
+            f"{recipe.init} has other labels than {recipe.data.train}: fine-tune it on that data first, then quantize"
+        )
+    return QuantizedObjective(start, trainable(plan_of(loaded, section)), scheme, recipe, validation)
 
 
 def scheme_of(section: QuantizeSection) -> Scheme:

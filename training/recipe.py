@@ -88,6 +88,10 @@ class Recipe(Section):
     task: Literal["vqa", "statement", "retrieval"] = Field("vqa", description="finetune: what the model is trained for")
     model: Annotated[dict[str, Any], Like(DualEncoderConfig)] = Field(default_factory=lambda: {"config": "nano"})
     init: Text | None = Field(None, description="the model folder to start from; nano is the embedded one")
+    backbone_weights: Text | None = Field(
+        None,
+        description="of a fresh model: timm, for ImageNet's as timm downloads them, or a safetensors file",
+    )
     grow: int | None = Field(
         None, ge=1, le=256, description="blocks of the transformer: more than init's, answers as before"
     )
@@ -111,6 +115,11 @@ class Recipe(Section):
     eval_every: Steps = 1000
     eval_samples: int = Field(1000, ge=0, le=MAX_SAMPLES)
     checkpoint_every: Steps = 200
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _both_splits(cls, data: Any) -> Any:
+        return splits_of(data) if isinstance(data, str) else data
 
     @field_validator("losses")
     @classmethod
@@ -139,6 +148,8 @@ class Recipe(Section):
         for key in ("grow", "quantize", "freeze"):
             if getattr(self, key) and not self.init:
                 raise ValueError(f"{key} needs init, the model to begin with")
+        if self.backbone_weights and self.init:
+            raise ValueError("backbone_weights is for a fresh model: remove it, or remove init")
         return self
 
     def _check_dual_encoder(self) -> None:
@@ -159,6 +170,7 @@ class Recipe(Section):
 # What only some stages read.
 _STAGES = {
     "init": ("finetune", "distill"),
+    "backbone_weights": ("finetune", "distill"),
     "grow": ("finetune", "distill"),
     "losses": ("pretrain", "distill"),
     "teacher": ("distill",),
@@ -204,9 +216,17 @@ def find_recipe(source: str | Path) -> Path:
     raise unknown_name("recipe", str(source), known)
 
 
+def splits_of(data: str) -> dict[str, str]:
+    """Return what `data: FOLDER` is short for."""
+    return {"train": f"{data}:train", "val": f"{data}:val"}
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     asked = f'override "{override[:80]}"'
+    if key == "data" and text and text[:1] not in "{'\"" and isinstance(values.get("data", {}), dict):
+        values["data"] = values.get("data", {}) | splits_of(text)  # the section's other keys stay
+        return
     if not separator or not key:
         raise InputError(f"{asked} is not of the form key=value, for example optimizer.lr=3e-4")
     *parents, last = key.split(".", 1 if key.startswith("weights.") else -1)  # weights have names such as object.box

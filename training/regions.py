@@ -23,6 +23,9 @@ class RegionSamples(Dataset[Sample]):
     def __init__(self, samples: Dataset[Sample], cache: RegionCache, keep: bool):
         self.samples, self.cache, self.keep = samples, cache, keep
 
+    def __len__(self) -> int:
+        return len(self.samples)  # pyright: ignore[reportArgumentType]
+
     def __getitem__(self, index: int) -> Sample:
         sample = {**self.samples[index], **self.cache[index]}
         return sample if self.keep else {key: value for key, value in sample.items() if key != "image"}
