@@ -71,19 +71,21 @@ class Evaluation:
 def draw_samples(data: str, count: int, size: int, seed: int | None = None) -> Samples:
     """One question for each of `count` scenes of `data`, at S = `size`. Cached: two targets share them.
 
-    Without a `seed` these are the first scenes, with one they are drawn at random, each at most once.
+    Without a `seed` these are the first scenes, with one they are drawn at random, each at most once. Of finite data
+    every question is a sample.
 
     Raises:
         InputError: an unknown data specification, or `count` below 1.
     """
     from edgevl.data import open_dataset
+    from edgevl.data.order import in_portions
     from edgevl.preprocess import load_image, to_pixels
 
     if count < 1:
         raise InputError(f"at least 1 sample is needed, got {count}")
-    dataset = open_dataset(data, size=max(size, _MIN_SIDE))
+    dataset = in_portions(open_dataset(data, size=max(size, _MIN_SIDE)), 1)
     if len(dataset) < count:
-        raise InputError(f'"{data}" has {len(dataset)} scenes, {count} were asked for: lower --samples')
+        raise InputError(f'"{data}" has {len(dataset):,} questions, {count:,} were asked for: lower --samples')
     everything = range(len(dataset))
     chosen = everything[:count] if seed is None else random.Random(seed).sample(everything, count)
     pixels, asked = np.empty((count, size, size, 3), np.uint8), []

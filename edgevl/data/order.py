@@ -36,7 +36,10 @@ class View:
 
 
 class Portions(View):
-    """Records of finite data with at most `count` questions each: one with more is there several times."""
+    """Records of finite data with at most `count` questions each: one with more is there several times.
+
+    Every record is there once before any is there again, so that the first ones show as many pictures as there are.
+    """
 
     finite = True
 
@@ -44,13 +47,14 @@ class Portions(View):
         super().__init__(dataset)
         self._count = count
         asked = (len(dataset[index].questions or ()) for index in range(len(dataset)))
-        self._places = [(index, first) for index, n in enumerate(asked) for first in range(0, n, count)]
+        places = [(first, index) for index, n in enumerate(asked) for first in range(0, n, count)]
+        self._places = sorted(places)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Record:
-        place, first = self._places[index]
+        first, place = self._places[index]
         record = self.dataset[place]
         return replace(record, questions=(record.questions or ())[first : first + self._count])
 

@@ -8,6 +8,8 @@ from photo_tables import photos
 
 from edgevl.data import open_dataset
 from edgevl.data.order import for_training, in_portions, permutation
+from edgevl.errors import InputError
+from edgevl.evaluate import draw_samples
 
 
 @pytest.fixture
@@ -45,3 +47,11 @@ def test_a_permutation_is_the_same_everywhere():
 def test_endless_data_is_taken_as_it_comes():
     scenes = open_dataset("scenes:train", size=32)
     assert for_training(in_portions(scenes, 4), 1) is scenes
+
+
+def test_samples_of_finite_data_are_its_questions_from_as_many_pictures_as_there_are(data):
+    drawn = draw_samples(data.name, 20, 24)
+    assert len({pixels.tobytes() for pixels in drawn.pixels_NSS3[:12]}) == 12
+    assert len({*zip((p.tobytes() for p in drawn.pixels_NSS3), drawn.questions)}) == 20
+    with pytest.raises(InputError, match="has 60 questions, 61 were asked for: lower --samples"):
+        draw_samples(data.name, 61, 24)
