@@ -51,7 +51,7 @@ def adapted(start: Start, dataset: Dataset, task: str) -> Start:
     }
     model.load_state_dict(kept, strict=False)
     with torch.no_grad():
-        _copy_words(start, model, tokenizer)
+        copy_words(start.model.core.text.words, start.tokenizer, model.core.text.words, tokenizer)
         _copy_answers(start, model, labels)
     return Start(model, tokenizer, labels)
 
@@ -60,14 +60,15 @@ def rounded(words: int) -> int:
     return -(-words // ROUND) * ROUND
 
 
-def _copy_words(start: Start, model: VqaModel, tokenizer: Tokenizer) -> None:
-    old, new = start.model.core.text.words.weight, model.core.text.words.weight
-    new[: len(old)] = old
-    for index in range(start.tokenizer.vocab_size, tokenizer.vocab_size):
-        word = (tokenizer.backend.id_to_token(index) or "").removeprefix("##")
-        pieces = [piece for piece in start.tokenizer.pieces(word) if piece != start.tokenizer.unk_id]
+@torch.no_grad()
+def copy_words(old: nn.Embedding, before: Tokenizer, new: nn.Embedding, after: Tokenizer) -> None:
+    """Copy the rows of words; one that `before` lacks gets the mean of the pieces that it falls into there."""
+    new.weight[: len(old.weight)] = old.weight
+    for index in range(before.vocab_size, after.vocab_size):
+        word = (after.backend.id_to_token(index) or "").removeprefix("##")
+        pieces = [piece for piece in before.pieces(word) if piece != before.unk_id]
         if pieces:
-            new[index] = old[torch.tensor(pieces)].mean(0)
+            new.weight[index] = old.weight[torch.tensor(pieces)].mean(0)
 
 
 def _copy_answers(start: Start, model: VqaModel, labels: Sequence[str]) -> None:

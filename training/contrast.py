@@ -26,6 +26,7 @@ from edgevl.models.pooling import unit_length
 from edgevl.runtime.eager_session import eager_runner
 from edgevl.tasks.retrieval import Retrieval
 from edgevl.tokenizer import Tokenizer
+from edgevl.training.adapt import copy_words, rounded
 from edgevl.training.data import Sample, channels_first, pixels_of
 from edgevl.training.pretrain import trim
 from edgevl.training.recipe import Recipe
@@ -142,8 +143,8 @@ def starting_encoder(recipe: Recipe, folder: Path | None) -> tuple[DualEncoder, 
     """
     asked = {key: value for key, value in recipe.model.items() if key != "config"}
     if folder is None:
-        tokenizer = Tokenizer.from_words(open_dataset(recipe.data.train).texts())
-        words = {"vocab_size": -(-tokenizer.vocab_size // 32) * 32}
+        tokenizer = Tokenizer.from_words(()).extended(open_dataset(recipe.data.train).texts())
+        words = {"vocab_size": rounded(tokenizer.vocab_size)}
         base = named_config(recipe.model.get("config", "nano"))
         return DualEncoder(DualEncoderConfig.like(base, **words | asked)), tokenizer
     loaded = open_model(folder)
@@ -157,6 +158,18 @@ def starting_encoder(recipe: Recipe, folder: Path | None) -> tuple[DualEncoder, 
     model.vision.load_state_dict(core.vision.state_dict())
     model.text.load_state_dict(core.text.state_dict())
     return model, loaded.tokenizer
+
+
+def with_words(model: DualEncoder, tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[DualEncoder, Tokenizer]:
+    """Return a model that reads the words of these texts, too; the same one where it does already."""
+    grown = tokenizer.extended(texts)
+    if grown is tokenizer:
+        return model, tokenizer
+    made = DualEncoder(model.config.replace(vocab_size=max(model.config.vocab_size, rounded(grown.vocab_size))))
+    state = {name: value for name, value in model.state_dict().items() if name != "text.words.weight"}
+    made.load_state_dict(state, strict=False)
+    copy_words(model.text.words, tokenizer, made.text.words, grown)
+    return made, grown
 
 
 def _check_same(wanted: DualEncoderConfig, loaded: Loaded, keys: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from edgevl.quantize import require_torchao
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.adapt import Start, adapted, labels_for
 from edgevl.training.backbones import load_backbone, pixel_statistics
-from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder
+from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder, with_words
 from edgevl.training.data import VqaSamples, make_samples
 from edgevl.training.domain import fit_trained
 from edgevl.training.grow import grow
@@ -84,10 +84,11 @@ def run(
 def contrast_parts(recipe: Recipe) -> Parts:
     """Return a dual encoder and pictures with captions."""
     torch.manual_seed(recipe.seed)
-    model, tokenizer = starting_encoder(recipe, model_folder(recipe.init) if recipe.init else None)
-    data = recipe.data
-    train, val = (open_dataset(spec, seed=data.seed, size=model.config.image_size) for spec in (data.train, data.val))
-    samples = ContrastSamples(train, tokenizer, model.config, data.texts, data.mirror)
+    start = starting_encoder(recipe, model_folder(recipe.init) if recipe.init else None)
+    data, side = recipe.data, start[0].config.image_size
+    train, val = (open_dataset(spec, seed=data.seed, size=side) for spec in (data.train, data.val))
+    model, tokenizer = with_words(*start, train.texts())
+    samples = ContrastSamples(for_training(train, data.seed), tokenizer, model.config, data.texts, data.mirror)
     return Parts(ContrastObjective(model, tokenizer, val, recipe), samples, tokenizer)
 
 

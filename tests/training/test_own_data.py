@@ -9,14 +9,17 @@ import torch
 from photo_tables import photos, pictures, write_csv
 from safetensors.torch import load_file, save_file
 
-from edgevl.checkpoint import load_model
+from edgevl.checkpoint import load_model, open_model
+from edgevl.config import DualEncoderConfig
 from edgevl.data import open_dataset
 from edgevl.data.photos import import_table
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
+from edgevl.models.dual_encoder import DualEncoder
 from edgevl.tokenizer import Tokenizer
 from edgevl.training import finetune
 from edgevl.training.adapt import Start, adapted
+from edgevl.training.contrast import with_words
 from edgevl.training.data import IGNORED, OUTSIDE, VqaSamples
 from edgevl.training.domain import fit_domain
 from edgevl.training.recipe import load_recipe, parse_recipe
@@ -188,3 +191,29 @@ def test_what_a_model_of_few_pictures_was_trained_on_is_not_written(tmp_path, va
     with pytest.raises(InputError, match="train has 10 pictures, not 200"):
         fit_domain(tmp_path / "run/model", pictures=200, questions=200)
     assert {*ANSWERS} > {"yes", "no"}
+
+
+def test_a_dual_encoder_learns_captions_of_the_user_epoch_after_epoch(tmp_path, values):
+    names = pictures(tmp_path, 9)
+    rows = [(name, f"the zyzzyva number {number}") for number, name in enumerate(names)]
+    table = write_csv(tmp_path / "captions.csv", rows, ("image", "caption"))
+    small = {"kind": "dual_encoder", "config": "nano", "name": "t", "backbone": "test_resnet", "backbone_options": {}}
+    small |= {"image_size": 32, "width": 32}
+    data = {"train": f"csv:{table}:train", "val": f"csv:{table}:val", "workers": 0}
+    own = {"task": "retrieval", "model": small, "data": data, "steps": 6}
+    out = finetune.run(parse_recipe(values | own, "test"), out=tmp_path / "captions")
+    loaded = open_model(out / "model")
+    assert not loaded.tokenizer.unknown_words("the zyzzyva number 3")
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[-1]["val_text_to_image_r1"] == 1  # of one picture
+
+
+def test_the_words_of_a_dual_encoder_grow():
+    config, tokenizer = DualEncoderConfig(backbone="test_resnet", backbone_options={}), Tokenizer.from_words(["red"])
+    model = DualEncoder(config.replace(vocab_size=128, image_size=32))
+    made, grown = with_words(model, tokenizer, ["red zyzzyva"])
+    assert with_words(made, grown, ["zyzzyva red"]) == (made, grown)
+    (index,) = grown.pieces("zyzzyva")
+    mean = model.text.words.weight[tokenizer.pieces("zyzzyva")].mean(0)
+    assert torch.allclose(made.text.words.weight[index], mean)
+    assert torch.equal(made.vision.state_dict()["position"], model.vision.state_dict()["position"])
