@@ -125,6 +125,14 @@ def test_a_negative_index_is_refused_from_ios17_on(tmp_path: Path) -> None:
         MLProgram.load(path).predict(feeds)
 
 
+def test_an_index_beyond_its_side_is_not_another_rows_place(tmp_path: Path) -> None:
+    path, feeds = tmp_path / "m.mlpackage", {"x": X, "i": np.array([[1, 0], [0, 3]], np.int32)}
+    updates = np.array([5, 10], np.float32)
+    save_mil(path, lambda mb, x, i: mb.scatter_nd(data=x, indices=i, updates=updates), feeds, target="iOS17")
+    with pytest.raises(InputError, match="index 3 is out of bounds: there are 3"):
+        MLProgram.load(path).predict(feeds)
+
+
 def test_only_the_chosen_function_has_to_be_supported(tmp_path: Path) -> None:
     ct = coremltools()
     save_mil(tmp_path / "good.mlpackage", lambda mb, x: mb.add(x=x, y=1.0, name="y"), {"x": X}, target="iOS18")

@@ -126,4 +126,6 @@ def _within(indices: Tensor, side: int) -> Tensor:
     indices = indices if indices.dtype in (torch.int32, torch.int64) else indices.to(torch.int32)
     if indices.numel() and (lowest := int(indices.min())) < 0:
         raise ValueError(f"index {lowest} of {side}: from iOS17 on no index may be negative")
+    if indices.numel() and (highest := int(indices.max())) >= side:  # scatter_nd would find another row's place
+        raise ValueError(f"index {highest} is out of bounds: there are {side}")
     return indices
