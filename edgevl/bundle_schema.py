@@ -47,8 +47,12 @@ def _describe_model(schema: dict[str, Any]) -> None:
     for key in ("task", "backbone"):
         fields[key].update(maxLength=MAX_TEXT, pattern="^[^\\x00]*$")
     for key, (low, high) in WHOLE.items():
+        if key not in fields:  # of another kind of model
+            continue
         fields[key].update(minimum=low, maximum=high)
     for key, (low, high) in REAL.items():
+        if key not in fields:
+            continue
         for each in fields[key].get("prefixItems", [fields[key]]):
             each.update(minimum=low, maximum=high)
 

@@ -139,10 +139,11 @@ def _problem(child: int, own: int, watch: Watch) -> str:
     return ""
 
 
-def _resident(process: int) -> int:
-    """Bytes of memory that a process holds; 0 if it has gone."""
+def _resident(process: int, written: bool = False) -> int:
+    """Bytes of memory that a process holds, or of what it has written itself; 0 if it has gone."""
     with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{process}/statm", encoding="utf-8") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = file.read().split()
+        return (int(pages[1]) - int(pages[2]) * written) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 
@@ -150,8 +151,9 @@ def _own(process: int) -> int:
     """Bytes that a descendant holds beyond its parent's, whose pages it shares until it runs a program of its own."""
     with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{process}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
-        shared = _resident(int(fields[1])) if int(fields[6]) & _FORKED else 0
-        return max(0, _resident(process) - shared)
+        if int(fields[6]) & _FORKED:
+            return max(0, _resident(process, True) - _resident(int(fields[1]), True))
+        return _resident(process)
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 _LINUX = sys.platform == "linux"
 _FORKED = 0x40  # PF_FORKNOEXEC
+_WRITTEN = ("RssAnon:", "VmSwap:")  # files that are mapped are not copied by a fork
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -93,19 +94,20 @@ def resident(pid: int, descendants: Iterable[int] = ()) -> int:
     """Bytes that a process, and those it started, hold in memory or have had swapped out. One that ended holds nothing.
 
     A descendant that was forked, and runs no program of its own yet, shares its parent's pages: only what it has
-    more of counts, or every start of a program would count the whole parent twice for a moment.
+    written beyond them counts, or every start of a program would count the whole parent twice for a moment.
     """
-    return _resident(pid) + sum(max(0, _resident(other) - _shared(other)) for other in descendants)
+    return _resident(pid) + sum(map(_own, descendants))
 
 
-def _shared(pid: int) -> int:
+def _own(pid: int) -> int:
     with contextlib.suppress(OSError, IndexError, ValueError):
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return _resident(int(fields[1])) if int(fields[6]) & _FORKED else 0
-    return 0
+        if int(fields[6]) & _FORKED:
+            return max(0, _resident(pid, _WRITTEN) - _resident(int(fields[1]), _WRITTEN))
+    return _resident(pid)
 
 
-def _resident(pid: int) -> int:
+def _resident(pid: int, fields: tuple[str, ...] = ("VmRSS:", "VmSwap:")) -> int:
     if not _LINUX:
         import psutil
 
@@ -114,7 +116,7 @@ def _resident(pid: int) -> int:
         return 0
     with contextlib.suppress(OSError):
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(("VmRSS:", "VmSwap:")))
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(fields))
     return 0
 
 

@@ -35,7 +35,7 @@ def embedder():
 def photos(tmp_path):
     for number, name in enumerate(("a.png", "b.jpg", "trip/c.png", "trip/d.bmp", "e.PNG")):
         write(tmp_path / "photos" / name, number)
-    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / "notes.txt").write_text("no picture", encoding="utf-8")
     write(tmp_path / "photos" / ".hidden" / "x.png", 9)
     return tmp_path / "photos"
 
