@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import edgevl
 from edgevl.bundle import SUFFIX, Bundle, atomic_folder, check_destination, list_files
 from edgevl.card import README, write_card
-from edgevl.contracts import Program
+from edgevl.contracts import Deployable, Program
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.golden import GOLDEN, write_golden
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
-LICENSE = "Apache-2.0"  # of the embedded weights
-NOT_STATED = "not stated"
 # Packages that have a part in every bundle, and in those of a target.
 _VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")
 _ONNX_VERSIONS = ("onnx", "onnxscript", "onnxruntime")
@@ -110,7 +108,7 @@ def export_bundle(
     from edgevl.checkpoint import load_model
     from edgevl.export.registry import get_exporter
     from edgevl.export.trial import try_out
-    from edgevl.models.question_answering import question_answering
+    from edgevl.models.kinds import deployable_of
     from edgevl.quantize import plan_for
 
     exporter = get_exporter(target)
@@ -122,7 +120,7 @@ def export_bundle(
     loaded = load_model(model)
     exporter.check_size(loaded.model, precision, layout)
     domain = loaded.domain
-    deployable = question_answering(_rounded(loaded, request))
+    deployable = deployable_of(_rounded(loaded, request))
     destination = Path(out) if out is not None else Path(request.bundle_name(stem_of(loaded)))
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
@@ -135,7 +133,7 @@ def export_bundle(
         plan = plan_for(loaded) if precision == "w8a8" else None
         exporter.export(deployable, folder, precision, layout, batch, request.options, plan, tell)
         tell("writing manifest.json")
-        _finish(loaded, request, deployable.programs(layout), folder, plan)
+        _finish(loaded, deployable, request, folder, plan)
         tell("running it once")
         try_out(Bundle.open(folder), exporter)
     tell("done")
@@ -163,11 +161,9 @@ def _rounded(loaded: "LoadedModel", request: Request) -> "LoadedModel":
     return dataclasses.replace(loaded, model=rounded_model(loaded))
 
 
-def _finish(
-    loaded: "LoadedModel", request: Request, programs: Sequence[Program], folder: Path, plan: "Plan | None"
-) -> None:
+def _finish(loaded: "LoadedModel", deployable: Deployable, request: Request, folder: Path, plan: "Plan | None") -> None:
     """The card is made from the manifest, and the manifest holds the card's digest: files, card, digest of the card."""
-    manifest = _manifest(loaded, request, programs, list_files(folder), plan)
+    manifest = _manifest(loaded, deployable, request, list_files(folder), plan)
     write_card(folder, manifest)
     manifest = manifest.model_copy(update={"files": {**manifest.files, **_only(list_files(folder), README)}})
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
@@ -179,13 +175,13 @@ def _only(files: dict[str, FileEntry], name: str) -> dict[str, FileEntry]:
 
 def _manifest(
     loaded: "LoadedModel",
+    deployable: Deployable,
     request: Request,
-    programs: Sequence[Program],
     files: dict[str, FileEntry],
     plan: "Plan | None",
 ) -> Manifest:
     config, exporter = loaded.config, request.exporter
-    specs = _tensors(loaded, request)
+    specs, programs = _tensors(loaded, request), deployable.programs(request.layout)
     return Manifest(
         schema_version=1,
         name=config.name,
@@ -206,16 +202,10 @@ def _manifest(
         labels=LabelsSpec(file="labels.json", count=len(loaded.labels)),
         golden=GOLDEN,
         versions=_versions(exporter.name),
-        license=request.license or _license(loaded),
-        provenance=_provenance(loaded, plan),
+        license=request.license or deployable.license,
+        provenance=_provenance(deployable, plan),
         files=files,
     )
-
-
-def _license(loaded: "LoadedModel") -> str:
-    from edgevl.checkpoint import EMBEDDED, file_sha256
-
-    return LICENSE if loaded.sha256 == file_sha256(EMBEDDED / "model.safetensors") else NOT_STATED
 
 
 def _programs(programs: Sequence[Program], exporter: "Exporter", specs: dict[str, TensorSpec]) -> Iterator[ProgramSpec]:
@@ -234,17 +224,14 @@ def _tensors(loaded: "LoadedModel", request: Request) -> dict[str, TensorSpec]:
     return specs if request.exporter.adapter == "raw" else specs | {"image": picture}
 
 
-def _provenance(loaded: "LoadedModel", plan: "Plan | None") -> Provenance:
-    from edgevl.checkpoint import EMBEDDED
-
-    record = loaded.training
-    embedded = loaded.path.resolve() == EMBEDDED.resolve()
+def _provenance(deployable: Deployable, plan: "Plan | None") -> Provenance:
+    record = deployable.provenance
     return Provenance(
-        checkpoint=f"embedded:{loaded.config.name}" if embedded else loaded.path.resolve().name,
-        checkpoint_sha256=loaded.sha256,
-        recipe=_text(record.get("recipe")),
-        data=_text(record.get("data") or (loaded.domain and f"{loaded.domain.about} ({loaded.domain.data})")),
-        commit=_text(record.get("commit")),
+        checkpoint=record["checkpoint"],
+        checkpoint_sha256=deployable.sha256,
+        recipe=_text(record["recipe"]),
+        data=_text(record["data"]),
+        commit=_text(record["commit"]),
         calibration=_text(plan and f"{plan.calibration}; in float: {', '.join(plan.kept_float) or 'nothing'}"),
     )
 

@@ -11,6 +11,7 @@ from edgevl.config import ModelConfig
 from edgevl.errors import InputError, first_line
 from edgevl.limits import shown
 from edgevl.models import VqaModel
+from edgevl.models.core import create_backbone
 
 DOWNLOAD = "timm"
 
@@ -32,15 +33,7 @@ def load_backbone(model: VqaModel, source: str) -> None:
         _check_names(own.state_dict(), _checked(Path(source)))
         overlay = {"pretrained_cfg_overlay": {"file": source}}
     try:
-        loaded = timm.create_model(
-            config.backbone,
-            pretrained=True,
-            features_only=True,
-            out_indices=(config.out_index,),
-            **config.backbone_options,
-            **overlay,
-        )
-        own.load_state_dict(loaded.state_dict())
+        own.load_state_dict(create_backbone(config, pretrained=True, **overlay).state_dict())
     except Exception as error:  # whatever timm, the hub and the network raise
         raise InputError(_said(config, source, error)) from error
 

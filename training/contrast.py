@@ -6,10 +6,8 @@ Shapes: B pictures, K captions of each, T text tokens, S side, E channels of an 
 import random
 import re
 from collections.abc import Iterable, Mapping
-from itertools import cycle, islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import data as torch_data
@@ -27,7 +25,7 @@ from edgevl.runtime.eager_session import eager_runner
 from edgevl.tasks.retrieval import Retrieval
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.adapt import copy_words, rounded
-from edgevl.training.data import Sample, channels_first, pixels_of
+from edgevl.training.data import Sample, channels_first, encoded, pixels_of, repeated
 from edgevl.training.pretrain import trim
 from edgevl.training.recipe import Recipe
 
@@ -56,8 +54,8 @@ class ContrastSamples(torch_data.Dataset[Sample]):
         pixels, captions = pixels_of(record, self.config.image_size), self.captions(record)
         if self.mirror and random.Random(f"mirror/{index}").random() < 0.5:
             pixels, captions = pixels[:, ::-1], [mirrored(text) for text in captions]
-        ids = self.tokenizer.encode_batch(list(islice(cycle(captions), self.texts)), self.config.text_length)
-        return {"image": channels_first(pixels), "captions": ids.astype(np.int64)}
+        ids = encoded(repeated(captions, self.texts), self.tokenizer, self.config.text_length)
+        return {"image": channels_first(pixels), "captions": ids}
 
     def captions(self, record: Record) -> list[str]:
         """Return up to `texts` captions. Raises `InputError` for a record without any."""

@@ -6,7 +6,7 @@ Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects 
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,11 +25,22 @@ from edgevl.preprocess import load_image, to_pixels
 from edgevl.tokenizer import Tokenizer
 from edgevl.training.recipe import Recipe
 
+T = TypeVar("T")
 Sample = dict[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
 OUTSIDE = -1  # the number of an answer that is no label
 IGNORED = -100  # of one that stands for none: `torch.nn.functional.cross_entropy` leaves it out
 KEPT_BYTES = 256 * 2**20  # of decoded pictures, in each process that draws samples
+
+
+def repeated(items: Sequence[T], count: int) -> list[T]:
+    """Return `count` items, from the first again after the last."""
+    return list(itertools.islice(itertools.cycle(items), count))
+
+
+def encoded(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> np.ndarray:
+    """Return token ids int64 [K, T] with T = `length`."""
+    return tokenizer.encode_batch(list(texts), length).astype(np.int64)
 
 
 class PretrainSamples(torch_data.Dataset[Sample]):
@@ -70,8 +81,7 @@ class PretrainSamples(torch_data.Dataset[Sample]):
         return scene.caption_pairs(self.texts)
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        filled = list(itertools.islice(itertools.cycle(texts), self.texts))
-        return self.tokenizer.encode_batch(filled, self.config.text_length).astype(np.int64)
+        return encoded(repeated(texts, self.texts), self.tokenizer, self.config.text_length)
 
 
 class RetrievalSamples(PretrainSamples):
@@ -112,11 +122,10 @@ class VqaSamples(torch_data.Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         record = self.dataset[index]
         asked = self.asked(record)
-        questions = list(itertools.islice(itertools.cycle(asked), self.texts))
-        ids = self.tokenizer.encode_batch([q.text for q in questions], self.config.text_length)
+        questions = repeated(asked, self.texts)
         sample = {
             "image": channels_first(self._picture(record)),
-            "questions": ids.astype(np.int64),
+            "questions": encoded([q.text for q in questions], self.tokenizer, self.config.text_length),
             "answers": np.array([self._target(question, record) for question in questions], np.int64),
         }
         if self._masked:

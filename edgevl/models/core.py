@@ -75,15 +75,16 @@ class VisionEncoder(nn.Module):
         )
 
 
+def create_backbone(config: Config, **weights: Any) -> Any:
+    """Return timm's backbone of a config, cut after its feature map. `weights`: timm's own arguments about these."""
+    return timm.create_model(
+        config.backbone, features_only=True, out_indices=(config.out_index,), **config.backbone_options, **weights
+    )
+
+
 def _backbone(config: Config) -> Any:
     try:
-        return timm.create_model(
-            config.backbone,
-            pretrained=False,
-            features_only=True,
-            out_indices=(config.out_index,),
-            **config.backbone_options,
-        )
+        return create_backbone(config, pretrained=False)
     except Exception as error:  # whatever timm's models raise for options that they do not have
         raise InputError(
             f"timm cannot make {config.backbone} with backbone_options {shown(config.backbone_options)} and out_index "

@@ -1,6 +1,8 @@
 """export: what a bundle holds, and that the same model gives the same bytes."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,3 +113,13 @@ def test_the_license_is_that_of_the_weights(tiny_model, tmp_path):
         encoding="utf-8"
     )
     assert Bundle.open(export_bundle(out=tmp_path / "nano.edgevl")).manifest.license == "Apache-2.0"
+
+
+def test_what_was_trained_for_another_task_is_refused(tiny_model, tmp_path):
+    """It would be scored as a model that answers questions."""
+    model = Path(shutil.copytree(tiny_model, tmp_path / "ranker"))
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps({**config, "task": "retrieval"}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"was trained for retrieval, and a model of its kind is exported for vqa or"):
+        export_bundle(model, out=tmp_path / "x.edgevl")
+    assert [path.name for path in tmp_path.iterdir()] == ["ranker"]
