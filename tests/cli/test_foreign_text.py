@@ -211,6 +211,8 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_an_error_line_repeats_an_argument_safely(name, edgevl, tmp_path, monkeypatch):
+    if name == "observer":  # which is looked at when the package that quantizes is there
+        pytest.importorskip("torchao")
     monkeypatch.chdir(tmp_path)
     answer = edgevl(*ARGUMENTS[name], code=2)
     assert len([line for line in answer.splitlines() if line.startswith("error: ")]) == 1

@@ -54,6 +54,7 @@ def test_the_halves_of_a_split_model_are_files_of_their_own():
 
 def test_it_is_the_first_thing_that_export_says(tmp_path, monkeypatch):
     """The limit is made small here, so that no machine needs 2 GiB for it."""
+    pytest.importorskip("litert_torch")  # a missing package is named before that
     from edgevl.export import registry
     from edgevl.export.bundle_export import export_bundle
 
