@@ -15,7 +15,8 @@ from edgevl.contents import Contents, Weight, merge, read_artifact
 from edgevl.contents.graph import SMALLEST_DIGEST
 from edgevl.errors import EdgeVLError, MissingDependency, VerificationFailed, first_line
 from edgevl.hazards import KINDS, Found, find_hazards
-from edgevl.manifest import Accuracy, Audit, AuditWeight, Duplicate, Hazard, Parity, TensorSpec
+from edgevl.manifest import Accuracy, Audit, AuditWeight, Duplicate, Hazard, Parity
+from edgevl.specs import InputSpec, OutputSpec
 
 __all__ = ["InspectReport", "audit_contents", "claim_problems", "inspect_bundle", "read_contents"]
 
@@ -35,8 +36,8 @@ class InspectReport(BaseModel):
     precision: str
     bytes: int  # of the whole bundle
     files: dict[str, int]  # bytes
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
+    inputs: list[InputSpec]
+    outputs: list[OutputSpec]
     weight_bytes: dict[str, int]
     op_types: dict[str, int]
     largest: list[AuditWeight]
@@ -86,11 +87,11 @@ def inspect_bundle(path: str | Path) -> InspectReport:
 
 
 def read_contents(bundle: Bundle) -> dict[str, Contents]:
-    """Read the artifacts of a bundle: path -> contents. A bundle has one, or with the layout `split` two.
+    """Read the artifacts of a bundle: path -> contents, one for each program.
 
     Raises `VerificationFailed` if one is truncated or of another format.
     """
-    return {name: _read(bundle, name) for name, _, _ in bundle.manifest.each_program()}
+    return {program.artifact: _read(bundle, program.artifact) for program in bundle.manifest.programs}
 
 
 def _read(bundle: Bundle, name: str) -> Contents:

@@ -22,9 +22,13 @@ from edgevl.errors import InputError, MissingDependency, VerificationFailed, fir
 from edgevl.manifest import MANIFEST, FileEntry, Manifest, parse_json, parse_manifest, read_text
 from edgevl.reading import Unreadable
 from edgevl.scratch import PrivateFolder
+from edgevl.specs import ArtifactSpec
 
 if TYPE_CHECKING:
+    from edgevl.contracts import TextCodec
     from edgevl.domain.judge import Domain
+    from edgevl.opened import Opened
+    from edgevl.runtime.session import Session
 
 __all__ = [
     "IGNORED", "MEASURED", "SUFFIX", "Bundle", "FileProblem", "atomic_folder", "check_destination", "is_bundle",
@@ -134,13 +138,11 @@ class Bundle:
         """The digest of the artifact, from the manifest: of several files, as `combined_sha256` says."""
         return combined_sha256({name: file.sha256 for name, file in self.manifest.artifact_files().items()})
 
-    @property
-    def artifact(self) -> Path:
-        return self.file(self.manifest.artifact)
-
-    def labels(self) -> list[str]:
-        """The answers in the order of the logits."""
+    def labels(self) -> list[str] | None:
+        """The answers in the order of the scores; None for a model without."""
         spec = self.manifest.labels
+        if spec is None:
+            return None
         labels = parse_json(read_text(self.file(spec.file)), spec.file)
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise VerificationFailed(f"{spec.file} is not a list of texts; export the bundle again")
@@ -150,21 +152,11 @@ class Bundle:
             raise VerificationFailed(f"{spec.file} holds a label of more than {MAX_LABEL} characters")
         return labels
 
-    def tokenizer(self) -> Any:
-        """The `edgevl.tokenizer.Tokenizer` of the bundle."""
-        from edgevl.tokenizer import Tokenizer
+    def texts(self) -> dict[str, "TextCodec"]:
+        """The tokenizer of each text processing. Raises `VerificationFailed` for one that is not as declared."""
+        from edgevl.inputs.texts import codec_of
 
-        spec = self.manifest.tokenizer
-        try:
-            tokenizer = Tokenizer.from_file(self.file(spec.file))
-        except Exception as error:
-            raise VerificationFailed(f"{spec.file} cannot be read as a tokenizer ({first_line(error)})") from None
-        found, said = (tokenizer.vocab_size, tokenizer.pad_id), (spec.vocab_size, spec.pad_id)
-        if found != said:
-            raise VerificationFailed(
-                f"{spec.file} has {found[0]} pieces and padding {found[1]}, the manifest says {said[0]} and {said[1]}"
-            )
-        return tokenizer
+        return {name: codec_of(spec, self.file(spec.file)) for name, spec in self.manifest.text_processing.items()}
 
     def domain(self) -> "Domain | None":
         """What the model was trained on, as numbers; None if the bundle does not say.
@@ -176,28 +168,61 @@ class Bundle:
         if DOMAIN not in self.manifest.files:
             return None
         text = read_text(self.file(DOMAIN), MAX_BYTES)
-        return parse_domain(text, self.manifest.provenance.checkpoint_sha256, self.manifest.preprocessing.size)
+        side = min(processing.size for processing in self.manifest.image_processing.values())
+        return parse_domain(text, self.manifest.provenance.checkpoint_sha256, side)
 
-    def session(self, threads: int | None = None) -> Any:
-        """Open the artifact, or both of a split bundle, in the target's runtime.
+    def opened(self, threads: int | None = None, run: bool = True, remember: int | None = None) -> "Opened":
+        """Return the model, ready to answer in the target's runtime; with `run=False` only to be looked at.
+
+        remember: bytes of values that are kept for later queries, see `edgevl.decodings.runner.Runner`.
 
         Raises:
-            VerificationFailed: the runtime refuses the file, or it takes and gives other arrays than the manifest says.
+            VerificationFailed: a file is not what the manifest says, or the runtime refuses it.
             MissingDependency, CannotRunHere: see `edgevl.runtime.session.open_session`.
         """
-        from edgevl.interface import manifest_problems, session_problems
-        from edgevl.runtime.split_session import SplitSession
+        from edgevl.decodings.runner import REMEMBERED, Runner
+        from edgevl.opened import Opened
 
+        manifest, texts = self.manifest, self.texts()
+        sessions = self.sessions(threads) if run else {}
+        runner = None
+        if run:
+            kept = REMEMBERED if remember is None else remember
+            runner = Runner(manifest.programs, sessions, manifest.image_processing, texts, remember=kept)
+        model = Opened(
+            name=manifest.name,
+            task_name=manifest.task,
+            images=manifest.image_processing,
+            texts=texts,
+            labels=self.labels(),
+            decoding=manifest.decoding,
+            programs=tuple(manifest.programs),
+            runner=runner,
+            domain=self.domain(),
+            runtime=next((session.runtime for session in sessions.values()), manifest.target),
+        )
+        try:
+            problems = model.problems()
+        except InputError as error:
+            problems = [str(error)]
+        self._refuse(problems)
+        return model
+
+    def sessions(self, threads: int | None = None) -> dict[str, "Session"]:
+        """Open the artifact of each program in the target's runtime. Raises as `opened` does."""
         if threads is not None and threads < 1:
             raise InputError(f"threads {threads} is not a positive number")
-        opened = [self._open(name, threads) for name, _, _ in self.manifest.each_program()]
-        for one in opened:
-            one.public = self.public  # and with it this bundle, whose files are there as long as the session is
-        session = opened[0] if len(opened) == 1 else SplitSession(*opened)
-        problems = manifest_problems(self.manifest) or session_problems(self.manifest, session)
+        sessions = {program.name: self._open(program.artifact, threads) for program in self.manifest.programs}
+        for program in self.manifest.programs:
+            session = sessions[program.name]
+            session.public = self.public  # and with it this bundle, whose files are there as long as the session is
+            self._refuse(_session_problems(program, session))
+        return sessions
+
+    @staticmethod
+    def _refuse(problems: Sequence[str]) -> None:
         if problems:
             raise VerificationFailed("; ".join(problems))
-        return session
 
     def _open(self, artifact: str, threads: int | None) -> Any:
         from edgevl.runtime.session import CannotRunHere, open_session
@@ -265,7 +290,7 @@ class Bundle:
         return self._compared(None)
 
     def _compared(self, digest: Callable[[str], str] | None) -> list[FileProblem]:
-        problems = bundle_problems(str(self.path), self.manifest.model_dump(mode="json"), digest)
+        problems = bundle_problems(str(self.path), self.manifest.model_dump(mode="json", by_alias=True), digest)
         return [FileProblem(name, what) for name, what in problems]
 
     def record(self, **sections: Any) -> "Bundle":
@@ -280,9 +305,7 @@ class Bundle:
 
         unknown = sections.keys() - MEASURED
         assert not unknown, f"not a measured section: {unknown}"
-        values = self.manifest.model_dump()
-        values.update({name: getattr(part, "model_dump", lambda part=part: part)() for name, part in sections.items()})
-        manifest = Manifest.model_validate(values)
+        manifest = self.manifest.updated(**sections)
         remove_leftovers(self.path, (MANIFEST, README))
         if README in manifest.files or (self.path / README).is_file():
             others = {name: entry for name, entry in manifest.files.items() if name != README}
@@ -303,6 +326,21 @@ class Bundle:
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise VerificationFailed(f'"{self.path}": {problems[0]}{more}; export the bundle again')
+
+
+def _session_problems(program: ArtifactSpec, session: "Session") -> list[str]:
+    """Say where the opened artifact of a program is not what the manifest says, by its runtime."""
+    opened = {spec.name: (spec.dtype, tuple(spec.shape)) for spec in (*session.inputs, *session.outputs)}
+    problems = []
+    for spec in (*program.inputs, *program.outputs):
+        wanted = (spec.dtype, spec.shape)
+        if getattr(spec, "kind", "tensor") == "image":  # a session takes a platform's picture as uint8 pixels too
+            batch, _, height, width = spec.shape
+            wanted = ("uint8", (batch, height, width, 3))
+        dtype, shape = opened.get(spec.name, ("missing", ()))
+        if (dtype, shape) != wanted:
+            problems.append(f"{program.artifact}: {spec.name} is {dtype} {list(shape)}, the manifest says {spec}")
+    return problems
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:

@@ -2,7 +2,8 @@
 
 `python -m edgevl.bundle_schema` writes it from the models of `edgevl.manifest`, `golden` and `domain`. `edgevl` and
 the board's script hold every bundle against the file; what no schema can say (paths that fit together, the sizes of the
-model) is in `apps/jetson/bundle_files.py` and `conventions.py`.
+model) is in `apps/jetson/bundle_files.py`, `interface.py` and `conventions.py`. Each kind of decoding has a definition
+of its own: other packages may bring kinds.
 """
 
 import json
@@ -10,51 +11,46 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from edgevl.config import REAL, WHOLE
+from edgevl.decodings.box import BoxFields
+from edgevl.decodings.classify import ClassifyFields
+from edgevl.decodings.generate import GenerateFields
+from edgevl.decodings.rank import RankFields
 from edgevl.domain.judge import Domain
 from edgevl.golden import GoldenFile
-from edgevl.limits import MAX_TEXT, NAME_PATTERN
 from edgevl.manifest import SCHEMA_FILE, Manifest
 
-# Fields that a file of schema version 1 may leave out; EdgeVL writes all of them.
+# Fields that a file may leave out, beside those of an input's source: EdgeVL writes all of them.
 MAY_BE_MISSING = {
-    "Manifest": {"layout", "options", "programs", "parity", "accuracy", "audit", "bench"},
-    "TensorSpec": {"kind", "range"},
-    "TokenizerSpec": {"pad_id"},
+    "Manifest": {"layout", "options", "labels", "parity", "accuracy", "audit", "bench"},
+    "Provenance": {"model"},
+    "InputSpec": {"kind", "range"},
+    "OutputSpec": {"range"},
+    "ImageProcessing": {"shortest_edge"},
+    "TextProcessing": {"empty"},
+    "Parity": {"snr_db", "outputs"},
+    "Accuracy": {"metric", "metrics"},
+    "Values": {"data", "top"},
+    "ClassifyFields": {"activation"},
+    "RankFields": {"bias", "activation", "prompts"},
+    "GenerateFields": {"text"},
+    "BoxFields": {"format"},
 }
 
 
 def bundle_schema() -> dict[str, Any]:
     """The document: a definition for each section, and one for each file."""
-    files = (Manifest, GoldenFile, Domain)
-    _, document = models_json_schema([(model, "validation") for model in files])
+    files, decodings = (Manifest, GoldenFile, Domain), (ClassifyFields, RankFields, GenerateFields, BoxFields)
+    _, document = models_json_schema([(model, "validation") for model in (*files, *decodings)])
     definitions = document["$defs"]
     for name, schema in definitions.items():
-        schema["required"] = [field for field in schema["properties"] if field not in MAY_BE_MISSING.get(name, ())]
-    _describe_model(definitions["ModelConfig"])
+        needed = ("kind", "name") if name.endswith("Source") else schema["properties"]
+        schema["required"] = [
+            field for field in schema["properties"] if field in needed and field not in MAY_BE_MISSING.get(name, ())
+        ]
     title = (
-        "A bundle of EdgeVL, schema version 1: manifest.json (Manifest), golden.json (GoldenFile), domain.json (Domain)"
+        "A bundle of EdgeVL, schema version 2: manifest.json (Manifest), golden.json (GoldenFile), domain.json (Domain)"
     )
     return {"title": title, "$defs": {name: _plain(schema) for name, schema in definitions.items()}}
-
-
-def _describe_model(schema: dict[str, Any]) -> None:
-    """Write down what `ModelConfig` checks itself: no other field is there, and each is within its range."""
-    fields = schema["properties"]
-    schema["additionalProperties"] = False
-    schema["description"] = "The configuration of the model that the artifact was made from."
-    fields["name"]["pattern"] = f"^{NAME_PATTERN}$"
-    for key in ("task", "backbone"):
-        fields[key].update(maxLength=MAX_TEXT, pattern="^[^\\x00]*$")
-    for key, (low, high) in WHOLE.items():
-        if key not in fields:  # of another kind of model
-            continue
-        fields[key].update(minimum=low, maximum=high)
-    for key, (low, high) in REAL.items():
-        if key not in fields:
-            continue
-        for each in fields[key].get("prefixItems", [fields[key]]):
-            each.update(minimum=low, maximum=high)
 
 
 def _plain(schema: Any) -> Any:

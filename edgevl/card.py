@@ -1,5 +1,6 @@
 """The model card of a bundle: README.md, generated from the manifest and from nothing else."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,34 @@ README = "README.md"
 _TEMPLATE = """\
 # {{ m.name }} for {{ m.target }}, {{ m.precision }}
 
-A detector-free vision-language model ({{ m.task }}): it takes raw pixels and a question and scores \
-{{ m.labels.count }} answers. Written by EdgeVL {{ m.versions.get("edgevl", "") }}; license {{ m.license }}.
+A detector-free vision-language model ({{ m.task }}): raw pixels go in. {{ does }} \
+Written by EdgeVL {{ m.versions.get("edgevl", "") }}; license {{ m.license }}.
 
 | | |
 |---|---|
 | Artifact | `{{ m.artifact }}`, {{ "{:,}".format(artifact_bytes) }} bytes |
-{%- for spec in m.inputs %}
-| Input `{{ spec.name }}` | {{ describe(spec) }} |
+{%- for program in m.programs %}
+{%- for spec in program.inputs %}
+| Input `{{ spec.name }}`{{ of(program) }} | {{ describe(spec) }}; {{ source(spec.source) }} |
 {%- endfor %}
-{%- for spec in m.outputs %}
-| Output `{{ spec.name }}` | {{ describe(spec) }} |
+{%- for spec in program.outputs %}
+| Output `{{ spec.name }}`{{ of(program) }} | {{ describe(spec) }} |
 {%- endfor %}
-| Preprocessing | squash to {{ m.preprocessing.size }}x{{ m.preprocessing.size }} RGB with a triangle filter and \
-antialias; normalization is inside |
-| Tokenizer | `{{ m.tokenizer.file }}`, {{ m.tokenizer.vocab_size }} pieces, {{ m.tokenizer.length }} tokens, \
-padding {{ m.tokenizer.pad_id }} |
-| Labels | `{{ m.labels.file }}`, in the order of the logits |
-| Backbone | {{ m.model.backbone }}, width {{ m.model.width }}, depth {{ m.model.depth }} |
+{%- endfor %}
+{%- for name, p in m.image_processing.items() %}
+| Pictures{{ "" if name == "main" else " (" ~ name ~ ")" }} | {{ p.geometry }} to {{ p.size }}x{{ p.size }} RGB with a \
+{{ p.kernel }} filter and antialias; normalization is inside |
+{%- endfor %}
+{%- for name, t in m.text_processing.items() %}
+| Texts{{ "" if name == "main" else " (" ~ name ~ ")" }} | {{ t.kind }}, `{{ t.file }}`, {{ t.vocab_size }} pieces, \
+{{ t.length }} tokens, padding {{ t.pad_id }} |
+{%- endfor %}
+{%- if m.labels %}
+| Labels | `{{ m.labels.file }}`, {{ m.labels.count }} in the order of the scores |
+{%- endif %}
+{%- if backbone %}
+| Backbone | {{ backbone }} |
+{%- endif %}
 | Checkpoint | {{ m.provenance.checkpoint }}{% if m.provenance.checkpoint_sha256 %}, \
 sha256 `{{ m.provenance.checkpoint_sha256[:16] }}…`{% endif %} |
 {%- if m.provenance.recipe %}
@@ -48,8 +59,13 @@ sha256 `{{ m.provenance.checkpoint_sha256[:16] }}…`{% endif %} |
 {% if m.accuracy -%}
 | | this artifact | PyTorch, float |
 |---|---|---|
-| Accuracy on {{ m.accuracy.samples }} samples of {{ m.accuracy.data }} | {{ percent(m.accuracy.artifact) }} \
+| {{ title(m.accuracy.metric) }} on {{ m.accuracy.samples }} samples of {{ m.accuracy.data }} \
+| {{ percent(m.accuracy.artifact) }} \
 (95 %: {{ percent(m.accuracy.ci95[0]) }} to {{ percent(m.accuracy.ci95[1]) }}) | {{ percent(m.accuracy.reference) }} |
+{%- for each in m.accuracy.metrics if each.name != m.accuracy.metric %}
+| {{ title(each.name) }} | {{ percent(each.artifact) }} (95 %: {{ percent(each.ci95[0]) }} to \
+{{ percent(each.ci95[1]) }}) | {{ percent(each.reference) }} |
+{%- endfor %}
 {%- for kind, score in m.accuracy.per_kind.items() %}
 | {{ kind }} ({{ score.samples }}) | {{ percent(score.artifact) }} | {{ percent(score.reference) }} |
 {%- endfor %}
@@ -59,8 +75,10 @@ Run by: {{ m.accuracy.runtime }}.
 Accuracy: not measured yet. `edgevl verify` measures it and writes it here.
 {% endif %}
 {% if m.parity -%}
-Parity with PyTorch on {{ m.parity.samples }} samples: largest difference of a logit \
-{{ "%.3g"|format(m.parity.max_abs) }}, PSNR {{ "%.1f"|format(m.parity.psnr_db) }} dB, \
+Parity with PyTorch on {{ m.parity.samples }} samples: largest difference of a value \
+{{ "%.3g"|format(m.parity.max_abs) }}, PSNR {{ "%.1f"|format(m.parity.psnr_db) }} dB\
+{% if m.parity.snr_db is not none %}, signal to noise around the mean \
+{{ "%.1f"|format(m.parity.snr_db) }} dB{% endif %}, \
 same answer for {{ percent(m.parity.top1_agreement) }}.
 {%- else -%}
 Parity with PyTorch: not measured yet.
@@ -91,7 +109,7 @@ own preprocessing, and docs/bundle.md of EdgeVL describes both to the last round
 
 ## Limits
 
-It gives one of {{ m.labels.count }} fixed answers, whatever it is asked. \
+{% if m.labels %}It gives one of {{ m.labels.count }} fixed answers, whatever it is asked. {% endif -%}
 {% if m.provenance.data -%}
 It knows what it was trained on, {{ m.provenance.data }}, and nothing else. \
 {% endif -%}
@@ -133,7 +151,16 @@ def render_card(manifest: Manifest) -> str:
     size = manifest.artifact_bytes
     template = environment.from_string(_TEMPLATE)
     return template.render(
-        m=manifest, artifact_bytes=size, describe=_describe, percent=_percent, times=_times(manifest.bench)
+        m=manifest,
+        artifact_bytes=size,
+        describe=_describe,
+        percent=_percent,
+        times=_times(manifest.bench),
+        source=_source,
+        title=_title,
+        does=_does(manifest),
+        backbone=_backbone(manifest.provenance.model),
+        of=lambda program: f" of {program.name}" if len(manifest.programs) > 1 else "",
     )
 
 
@@ -143,8 +170,46 @@ def write_card(folder: Path, manifest: Manifest) -> None:
 
 def _describe(spec) -> str:
     limits = f", {spec.range[0]:g} to {spec.range[1]:g}" if spec.range else ""
-    kind = "picture, " if spec.kind == "image" else ""
+    kind = "picture, " if getattr(spec, "kind", "tensor") == "image" else ""
     return f"{kind}{spec.dtype} {list(spec.shape)} ({spec.layout}){limits}"
+
+
+def _source(source: Any) -> str:
+    """Where an input comes from, in words."""
+    number = f" number {source.index + 1}" if getattr(source, "index", 0) else ""
+    words = {
+        "picture": f"the picture{number}",
+        "text": f"the text{number}" + (", its mask" if getattr(source, "part", "") == "mask" else ""),
+        "value": f"`{getattr(source, 'name', '')}`",
+        "state": f"`{getattr(source, 'name', '')}` of the step before",
+        "token": "the last token",
+        "step": "the number of the step",
+    }
+    return f"from {words[source.kind]}"
+
+
+def _does(manifest: Manifest) -> str:
+    """What comes out, in a sentence; of a kind of decoding from elsewhere its name."""
+    count = manifest.labels.count if manifest.labels else 0
+    kind = str(manifest.decoding.get("kind"))
+    return {
+        "classify": f"It scores {count} answers.",
+        "rank": "It says how well texts fit pictures.",
+        "generate": "It writes an answer, word by word.",
+        "box": "It says where in the picture something is.",
+    }.get(kind, f"What comes out is decoded by {kind}.")
+
+
+def _title(metric: str) -> str:
+    """The name of a metric, as in "text_to_image_r1", in words."""
+    words = metric.replace("_", " ").capitalize()
+    return re.sub(r"\br(\d+)$", r"recall@\1", words)
+
+
+def _backbone(model: dict[str, Any] | None) -> str:
+    """What a model of our family says of itself."""
+    known = [f"{key} {model[key]}" for key in ("width", "depth") if key in model] if model else []
+    return ", ".join([str(model["backbone"]), *known]) if model and "backbone" in model else ""
 
 
 def _percent(share: float | None) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgevl.contents import Contents, Operation, Weight, bits_of
-from edgevl.manifest import Manifest, TensorSpec
+from edgevl.manifest import Manifest
+from edgevl.specs import OutputSpec
 
 MAX_FOREIGN = 0.05  # share of the weight bytes that may have another dtype than the one claimed
 MIN_QUANTIZED = 0.5  # share of the weight bytes that must be quantized in w8, w4 and w8a8
@@ -53,15 +54,15 @@ ARITHMETIC = {
 def claim_problems(manifest: Manifest, contents: Mapping[str, Contents]) -> list[str]:
     """Sentences that say where the artifacts are not what the manifest claims; empty if they are."""
     problems = []
-    for name, inputs, outputs in manifest.each_program():
-        found = contents[name]
-        problems += _precision_problems(name, manifest.target, manifest.precision, found)
-        problems += _interface_problems(name, "input", inputs, found.inputs)
-        problems += _interface_problems(name, "output", outputs, found.outputs)
+    for program in manifest.programs:
+        name, found = program.artifact, contents[program.artifact]
+        problems += _precision_problems(name, manifest.target, program.precision, found)
+        problems += _interface_problems(name, "input", program.inputs, found.inputs)
+        problems += _interface_problems(name, "output", program.outputs, found.outputs)
     return problems
 
 
-def _interface_problems(artifact: str, kind: str, claimed: Sequence[TensorSpec], found: Sequence[Any]) -> list[str]:
+def _interface_problems(artifact: str, kind: str, claimed: Sequence[OutputSpec], found: Sequence[Any]) -> list[str]:
     problems, shapes = [], dict(found)
     for spec in claimed:
         if spec.name not in shapes:

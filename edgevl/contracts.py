@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgevl.decodings.runner import Runner
+    from edgevl.domain.judge import Domain
 
 Arrays = Mapping[str, np.ndarray]
 R = TypeVar("R")
@@ -39,6 +40,13 @@ class Program:
     method: str = "forward"
     path: str = ""  # of `module` in the whole model: plans name modules by it, and QAT finds weights again
     keep: Mapping[str, str] = field(default_factory=dict)  # module -> the least precision that it may have
+    unused: tuple[str, ...] = ()  # submodules of `module` that the method does not read
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the program has learned."""
+        unused = tuple(f"{name}." for name in self.unused)
+        return sum(each.numel() for name, each in self.module.named_parameters() if not name.startswith(unused))
 
     @property
     def name(self) -> str:
@@ -68,6 +76,14 @@ class TextCodec(Protocol):
 
     def is_truncated(self, text: str) -> bool:
         """Say if `encode` would lose pieces."""
+        ...
+
+    def unknown_words(self, text: str, characters: str | None = None) -> list[str]:
+        """Return the words that no piece stands for. `characters`: those that training texts used as words."""
+        ...
+
+    def to_text(self) -> str:
+        """Return the text of the file that the spec names."""
         ...
 
 
@@ -103,6 +119,11 @@ class Deployable(Described, Protocol):
     @property
     def provenance(self) -> Mapping[str, Any]: ...
     @property
+    def domain(self) -> "Domain | None":
+        """What it was trained on, as numbers; None if nobody fitted that."""
+        ...
+
+    @property
     def layouts(self) -> Sequence[str]:
         """Names of the ways to cut the model into programs; the first is the default."""
         ...
@@ -133,10 +154,24 @@ class Decoding(Protocol[R]):
     """From values to a result. `edgevl.decodings` has the kinds."""
 
     kind: ClassVar[str]
+    sequential: ClassVar[bool]  # a decision depends on those before: values are compared along the reference's
+    stored: ClassVar[int | None]  # how many of the largest values of each row a golden case holds; None: all
     model: Described
 
     def __init__(self, model: Described):
         """Raises `InputError` for a field of `model.decoding` that is missing, unknown or does not fit the model."""
+        ...
+
+    def problems(self, outputs: Mapping[str, OutputSpec]) -> list[str]:
+        """Return a sentence for each output that the decoding reads and that no program gives so."""
+        ...
+
+    def apart(self, query: Query) -> list[Query]:
+        """Split a query into those that are answered one by one."""
+        ...
+
+    def answer(self, values: Arrays) -> Answer[R]:
+        """Return what values say. Raises `VerificationFailed` for such as no artifact may give."""
         ...
 
     def run(

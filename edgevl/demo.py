@@ -12,6 +12,8 @@ from edgevl.plain import command_line
 
 if TYPE_CHECKING:
     from edgevl.bench.schema import BenchReport
+    from edgevl.contracts import Sample
+    from edgevl.opened import Opened
     from edgevl.report import Example
     from edgevl.verify import VerifyReport
 
@@ -92,20 +94,27 @@ def run_demo(
 def answer_pictures(samples: int, pictures: int = PICTURES) -> list["Example"]:
     """Ask the embedded model about test pictures: a question of each kind first, then whatever comes."""
     from edgevl.checkpoint import EMBEDDED, file_sha256
-    from edgevl.evaluate import draw_samples
     from edgevl.predict import Answerer
     from edgevl.report import Example
 
-    model, sha256 = Answerer.load(None), file_sha256(EMBEDDED / "model.safetensors")
-    drawn = draw_samples(DATA, samples, model.size)  # the same samples are verified on: drawn once
-    first = {kind: index for index, kind in reversed(list(enumerate(drawn.kinds)))}
+    answerer, sha256 = Answerer.load(None), file_sha256(EMBEDDED / "model.safetensors")
+    drawn = _drawn(answerer.model, samples)
+    first = {sample.kind: index for index, sample in reversed(list(enumerate(drawn)))}
     chosen = dict.fromkeys([*sorted(first.values()), *range(len(drawn))])
     examples = []
     for index in list(chosen)[:pictures]:
-        image, question = drawn.pixels_NSS3[index], drawn.questions[index]
-        scores = model.answer(image, question).scores
-        examples.append(Example(image, question, scores, drawn.answers[index], "the embedded model in PyTorch", sha256))
+        sample = drawn[index]
+        (image,), (question,) = sample.query.pictures, sample.query.texts
+        scores = answerer.answer(image, question).scores
+        examples.append(Example(image, question, scores, sample.target, "the embedded model in PyTorch", sha256))
     return examples
+
+
+def _drawn(model: "Opened", samples: int) -> tuple["Sample", ...]:
+    """The samples that the artifacts are verified on, too: drawn once."""
+    from edgevl.measure import draw, side_of
+
+    return draw(DATA, model.task_name, samples, side_of(model))
 
 
 def blind_answers(samples: int) -> dict[str, float]:
@@ -113,13 +122,13 @@ def blind_answers(samples: int) -> dict[str, float]:
 
     Returns: kind of question -> share, and "overall".
     """
-    from edgevl.checkpoint import load_model
     from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
     from edgevl.data.scenes.questions import Question
-    from edgevl.evaluate import draw_samples
+    from edgevl.models.kinds import open_deployable
+    from edgevl.opened import eager
 
-    drawn = draw_samples(DATA, samples, load_model(None).config.image_size)
-    asked = [Question(*each) for each in zip(drawn.kinds, drawn.questions, drawn.answers)]
+    drawn = _drawn(eager(open_deployable(None)), samples)
+    asked = [Question(sample.kind, sample.query.texts[0], sample.target) for sample in drawn]
     shares = blind_accuracy(BlindBaseline(questions_of("train", BLIND_SCENES)), asked)
     return {"overall" if kind == "all" else kind: share for kind, share in shares.items()}
 

@@ -8,86 +8,24 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from edgevl.apps.jetson.bundle_files import FORMATS, MANIFEST, check_folder_name, check_relative, inconsistency
+from edgevl.apps.jetson import schema_1
+from edgevl.apps.jetson.bundle_files import FORMATS, MANIFEST, inconsistency
+from edgevl.apps.jetson.conventions import manifest_problems as problems_of_schema_1
+from edgevl.apps.jetson.interface import DECODING_FIELDS, interface_problems
 from edgevl.apps.jetson.schema import Checker
-from edgevl.apps.jetson.wordpiece import MAX_PIECES
-from edgevl.config import ModelConfig
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.limits import NAME_PATTERN
+from edgevl.fields import Count, FolderName, Label, Macs, Name, Part, Precision, Real, RelativePath, Sha256, Share, Text
 from edgevl.reading import MAX_JSON_BYTES, Unreadable, plain_text, strict_json
+from edgevl.specs import ArtifactSpec, ImageProcessing, InputSpec, OutputSpec, TextProcessing
 
-SCHEMA_VERSION = 1
-SCHEMA_FILE = Path(__file__).parent / "apps" / "jetson" / "bundle.schema.json"  # `edgevl.bundle_schema` writes it
+SCHEMA_VERSION = 2
+_JETSON = Path(__file__).parent / "apps" / "jetson"
+SCHEMA_FILE = _JETSON / "bundle.schema.json"  # `edgevl.bundle_schema` writes it
+SCHEMA_FILES = {1: _JETSON / "bundle-1.schema.json", 2: SCHEMA_FILE}  # the one of schema 1 is frozen
 
-PRECISIONS = ("fp32", "fp16", "w8", "w4", "w8a8")
-Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8"]
-DType = Literal["float32", "float16", "int32", "int64", "int8", "uint8"]
-
-
-RelativePath = Annotated[str, AfterValidator(check_relative), Field(json_schema_extra={"format": "relative-path"})]
-Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
-Text = Annotated[str, Field(max_length=2000)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Label = Annotated[str, Field(max_length=200)]
-Count = Annotated[int, Field(ge=0, le=2**40)]
-Macs = Annotated[int, Field(ge=0, le=2**53)]  # what every JSON reader holds exactly
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Real = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
-
-
-class Part(BaseModel):
-    """Base of every section: immutable, and an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TensorSpec(Part):
-    """An input or output of the artifact."""
-
-    name: Name
-    kind: Literal["tensor", "image"] = "tensor"  # image: the platform's picture type (Core ML)
-    dtype: DType
-    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**20)], ...], Field(min_length=1, max_length=6)]
-    layout: Annotated[str, Field(pattern=r"^[A-Z]{1,6}$")]
-    range: tuple[Real, Real] | None = None
-
-    @model_validator(mode="after")
-    def _layout_fits(self) -> "TensorSpec":
-        if len(self.layout) != len(self.shape):
-            raise ValueError(f'layout "{self.layout}" does not fit shape {list(self.shape)}')
-        return self
-
-
-class ProgramSpec(Part):
-    """One artifact of a bundle with the layout `split`."""
-
-    name: Literal["vision", "fusion"]
-    artifact: RelativePath
-    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
-    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
-
-
-class Preprocessing(Part):
-    """How a picture becomes the `image` input. docs/bundle.md has the arithmetic."""
-
-    size: Annotated[int, Field(ge=1, le=4096)]
-    orientation: Literal["exif"] = "exif"
-    color: Literal["RGB"] = "RGB"
-    background: Literal["white"] = "white"
-    geometry: Literal["squash"] = "squash"
-    kernel: Literal["triangle"] = "triangle"
-    antialias: Literal[True] = True
-    passes: Literal["horizontal-vertical"] = "horizontal-vertical"
-    rounding: Literal["uint8-per-pass"] = "uint8-per-pass"
-
-
-class TokenizerSpec(Part):
-    file: RelativePath
-    length: Annotated[int, Field(ge=2, le=4096)]
-    vocab_size: Annotated[int, Field(ge=1, le=MAX_PIECES)]
-    pad_id: Annotated[int, Field(ge=0, le=0)] = 0
+Metadata = Annotated[dict[Name, Any], Field(max_length=64)]
 
 
 class LabelsSpec(Part):
@@ -101,22 +39,34 @@ class FileEntry(Part):
 
 
 class Provenance(Part):
-    # "embedded:nano", or the name of the model folder, which verify looks for beside the bundle
-    checkpoint: Annotated[Text, AfterValidator(check_folder_name), Field(json_schema_extra={"format": "folder-name"})]
+    checkpoint: FolderName  # "embedded:nano", or the name of the model folder, which verify looks for beside the bundle
     checkpoint_sha256: Sha256 | None
     recipe: Text | None = None
     data: Text | None = None
     commit: Text | None = None
     calibration: Text | None = None  # w8a8: what the ranges were observed on, and which modules stay in float
+    model: Metadata | None = None  # how the model's family describes it, for people: nothing that runs it needs this
+
+
+class OutputParity(Part):
+    """One output of the artifact against that of the float PyTorch program on the same samples."""
+
+    # 10 log10(sum of |reference - its mean over samples|^2 / sum of |error|^2): 0 if a file always gives that mean.
+    snr_db: Real | None  # null for a single sample
+    psnr_db: Real  # 20 log10(max |reference| / rms error), at most 300
+    cosine: Real  # the mean over samples
+    max_abs: Real  # the largest error
 
 
 class Parity(Part):
-    """Logits of the artifact against those of the float PyTorch program on the same samples."""
+    """The artifact against the float PyTorch program on the same samples: of several outputs the worst."""
 
     max_abs: Real
-    psnr_db: Real  # 20 log10(max |reference| / rms error), at most 300
-    cosine: Real  # the mean over samples
-    top1_agreement: Share
+    psnr_db: Real
+    cosine: Real
+    snr_db: Real | None = None
+    outputs: Annotated[dict[Name, OutputParity], Field(max_length=64)] = {}
+    top1_agreement: Share  # of decisions: the best answers, or the tokens along the reference's own
     samples: Count
     data: Text
     runtime: Text
@@ -130,9 +80,21 @@ class KindAccuracy(Part):
     samples: Count
 
 
-class Accuracy(Part):
-    """Share of right answers; `reference` is the float PyTorch program on the same samples."""
+class MetricValue(Part):
+    """A quality of the artifact, 0 to 1, and of the float PyTorch program on the same samples."""
 
+    name: Name
+    artifact: Share
+    reference: Share | None
+    ci95: tuple[Share, Share]
+    samples: Count
+
+
+class Accuracy(Part):
+    """The first metric of the task, for `vqa` the share of right answers; `reference` is the float PyTorch program."""
+
+    metric: Name = "accuracy"
+    metrics: Annotated[tuple[MetricValue, ...], Field(max_length=64)] = ()  # all of them, the first one included
     artifact: Share
     reference: Share | None
     samples: Count
@@ -190,21 +152,18 @@ class Audit(Part):
 
 
 class Manifest(Part):
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: Name
     task: Name
     target: Name
     precision: Precision
-    artifact: RelativePath  # a file, or a folder such as model.mlpackage
-    layout: Literal["single", "split"] = "single"
+    layout: Name = "single"  # how the model is cut into programs
     options: dict[Name, Text] = {}  # of the export, such as the deployment target
-    model: ModelConfig
-    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
-    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8)]
-    programs: Annotated[tuple[ProgramSpec, ...], Field(max_length=2)] = ()  # with the layout "split": vision, fusion
-    preprocessing: Preprocessing
-    tokenizer: TokenizerSpec
-    labels: LabelsSpec
+    programs: Annotated[tuple[ArtifactSpec, ...], Field(min_length=1, max_length=16)]
+    decoding: Metadata  # its kind, the outputs that it reads, and its numbers: docs/bundle.md has the four kinds
+    image_processing: Annotated[dict[Name, ImageProcessing], Field(max_length=8)]
+    text_processing: Annotated[dict[Name, TextProcessing], Field(max_length=8)]
+    labels: LabelsSpec | None = None
     golden: RelativePath
     versions: dict[Name, Text]
     license: Text
@@ -214,40 +173,65 @@ class Manifest(Part):
     accuracy: Accuracy | None = None
     audit: Audit | None = None
     bench: dict[str, Any] | None = None  # what `edgevl.bench.record` writes; nobody relies on it
+    _original: dict[str, Any] | None = PrivateAttr(None)  # of schema 1: as it was read
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
-        problem = inconsistency(self.model_dump(mode="json"))
-        if problem:
+        values = self.model_dump(mode="json", by_alias=True)
+        for problem in filter(None, [inconsistency(values), *interface_problems(values)]):
             raise ValueError(problem)
         return self
 
-    def each_program(self) -> tuple[tuple[str, tuple[TensorSpec, ...], tuple[TensorSpec, ...]], ...]:
-        """(path, inputs, outputs) of each artifact: one, or with the layout `split` two."""
-        if not self.programs:
-            return ((self.artifact, self.inputs, self.outputs),)
-        return tuple((program.artifact, program.inputs, program.outputs) for program in self.programs)
+    @property
+    def artifact(self) -> str:
+        """The artifact of the one program, or the folder that those of several have in common."""
+        paths = [program.artifact for program in self.programs]
+        return paths[0] if len(paths) == 1 else paths[0].rpartition("/")[0] or paths[0]
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What goes in from outside: pictures and texts, not values of other programs."""
+        return tuple(
+            spec for program in self.programs for spec in program.inputs if spec.source.kind in ("picture", "text")
+        )
+
+    @property
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        """What comes out: values that no other program reads."""
+        taken = {getattr(spec.source, "name", "") for program in self.programs for spec in program.inputs}
+        return tuple(spec for program in self.programs for spec in program.outputs if spec.name not in taken)
 
     @property
     def artifact_bytes(self) -> int:
         return sum(file.bytes for file in self.artifact_files().values())
 
     def artifact_files(self) -> dict[str, FileEntry]:
-        """The files of the artifact: one, or all in its folder."""
-        folder = self.artifact + "/"
-        return {path: file for path, file in self.files.items() if path == self.artifact or path.startswith(folder)}
+        """The files of the artifacts: one for each program, or all in its folder."""
+        artifacts = tuple(program.artifact + "/" for program in self.programs)
+        return {path: file for path, file in self.files.items() if f"{path}/".startswith(artifacts)}
 
     @property
     def batch(self) -> int:
-        """Samples of one run."""
-        return self.inputs[0].shape[0]
+        """The most samples of one run."""
+        return max(program.batch for program in self.programs)
+
+    def updated(self, **sections: Any) -> "Manifest":
+        """Return a manifest with other sections, each a section of this module or plain data; checked anew."""
+        plain = {name: getattr(part, "model_dump", lambda part=part: part)() for name, part in sections.items()}
+        manifest = Manifest.model_validate({**self.model_dump(), **plain})
+        manifest._original = self._original
+        return manifest
 
     def to_json(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        values = self.model_dump(mode="json", by_alias=True)
+        if self._original:  # a reader of schema 1 may be all that an app has
+            measured = {name: values[name] for name in ("parity", "accuracy", "audit", "bench", "files")}
+            values = schema_1.written_back(self._original, measured)
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def parse_manifest(text: str) -> Manifest:
-    """Validate the text of a manifest.
+    """Validate the text of a manifest, of schema 1 or 2.
 
     Raises:
         VerificationFailed: not JSON, a field is missing, unknown or out of its range, or a newer schema.
@@ -258,7 +242,26 @@ def parse_manifest(text: str) -> Manifest:
         raise VerificationFailed(
             f"{MANIFEST} has schema version {version}, this edgevl reads up to {SCHEMA_VERSION}: pip install -U edgevl"
         )
-    return validate(Manifest, values, MANIFEST)
+    if version != 1 or isinstance(version, bool):
+        return validate(Manifest, values, MANIFEST)
+    manifest = validate(Manifest, _of_schema_1(values), MANIFEST)
+    manifest._original = values
+    return manifest
+
+
+def _of_schema_1(values: Any) -> dict[str, Any]:
+    try:
+        check_schema("Manifest", values, version=1)
+        for problem in (*schema_1.problems(values), *problems_of_schema_1(values)):
+            raise ValueError(problem)
+    except ValueError as error:
+        raise VerificationFailed(f"{MANIFEST} is not valid: {error}; export the bundle again") from None
+    return schema_1.upgraded(values)
+
+
+def check_schema(name: str, values: Any, version: int = SCHEMA_VERSION) -> None:
+    """Raise ValueError unless parsed JSON is what the published schema of a version calls `name`."""
+    _schema(version).check(values, name)
 
 
 def validate(kind: type[Any], values: Any, file: str) -> Any:
@@ -269,7 +272,10 @@ def validate(kind: type[Any], values: Any, file: str) -> Any:
     """
     try:
         built = kind.model_validate(values)
-        _schema().check(values, kind.__name__)
+        check_schema(kind.__name__, values)
+        decoding = values.get("decoding", {}).get("kind")
+        if kind is Manifest and isinstance(decoding, str) and decoding in DECODING_FIELDS:  # not of another package
+            check_schema(DECODING_FIELDS[decoding], values["decoding"])
         return built
     except ValidationError as error:
         reason = _first(error)
@@ -281,8 +287,8 @@ def validate(kind: type[Any], values: Any, file: str) -> Any:
 
 
 @functools.cache
-def _schema() -> Checker:
-    return Checker(json.loads(SCHEMA_FILE.read_text("utf-8")), FORMATS)
+def _schema(version: int) -> Checker:
+    return Checker(json.loads(SCHEMA_FILES[version].read_text("utf-8")), FORMATS)
 
 
 def _first(error: ValidationError) -> str:

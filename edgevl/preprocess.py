@@ -56,9 +56,9 @@ def to_pixels(image: Image.Image, size: int) -> np.ndarray:
     return _named("the picture", lambda: pictures.squash(image, size))
 
 
-def resized(image: Image.Image, width: int, height: int, kernel: Image.Resampling) -> np.ndarray:
-    """Resize an RGB picture to uint8 [height, width, 3]. Raises `InputError` for one that is too high."""
-    return _named("the picture", lambda: pictures.resize(image, width, height, kernel))
+def fitted(image: Image.Image, size: int, geometry: str, kernel: str, shortest_edge: int | None) -> np.ndarray:
+    """See `edgevl.pictures.fitted`. Raises `InputError` for a picture that is too long or too high."""
+    return _named("the picture", lambda: pictures.fitted(image, size, geometry, kernel, shortest_edge))
 
 
 def _named(name: str, read: Callable[[], Any]) -> Any:

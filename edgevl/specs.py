@@ -3,14 +3,15 @@
 All sources together are the order of calls. Nothing else states it, so any reader that evaluates them runs any model.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from edgevl.manifest import DType, Name, Part, Precision, Real, RelativePath
+from edgevl.apps.jetson.interface import edge_problem, program_problems
+from edgevl.fields import DType, Name, Part, Precision, Real, RelativePath
 
 Side = Annotated[int, Field(ge=1, le=2**20)]
-Index = Annotated[int, Field(ge=0, lt=64)]  # of a picture or a text of a query
+Index = Annotated[int, Field(ge=0, le=63)]  # of a picture or a text of a query
 Indices = Annotated[tuple[Index, ...], Field(max_length=64)]
 
 
@@ -86,7 +87,7 @@ class OutputSpec(Part):
             raise ValueError(f'layout "{self.layout}" does not fit shape {list(self.shape)}')
         return self
 
-    def batched(self, batch: int) -> "OutputSpec":
+    def batched(self, batch: int) -> Self:
         """Return the same tensor with `batch` as its first side."""
         return self.model_copy(update={"shape": (batch, *self.shape[1:])})
 
@@ -118,17 +119,13 @@ class ProgramSpec(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ProgramSpec":
-        names = [spec.name for spec in (*self.inputs, *self.outputs)]
-        if len(set(names)) != len(names):
-            raise ValueError(f"the program {self.name} has two tensors of one name: {names}")
-        if len({spec.shape[0] for spec in (*self.inputs, *self.outputs)}) != 1:
-            raise ValueError(f"the tensors of the program {self.name} have different batches")
-        given = {spec.name: spec for spec in self.outputs}
-        for spec in self.inputs:
-            source = spec.source
-            if isinstance(source, StateSource) and not _fits(spec, given.get(source.name)):
-                raise ValueError(f"{self.name}: the state {spec.name} does not fit an output {source.name}")
+        for problem in program_problems(self.to_json()):
+            raise ValueError(problem)
         return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the program as a manifest writes it down."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class ArtifactSpec(ProgramSpec):
@@ -156,10 +153,9 @@ class ImageProcessing(Part):
 
     @model_validator(mode="after")
     def _edge_fits(self) -> "ImageProcessing":
-        if self.shortest_edge is not None and self.geometry != "shortest-edge":
-            raise ValueError(f"shortest_edge does not go with the geometry {self.geometry}")
-        if (self.shortest_edge or self.size) < self.size:
-            raise ValueError(f"shortest_edge {self.shortest_edge} is below the size {self.size}")
+        problem = edge_problem(self.model_dump())
+        if problem:
+            raise ValueError(problem)
         return self
 
 
@@ -179,47 +175,3 @@ class TextProcessing(Part):
     def room(self) -> int:
         """Pieces of a text that fit beside the special tokens."""
         return self.length - sum(token is not None for token in (self.start_id, self.stop_id))
-
-
-def _fits(spec: OutputSpec, other: OutputSpec | None) -> bool:
-    return other is not None and (spec.dtype, spec.shape) == (other.dtype, other.shape)
-
-
-def call_problems(programs: tuple[ProgramSpec, ...]) -> list[str]:
-    """Return a sentence for each source that no program gives, that does not fit, or that depends on itself.
-
-    A state is no dependency: it comes from the step before.
-    """
-    makers = {spec.name: program for program in programs for spec in program.outputs}
-    if len(makers) != sum(len(program.outputs) for program in programs):
-        return ["two programs give a value of the same name"]
-    given = {spec.name: spec for program in programs for spec in program.outputs}
-    problems = []
-    for program in programs:
-        for spec in program.inputs:
-            for name in _needs(spec):
-                if not _same_row(spec, given.get(name)):
-                    problems.append(f"{program.name}: {spec.name} needs the value {name}, which no program gives so")
-    return problems or [f"{name} depends on itself" for name in _cyclic(programs, makers)]
-
-
-def _needs(spec: InputSpec) -> list[str]:
-    """Values of other programs that an input reads."""
-    source = spec.source
-    if isinstance(source, ValueSource):
-        return [source.name]
-    return [source.start] if isinstance(source, StateSource) and source.start else []
-
-
-def _same_row(spec: OutputSpec, other: OutputSpec | None) -> bool:
-    """Equal but for the batch, which each program has its own of."""
-    return other is not None and (spec.dtype, spec.shape[1:]) == (other.dtype, other.shape[1:])
-
-
-def _cyclic(programs: tuple[ProgramSpec, ...], makers: dict[str, ProgramSpec]) -> list[str]:
-    """Names of programs that are never ready, whatever is computed first."""
-    needs = {p.name: {makers[name].name for spec in p.inputs for name in _needs(spec)} for p in programs}
-    while ready := [name for name, others in needs.items() if not others & needs.keys()]:
-        for name in ready:
-            del needs[name]
-    return sorted(needs)

@@ -8,22 +8,22 @@ import contextlib
 import dataclasses
 import math
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel
 
 from edgevl.audit import audit_contents, claim_problems, read_contents
 from edgevl.bundle import Bundle
+from edgevl.contracts import Metric, Sample
 from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed, first_line
-from edgevl.evaluate import Evaluation, draw_samples, evaluate_session, reference_evaluation
 from edgevl.golden import replay
-from edgevl.interface import manifest_problems
-from edgevl.manifest import MANIFEST, Accuracy, Audit, KindAccuracy, Manifest, Parity
-from edgevl.parity import Reference, find_reference, measure_parity, source_problems
+from edgevl.manifest import Accuracy, Audit, KindAccuracy, Manifest, MetricValue, Parity
+from edgevl.measure import Measured, ask, compare, draw, measure, per_kind, side_of, unknown_targets
+from edgevl.opened import Opened
+from edgevl.reference import Reference, find_reference, measured_reference, source_problems
 from edgevl.runtime.session import CannotRunHere
 
 Progress = Callable[[int, int, str], None]
@@ -36,8 +36,8 @@ class Thresholds:
     Counts of answers are judged as what they are, draws: see `different` and `drift`.
     """
 
-    psnr_db: float
-    top1_agreement: float  # expected share of equal best answers
+    snr_db: float  # of each output, around the reference's mean: a file that always gives that mean has 0
+    top1_agreement: float  # expected share of equal decisions
     accuracy: float  # largest difference, as a share
 
     def different(self, samples: int) -> float:
@@ -52,11 +52,11 @@ class Thresholds:
 
 FULL = 1000  # samples that the thresholds of accuracy are meant for
 THRESHOLDS = {
-    "fp32": Thresholds(psnr_db=60, top1_agreement=0.9995, accuracy=0.001),
-    "fp16": Thresholds(psnr_db=40, top1_agreement=0.995, accuracy=0.002),
-    "w8": Thresholds(psnr_db=30, top1_agreement=0.98, accuracy=0.003),
-    "w8a8": Thresholds(psnr_db=30, top1_agreement=0.97, accuracy=0.005),
-    "w4": Thresholds(psnr_db=23, top1_agreement=0.93, accuracy=0.01),
+    "fp32": Thresholds(snr_db=45, top1_agreement=0.9995, accuracy=0.001),
+    "fp16": Thresholds(snr_db=25, top1_agreement=0.995, accuracy=0.002),
+    "w8": Thresholds(snr_db=14, top1_agreement=0.98, accuracy=0.003),
+    "w8a8": Thresholds(snr_db=12, top1_agreement=0.97, accuracy=0.005),
+    "w4": Thresholds(snr_db=7, top1_agreement=0.93, accuracy=0.01),
 }
 
 
@@ -150,32 +150,27 @@ class _Check:
             return
         self.inside = audit_contents(self.manifest.target, contents)
         self.problems += claim_problems(self.manifest, contents)
-        self.problems += _shape_problems(self.manifest)
 
     def run(self, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
         """Golden cases first: if they fail, a thousand samples would only say it again.
 
-        Where this machine cannot run the target, what needs no runtime is still looked at: the manifest's own
-        conventions, labels and tokenizer, and the pixels, token ids and answers of the golden cases.
+        Where this machine cannot run the target, what needs no runtime is still looked at: labels and tokenizers, and
+        the pixels, token ids and results of the golden cases.
         """
-        session = None
+        model = None
         with self._guarded():
-            self.problems += manifest_problems(self.manifest)
-            if self.problems:
-                return
-            self.bundle.domain()
-            session = self._open()
-            replayed = replay(self.bundle, session)
+            model = self._open()
+            replayed = replay(self.bundle, model)
             self.problems += replayed.problems
             self.problems += source_problems(self.bundle, reference)
-            if session is None:
+            if model.runner is None:
                 return
-            self.runtime = runtime_name(self.manifest.target, session)
+            self.runtime = runtime_name(model.runtime)
             self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
             if self.manifest.target == "tensorrt" and not self.problems:
                 self.build(progress)
-        if session is not None and not self.problems:
-            self.measure(session, samples, data, reference, progress)
+        if model is not None and model.runner and not self.problems:
+            self.measure(model, samples, data, reference, progress)
 
     def build(self, progress: Progress | None) -> None:
         """Is it a file that TensorRT accepts? Its parser and builder say so without a GPU."""
@@ -188,13 +183,13 @@ class _Check:
         self.problems += problems
         self.notes += notes
 
-    def _open(self) -> Any:
-        """The session, or None with a note where no installation would make this machine run the target."""
+    def _open(self) -> Opened:
+        """The model; without a runner, and with a note, where no installation would make it run here."""
         try:
-            return self.bundle.session()
+            return self.bundle.opened()
         except CannotRunHere as error:
             self.notes.append(f"parity: null, because {error}")
-            return None
+            return self.bundle.opened(run=False)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -209,69 +204,84 @@ class _Check:
             reason = self.bundle.public(first_line(error))
             self.problems.append(f"{self.manifest.artifact} fails when it runs: {reason}")
 
-    def measure(self, session: Any, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
-        labels, tokenizer, manifest = self.bundle.labels(), self.bundle.tokenizer(), self.manifest
+    def measure(self, model: Opened, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
         if progress:
             progress(0, samples, "drawing samples")
-        drawn = draw_samples(data, samples, manifest.preprocessing.size)
+        drawn = draw(data, model.task_name, samples, side_of(model))
+        own = theirs = None
         with self._guarded():
-            own = evaluate_session(session, drawn, tokenizer, manifest.tokenizer.length, labels, progress)
-            if not np.isfinite(own.logits_NA).all():
-                self.problems.append(f"{manifest.artifact} gives logits that are not finite (overflow?)")
-        if self.problems:
+            own = measure(model, drawn, progress)
+        if own is None:
             return
-        theirs = None
         if reference.found:
             if progress:
                 progress(0, 0, "running the PyTorch reference")
-            theirs = reference_evaluation(reference.path, str(manifest.provenance.checkpoint_sha256), data, samples)
-            self.compare(own, theirs, data)
+            theirs = measured_reference(reference.path, str(self.manifest.provenance.checkpoint_sha256), data, samples)
+            with self._guarded():
+                self.compare(model, own, theirs, drawn, data, progress)
         else:
-            self.notes.append(f"parity: {reference.reason}; the golden logits are the only reference")
-        self.judge(own, theirs, data)
+            self.notes.append(f"parity: {reference.reason}; the golden values are the only reference")
+        self.judge(own, theirs, data, unknown_targets(model, drawn))
 
-    def compare(self, own: Evaluation, theirs: Evaluation, data: str) -> None:
-        if own.logits_NA.shape != theirs.logits_NA.shape:
-            self.problems.append(
-                f"{self.manifest.artifact} gives {own.logits_NA.shape[1]} logits, the checkpoint others"
-            )
-            return
-        parity = measure_parity(own.logits_NA, theirs.logits_NA, data, self.runtime)
-        self.parity, limits = parity.model_copy(update={"tensorrt": self.tensorrt}), THRESHOLDS[self.manifest.precision]
-        if parity.psnr_db < limits.psnr_db:
-            self._fail("parity: the PSNR of the logits is", f"{parity.psnr_db:.1f} dB", f"{limits.psnr_db:g} dB")
+    def compare(
+        self,
+        model: Opened,
+        own: Measured,
+        theirs: Measured,
+        drawn: Sequence[Sample],
+        data: str,
+        progress: Progress | None,
+    ) -> None:
+        answers = own.answers
+        if model.decoder.sequential:  # values are compared along the reference's own decisions
+            answers = ask(model, drawn, theirs.answers, progress)
+        parity = compare(model, answers, theirs.answers, data, self.runtime)
+        self.parity = parity.model_copy(update={"tensorrt": self.tensorrt})
+        precisions = {spec.name: program.precision for program in self.manifest.programs for spec in program.outputs}
+        for name, found in parity.outputs.items():
+            least = THRESHOLDS[precisions[name]].snr_db
+            if found.snr_db is not None and found.snr_db < least:
+                what = f"parity: the signal-to-noise ratio of {name} is"
+                self._fail(what, f"{found.snr_db:.1f} dB", f"{least:g} dB", precisions[name])
+        limits = THRESHOLDS[self.manifest.precision]
         different = round((1 - parity.top1_agreement) * parity.samples)
         if different > limits.different(parity.samples):
             wanted = 1 - limits.different(parity.samples) / parity.samples
             self._fail("parity: the same answer for", f"{parity.top1_agreement:.2%}", f"{wanted:.2%}")
 
-    def judge(self, own: Evaluation, theirs: Evaluation | None, data: str) -> None:
-        count = len(own.correct_N)
-        if own.unknown == count:
+    def judge(self, own: Measured, theirs: Measured | None, data: str, unknown: int) -> None:
+        first, count = own.metrics[0], own.metrics[0].samples
+        if unknown == count:
             self.notes.append(f"accuracy: none of the answers in {data} is among the labels of this model")
             return
+        expected = {metric.name: metric for metric in theirs.metrics} if theirs else {}
+        reference = expected[first.name].value if theirs else None
         kinds = {
-            kind: KindAccuracy(artifact=share, reference=theirs.per_kind[kind][0] if theirs else None, samples=number)
-            for kind, (share, number) in own.per_kind.items()
+            kind: KindAccuracy(
+                artifact=share, reference=per_kind(theirs.metrics)[kind][0] if theirs else None, samples=number
+            )
+            for kind, (share, number) in first.per_kind.items()
         }
         self.accuracy = Accuracy(
-            artifact=own.accuracy,
-            reference=theirs.accuracy if theirs else None,
+            metric=first.name,
+            metrics=tuple(_metric_value(metric, expected) for metric in own.metrics),
+            artifact=first.value,
+            reference=reference,
             samples=count,
             data=data,
-            ci95=own.ci95,
+            ci95=first.ci95,
             per_kind=kinds,
             runtime=self.runtime,
         )
         limit = THRESHOLDS[self.manifest.precision].drift(count)
-        if theirs and abs(own.accuracy - theirs.accuracy) > limit + 1e-9:
+        if reference is not None and abs(first.value - reference) > limit + 1e-9:
             self.problems.append(
-                f"accuracy: {own.accuracy:.2%} on {count} samples of {data}, PyTorch has {theirs.accuracy:.2%}; "
+                f"{first.name}: {first.value:.2%} on {count} samples of {data}, PyTorch has {reference:.2%}; "
                 f"they may differ by {limit:.2%}"
             )
 
-    def _fail(self, what: str, value: str, wanted: str) -> None:
-        self.problems.append(f"{what} {value}, at least {wanted} is needed for {self.manifest.precision}")
+    def _fail(self, what: str, value: str, wanted: str, precision: str = "") -> None:
+        self.problems.append(f"{what} {value}, at least {wanted} is needed for {precision or self.manifest.precision}")
 
     def report(self) -> VerifyReport:
         manifest, problems = self.manifest, tuple(" ".join(problem.split())[:2000] for problem in self.problems)
@@ -291,23 +301,20 @@ class _Check:
         )
 
 
-def _shape_problems(manifest: Manifest) -> list[str]:
-    """The numbers of the manifest must agree with each other."""
-    model = manifest.model
-    pairs = [
-        ("preprocessing.size", manifest.preprocessing.size, "model.image_size", model.image_size),
-        ("tokenizer.length", manifest.tokenizer.length, "model.text_length", model.text_length),
-        ("labels.count", manifest.labels.count, "model.num_answers", model.num_answers),
-    ]
-    problems = [f"{MANIFEST}: {a} is {x}, but {b} is {y}" for a, x, b, y in pairs if x != y]
-    if manifest.tokenizer.vocab_size > model.vocab_size:
-        problems.append(f"{MANIFEST}: tokenizer.vocab_size is more than model.vocab_size, the rows of its table")
-    return problems
+def _metric_value(metric: Metric, expected: Mapping[str, Metric]) -> MetricValue:
+    theirs = expected.get(metric.name)
+    return MetricValue(
+        name=metric.name,
+        artifact=metric.value,
+        reference=theirs.value if theirs else None,
+        ci95=metric.ci95,
+        samples=metric.samples,
+    )
 
 
-def runtime_name(target: str, session: Any = None) -> str:
+def runtime_name(runtime: str) -> str:
     """What ran the artifact, in words, for the report."""
-    return f"{session.runtime if session is not None else target}, {platform.system()}"
+    return f"{runtime}, {platform.system()}"
 
 
 def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:

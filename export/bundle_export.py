@@ -5,29 +5,20 @@ import importlib.metadata
 import itertools
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgevl
+from edgevl.apps.jetson.interface import pictures_of
 from edgevl.bundle import SUFFIX, Bundle, atomic_folder, check_destination, list_files
 from edgevl.card import README, write_card
 from edgevl.contracts import Deployable, Program
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.golden import GOLDEN, write_golden
-from edgevl.interface import tensor_specs
-from edgevl.manifest import (
-    MANIFEST,
-    FileEntry,
-    LabelsSpec,
-    Manifest,
-    Preprocessing,
-    ProgramSpec,
-    Provenance,
-    TensorSpec,
-    TokenizerSpec,
-)
+from edgevl.manifest import MANIFEST, FileEntry, LabelsSpec, Manifest, Provenance
+from edgevl.specs import ArtifactSpec, InputSpec
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
@@ -35,6 +26,8 @@ if TYPE_CHECKING:
     from edgevl.quantize.plan import Plan
 
 Progress = Callable[[int, int, str], None]
+LABELS = "labels.json"
+GOLDEN_DATA = "scenes:test"  # that pictures and texts of golden cases are from
 # Packages that have a part in every bundle, and in those of a target.
 _VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")
 _ONNX_VERSIONS = ("onnx", "onnxscript", "onnxruntime")
@@ -54,16 +47,16 @@ class Request:
 
     exporter: "Exporter"
     precision: str
-    layout: str
+    layout: str | None  # None: the model's first
     batch: int
     options: dict[str, str]
     license: str | None = None
 
-    def bundle_name(self, model: str) -> str:
+    def bundle_name(self, model: str, usual_layout: str) -> str:
         """NAME-TARGET-PRECISION.edgevl, with options, layout and batch where they are not the usual ones."""
         usual = self.exporter.check_options(None, self.precision)
         extra = [value for name, value in self.options.items() if value != usual[name]]
-        extra += ["split"] if self.layout == "split" else []
+        extra += [self.layout] if self.layout and self.layout != usual_layout else []
         extra += [f"b{self.batch}"] if self.batch > 1 else []
         return "-".join([model, self.exporter.name, self.precision, *extra]) + SUFFIX
 
@@ -76,7 +69,7 @@ def export_bundle(
     force: bool = False,
     progress: Progress | None = None,
     *,
-    layout: str = "single",
+    layout: str | None = None,
     batch: int = 1,
     options: Mapping[str, str | None] | None = None,
     license: str | None = None,
@@ -91,8 +84,8 @@ def export_bundle(
             or, for the model of a training run, the run's.
         force: replace an existing bundle; it is deleted only when the new one is in place.
         progress: called as progress(done, total, text).
-        layout: `single`, or `split` into a vision encoder and a fusion head, so that an app encodes a picture once
-            and asks many questions.
+        layout: how the model is cut into programs; None is its first way. One that answers questions can be `single`,
+            or `split` into a vision encoder and a fusion head, so that an app encodes a picture once and asks much.
         batch: samples of one run, fixed in the artifact.
         options: what only some targets have, such as `{"deployment_target": "iOS18"}`; None is a default.
         license: of the weights, in words, for the manifest; None is that of the embedded weights for these.
@@ -105,11 +98,7 @@ def export_bundle(
     """
     tell = _steps(progress, 6 + 2 * (2 if layout == "split" else 1))
     tell("loading PyTorch")
-    from edgevl.checkpoint import load_model
     from edgevl.export.registry import get_exporter
-    from edgevl.export.trial import try_out
-    from edgevl.models.kinds import deployable_of
-    from edgevl.quantize import plan_for
 
     exporter = get_exporter(target)
     precision = exporter.check_precision(precision)
@@ -117,27 +106,60 @@ def export_bundle(
     request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license)
     exporter.check_packages()
     tell("loading the model")
-    loaded = load_model(model)
-    exporter.check_size(loaded.model, precision, layout)
-    domain = loaded.domain
-    deployable = deployable_of(_rounded(loaded, request))
-    destination = Path(out) if out is not None else Path(request.bundle_name(stem_of(loaded)))
+    deployable, plan_of = _open(model, request)
+    destination = (
+        Path(out) if out is not None else Path(request.bundle_name(stem_of(model, deployable), deployable.layouts[0]))
+    )
+    return export_deployable(deployable, request, destination, force, plan_of, tell)
+
+
+def export_deployable(
+    deployable: Deployable,
+    request: Request,
+    destination: Path,
+    force: bool = False,
+    plan_of: Callable[[], "Plan | None"] = lambda: None,
+    tell: Callable[[str], None] = lambda text: None,
+    data: str = GOLDEN_DATA,
+) -> Path:
+    """Write the bundle of a Deployable and return its path.
+
+    `plan_of` gives the ranges that w8a8 needs; pictures and texts of golden cases are from `data`. Raises as
+    `export_bundle` does.
+    """
+    from edgevl.export.trial import try_out
+    from edgevl.opened import eager
+
+    exporter, precision, layout = request.exporter, request.precision, request.layout or deployable.layouts[0]
+    programs = deployable.programs(layout)
+    exporter.check_size(programs, precision)
     check_destination(destination, force)
     with atomic_folder(destination, force) as folder:
         tell("writing golden cases")
-        loaded.tokenizer.save(folder / "tokenizer.json")
-        _write_json(folder / "labels.json", loaded.labels)
-        if domain:
-            (folder / DOMAIN).write_text(domain.to_json(), encoding="utf-8", newline="\n")
-        write_golden(loaded, folder, precision)
-        plan = plan_for(loaded) if precision == "w8a8" else None
-        exporter.export(deployable, folder, precision, layout, batch, request.options, plan, tell)
+        _write_texts(deployable, folder)
+        write_golden(eager(deployable), folder, _precisions(programs, request), data)
+        plan = plan_of()
+        exporter.export(deployable, folder, precision, layout, request.batch, request.options, plan, tell)
         tell("writing manifest.json")
-        _finish(loaded, deployable, request, folder, plan)
+        _finish(deployable, request, programs, folder, plan)
         tell("running it once")
         try_out(Bundle.open(folder), exporter)
     tell("done")
     return destination
+
+
+def _open(model: str | Path | None, request: Request) -> tuple[Deployable, Callable[[], "Plan | None"]]:
+    """The model, and a function that finds or makes the plan of its ranges where the precision needs one."""
+    from edgevl.checkpoint import LoadedModel, open_model
+    from edgevl.models.kinds import deployable_of, is_foreign, open_deployable
+    from edgevl.quantize import plan_for
+
+    loaded = None if is_foreign(model) else open_model(model)
+    if not isinstance(loaded, LoadedModel):
+        if request.precision == "w8a8":
+            raise InputError("w8a8 needs a calibration, and only models that answer questions can be calibrated yet")
+        return deployable_of(loaded) if loaded else open_deployable(model), lambda: None
+    return deployable_of(_rounded(loaded, request)), lambda: plan_for(loaded) if request.precision == "w8a8" else None
 
 
 def _steps(progress: Progress | None, total: int) -> Callable[[str], None]:
@@ -146,10 +168,10 @@ def _steps(progress: Progress | None, total: int) -> Callable[[str], None]:
     return lambda text: progress(next(done), total - 1, text) if progress else None
 
 
-def stem_of(loaded: "LoadedModel") -> str:
+def stem_of(model: str | Path | None, deployable: Deployable) -> str:
     """Return what a bundle is called after: of a training run, whose model is `RUN/model`, the run; else the model."""
-    folder = loaded.path.resolve()
-    return folder.parent.name if folder.name == "model" and folder.parent.name else loaded.config.name
+    folder = Path(model).resolve() if model is not None else Path()
+    return folder.parent.name if folder.name == "model" and folder.parent.name else deployable.name
 
 
 def _rounded(loaded: "LoadedModel", request: Request) -> "LoadedModel":
@@ -161,9 +183,26 @@ def _rounded(loaded: "LoadedModel", request: Request) -> "LoadedModel":
     return dataclasses.replace(loaded, model=rounded_model(loaded))
 
 
-def _finish(loaded: "LoadedModel", deployable: Deployable, request: Request, folder: Path, plan: "Plan | None") -> None:
+def _write_texts(deployable: Deployable, folder: Path) -> None:
+    """Write tokenizers, labels and domain."""
+    for codec in deployable.texts.values():
+        (folder / codec.spec.file).write_text(codec.to_text(), encoding="utf-8", newline="\n")
+    if deployable.labels is not None:
+        _write_json(folder / LABELS, list(deployable.labels))
+    if deployable.domain:
+        (folder / DOMAIN).write_text(deployable.domain.to_json(), encoding="utf-8", newline="\n")
+
+
+def _precisions(programs: Sequence[Program], request: Request) -> dict[str, str]:
+    """Output -> precision of the program that gives it."""
+    return {spec.name: request.precision for program in programs for spec in program.outputs}
+
+
+def _finish(
+    deployable: Deployable, request: Request, programs: Sequence[Program], folder: Path, plan: "Plan | None"
+) -> None:
     """The card is made from the manifest, and the manifest holds the card's digest: files, card, digest of the card."""
-    manifest = _manifest(loaded, deployable, request, list_files(folder), plan)
+    manifest = _manifest(deployable, request, programs, list_files(folder), plan)
     write_card(folder, manifest)
     manifest = manifest.model_copy(update={"files": {**manifest.files, **_only(list_files(folder), README)}})
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
@@ -174,32 +213,27 @@ def _only(files: dict[str, FileEntry], name: str) -> dict[str, FileEntry]:
 
 
 def _manifest(
-    loaded: "LoadedModel",
     deployable: Deployable,
     request: Request,
+    programs: Sequence[Program],
     files: dict[str, FileEntry],
     plan: "Plan | None",
 ) -> Manifest:
-    config, exporter = loaded.config, request.exporter
-    specs, programs = _tensors(loaded, request), deployable.programs(request.layout)
+    exporter, labels = request.exporter, deployable.labels
+    paths = exporter.files(programs)
     return Manifest(
-        schema_version=1,
-        name=config.name,
-        task=config.task,
+        schema_version=2,
+        name=deployable.name,
+        task=deployable.task,
         target=exporter.name,
-        precision=request.precision,  # pyright: ignore[reportArgumentType]  checked by the exporter and by the model
-        artifact=exporter.artifact if request.layout == "single" else "model",
-        layout=request.layout,  # pyright: ignore[reportArgumentType]  likewise
+        precision=request.precision,  # pyright: ignore[reportArgumentType]  checked by the exporter
+        layout=request.layout or deployable.layouts[0],
         options=request.options,
-        model=config,
-        inputs=(specs["image"], specs["input_ids"]),
-        outputs=(specs["logits"],),
-        programs=() if request.layout == "single" else tuple(_programs(programs, exporter, specs)),
-        preprocessing=Preprocessing(size=config.image_size),
-        tokenizer=TokenizerSpec(
-            file="tokenizer.json", length=config.text_length, vocab_size=loaded.tokenizer.vocab_size
-        ),
-        labels=LabelsSpec(file="labels.json", count=len(loaded.labels)),
+        programs=tuple(_artifact(program, paths[program.name], request) for program in programs),
+        decoding=dict(deployable.decoding),
+        image_processing=dict(deployable.images),
+        text_processing={name: codec.spec for name, codec in deployable.texts.items()},
+        labels=LabelsSpec(file=LABELS, count=len(labels)) if labels is not None else None,
         golden=GOLDEN,
         versions=_versions(exporter.name),
         license=request.license or deployable.license,
@@ -208,31 +242,40 @@ def _manifest(
     )
 
 
-def _programs(programs: Sequence[Program], exporter: "Exporter", specs: dict[str, TensorSpec]) -> Iterator[ProgramSpec]:
-    for program in programs:
-        inputs, outputs = (tuple(specs[each.name] for each in side) for side in (program.inputs, program.outputs))
-        path = exporter.files(programs)[program.name]
-        yield ProgramSpec(name=program.name, artifact=path, inputs=inputs, outputs=outputs)  # pyright: ignore[reportArgumentType]
+def _artifact(program: Program, path: str, request: Request) -> ArtifactSpec:
+    """The program as the target takes it: with its batch, and with pictures of the target's type."""
+    return ArtifactSpec(
+        name=program.name,
+        inputs=tuple(_taken(spec, request) for spec in program.inputs),
+        outputs=tuple(spec.batched(request.batch) for spec in program.outputs),
+        artifact=path,
+        precision=request.precision,  # pyright: ignore[reportArgumentType]  checked by the exporter
+    )
 
 
-def _tensors(loaded: "LoadedModel", request: Request) -> dict[str, TensorSpec]:
-    """Every input and output that a bundle of this model may have, by name."""
-    config, vocab_size = loaded.config, loaded.tokenizer.vocab_size
-    visual = (config.grid**2, config.width)
-    specs = tensor_specs(request.batch, config.image_size, config.text_length, vocab_size, visual, config.num_answers)
-    picture = specs.pop("picture")
-    return specs if request.exporter.adapter == "raw" else specs | {"image": picture}
+def _taken(spec: InputSpec, request: Request) -> InputSpec:
+    if spec.source.kind != "picture":
+        return spec.batched(request.batch)
+    size = spec.shape[-1]
+    first, second = pictures_of(request.batch, size)
+    return spec.model_copy(
+        update={
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in (first if request.exporter.adapter == "raw" else second).items()
+        }
+    )
 
 
 def _provenance(deployable: Deployable, plan: "Plan | None") -> Provenance:
     record = deployable.provenance
     return Provenance(
-        checkpoint=record["checkpoint"],
+        checkpoint=record.get("checkpoint", deployable.name),
         checkpoint_sha256=deployable.sha256,
-        recipe=_text(record["recipe"]),
-        data=_text(record["data"]),
-        commit=_text(record["commit"]),
+        recipe=_text(record.get("recipe")),
+        data=_text(record.get("data")),
+        commit=_text(record.get("commit")),
         calibration=_text(plan and f"{plan.calibration}; in float: {', '.join(plan.kept_float) or 'nothing'}"),
+        model=record.get("model"),
     )
 
 

@@ -16,7 +16,6 @@ from edgevl.models.capture import capture, picture_names
 from edgevl.registry import Registry
 
 if TYPE_CHECKING:
-    from edgevl.models.vqa import VqaModel
     from edgevl.quantize.plan import Plan
 
 ONE_FILE = 2**31  # bytes: protobuf and FlatBuffers count them in 31 bits
@@ -86,27 +85,24 @@ class Exporter:
         others = [name for name in target_names() if name != self.name]
         return f"Try another target ({_list(others)}) or another backbone: docs/targets.md has what goes together"
 
-    def check_size(self, model: "VqaModel", precision: str, layout: str = "single") -> None:
-        """Raises `InputError` for a model with more weights than a file of this target can hold, before any work."""
-        size = self._largest(model, precision, layout)
+    def check_size(self, programs: Sequence[Program], precision: str) -> None:
+        """Raises `InputError` for programs with more weights than a file of this target can hold, before any work."""
+        size = self._largest(programs, precision)
         if size < ONE_FILE:
             return
-        roomy = [(each, each._roomy(model, layout)) for each in _all_exporters().values()]
+        roomy = [(each, each._roomy(programs)) for each in _all_exporters().values()]
         named = [f"{each.name} {precisions[0]}" for each, precisions in roomy if precisions]
         raise InputError(
             f"{self.name} {precision} holds its weights in one file of at most 2 GiB, and those of this model take "
             f"{size / 2**30:.2f} GiB there. What has room: {_list(named)}"
         )
 
-    def _roomy(self, model: "VqaModel", layout: str) -> list[str]:
-        return [each for each in self.precisions if self._largest(model, each, layout) < ONE_FILE]
+    def _roomy(self, programs: Sequence[Program]) -> list[str]:
+        return [each for each in self.precisions if self._largest(programs, each) < ONE_FILE]
 
-    def _largest(self, model: "VqaModel", precision: str, layout: str) -> int:
+    def _largest(self, programs: Sequence[Program], precision: str) -> int:
         """Bytes that count in the largest file of a model; 0 where there is no limit."""
-        vision = sum(parameter.numel() for parameter in model.core.vision.parameters())
-        rest = sum(parameter.numel() for parameter in model.parameters()) - vision
-        parameters = vision + rest if layout == "single" else max(vision, rest)
-        return self.one_file.get(precision, 0) * parameters
+        return self.one_file.get(precision, 0) * max(program.parameters for program in programs)
 
     def check_packages(self) -> None:
         """Raises `MissingDependency` for a package that is not there, at once: nothing is imported."""

@@ -13,6 +13,7 @@ Times are of the model alone, interleaved by blocks; a ratio is the median over 
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import sys
@@ -24,12 +25,12 @@ from typing import Any
 import numpy as np
 
 from edgevl.bench.presets import PRESETS
-from edgevl.bench.run import time_sessions
+from edgevl.bench.run import time_calls
 from edgevl.bench.summary import ratio_of
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.evaluate import Samples, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import get_exporter
-from edgevl.parity import measure_parity
+from edgevl.measure import compare_output
 from edgevl.quantize.calibrate import calibrate
 from edgevl.runtime.onnx_session import OnnxSession
 from edgevl.runtime.session import Arrays
@@ -100,17 +101,18 @@ def measure(files: dict[str, Path], loaded: LoadedModel, samples: int, preset: s
     test = draw_samples(TEST, samples, loaded.config.image_size)
     sessions = {name: OnnxSession(path, threads) for name, path in files.items()}
     feeds = next(rows(loaded, test))
-    traces = time_sessions(sessions, feeds, preset, threads)
-    result, runtime = {}, "ONNX Runtime (CPU)"
+    calls = {name: functools.partial(session.run, feeds) for name, session in sessions.items()}
+    traces = time_calls(calls, preset, threads)
+    result = {}
     reference = evaluate_model(loaded, test)
     for name, session in sessions.items():
         judged = evaluate_session(session, test, loaded.tokenizer, loaded.config.text_length, loaded.labels)
-        parity = measure_parity(judged.logits_NA, reference.logits_NA, TEST, runtime)
+        parity = compare_output(judged.logits_NA, reference.logits_NA)
         result[name] = {
             "accuracy": judged.accuracy,
             "ci95": judged.ci95,
             "psnr_db": parity.psnr_db,
-            "top1_agreement": parity.top1_agreement,
+            "top1_agreement": float((judged.logits_NA.argmax(1) == reference.logits_NA.argmax(1)).mean()),
             "bytes": files[name].stat().st_size,
             "p50_ms": 1000 * float(np.median(traces[name].samples)),
             "faster_than_float": ratio_of(traces["float"], traces[name]).model_dump(include={"ratio", "ci95"}),

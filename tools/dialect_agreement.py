@@ -22,7 +22,7 @@ from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.errors import EdgeVLError, MissingDependency
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import Exporter, get_exporter, target_names
-from edgevl.parity import measure_parity
+from edgevl.measure import compare_output
 from edgevl.quantize import plan_for
 from edgevl.quantize.plan import Plan
 from edgevl.runtime.session import CannotRunHere, open_session
@@ -60,7 +60,7 @@ def main() -> None:
         except (MissingDependency, CannotRunHere) as error:
             notes.append(f"{name} left out: {error}")
             continue
-        parity = measure_parity(found[name].logits_NA, reference.logits_NA, samples.data, name)
+        parity = compare_output(found[name].logits_NA, reference.logits_NA)
         rows.append({"name": name, "accuracy": found[name].accuracy, "psnr_db": parity.psnr_db, "bytes": size})
     matrix = agreement({name: evaluation.logits_NA for name, evaluation in found.items()})
     report(arguments, samples, reference.accuracy, rows, matrix, notes)

@@ -13,8 +13,7 @@ from pathlib import Path
 from edgevl.bench.machine import pinned_threads
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bundle import Bundle
-from edgevl.preprocess import load_image, to_pixels
-from edgevl.runtime.split_session import SplitSession
+from edgevl.inputs.images import to_tensor
 
 QUESTIONS = ("what color is the car?", "how many animals are there?")
 
@@ -25,25 +24,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=200)
     arguments = parser.parse_args()
-    bundle = Bundle.open(arguments.bundle)
-    session, tokenizer, manifest = bundle.session(arguments.threads), bundle.tokenizer(), bundle.manifest
-    if not isinstance(session, SplitSession):
+    model = Bundle.open(arguments.bundle).opened(arguments.threads, remember=0)
+    sessions = model.runner.sessions if model.runner else {}
+    if set(sessions) != {"vision", "fusion"}:
         parser.error(f"{arguments.bundle} is not a split bundle: edgevl export --layout split")
-    words = [{"input_ids": tokenizer.encode(text, manifest.tokenizer.length)[None]} for text in QUESTIONS]
+    vision_session, fusion, (processing,) = sessions["vision"], sessions["fusion"], model.images.values()
+    (codec,) = model.texts.values()
+    words = [{"input_ids": codec.encode(text)[None]} for text in QUESTIONS]
     photo = encode(make_photo())
-    pixels = to_pixels(load_image(photo), manifest.preprocessing.size)[None]
     times: dict[str, list[float]] = {"picture": [], "vision": [], "first": [], "second": []}
     with pinned_threads(arguments.threads):
-        visual = session.encode({"image": pixels})
         for _ in range(arguments.rounds):
             start = time.perf_counter()
-            pixels = to_pixels(load_image(photo), manifest.preprocessing.size)[None]
+            pixels = to_tensor(photo, processing)[None]
             decoded = time.perf_counter()
-            visual = session.encode({"image": pixels})
+            visual = vision_session.run({"image": pixels})
             encoded = time.perf_counter()
-            session.answer(visual, words[0])
+            fusion.run({**visual, **words[0]})
             answered = time.perf_counter()
-            session.answer(visual, words[1])
+            fusion.run({**visual, **words[1]})
             moments = (start, decoded, encoded, answered, time.perf_counter())
             for taken, begin, end in zip(times.values(), moments, moments[1:]):
                 taken.append(1000 * (end - begin))

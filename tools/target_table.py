@@ -34,9 +34,11 @@ from edgevl.bundle import Bundle
 from edgevl.checkpoint import load_model
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS
-from edgevl.evaluate import draw_samples, evaluate_model, evaluate_session
 from edgevl.export.family import FAMILY, QUANTIZED, WIDER, write_untrained
 from edgevl.export.registry import get_exporter, target_names
+from edgevl.measure import ask, compare, draw, side_of
+from edgevl.models.kinds import open_deployable
+from edgevl.opened import eager
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROWS, PAGE = DOCS / "targets.jsonl", DOCS / "targets.md"
@@ -208,22 +210,16 @@ def run(*arguments: str) -> tuple[int, str, list[str]]:
 
 def signal_to_noise(bundle: Path, model: Path, samples: int) -> float:
     """dB of the logits around their means over samples: a file that ignores the picture has 0, whatever its PSNR."""
-    import numpy as np
-
-    opened, loaded = Bundle.open(bundle), load_model(model)
-    drawn = draw_samples("scenes:test", samples, loaded.config.image_size)
-    session, length = opened.session(), loaded.config.text_length
-    own_NA = evaluate_session(session, drawn, loaded.tokenizer, length, loaded.labels).logits_NA
-    reference_NA = evaluate_model(loaded, drawn).logits_NA
-    noise = float(np.mean((own_NA - reference_NA) ** 2))
-    return round(10 * float(np.log10(reference_NA.var(0).mean() / max(noise, 1e-20))), 1)
+    own, reference = Bundle.open(bundle).opened(), eager(open_deployable(model))
+    drawn = draw("scenes:test", own.task_name, samples, side_of(own))
+    return round(compare(own, ask(own, drawn), ask(reference, drawn), "", "").snr_db or 0.0, 1)
 
 
 def latency(bundle: Path) -> float:
     """Median milliseconds of one run on one thread."""
     import numpy as np
 
-    session = Bundle.open(bundle).session(threads=1)
+    (session,) = Bundle.open(bundle).sessions(threads=1).values()
     feeds = {spec.name: np.ones(spec.shape, spec.dtype) for spec in session.inputs}
     times = []
     for _ in range(5 + TIMED_RUNS):

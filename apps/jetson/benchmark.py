@@ -32,10 +32,13 @@ except ImportError as error:
     print(f"error: {error.name} is not installed here: python3 -m pip install numpy pillow", file=sys.stderr)
     sys.exit(3)
 
+import golden_cases
 import jetson_board
 import measuring
-from bundle_reader import BAD_INPUT, REFUSED, Bundle, Problem, decode, plain, to_pixels
+from bundle_reader import Bundle, decode
 from pictures import RESAMPLING
+from pipeline import Pipeline
+from problems import BAD_INPUT, REFUSED, Problem, plain
 from runtimes import launch_note, open_runner
 from watch import IDLE, MEMORY_MB, STEP_SECONDS, Limits, Watch, watched
 
@@ -45,42 +48,6 @@ if TYPE_CHECKING:
 SCHEMA = "edgevl.bench/1.1"
 LEAST_HZ = 10  # of power readings
 SAMPLES = "annotations.jsonl"
-
-
-class Pipeline:
-    """One query from the bytes of a picture and a question to the answer, stage by stage."""
-
-    def __init__(self, bundle: Bundle, runner: Any, picture: bytes, question: str):
-        self._bundle, self._runner, self._query = bundle, runner, (picture, question)
-        self.stages = measuring.Stages()
-
-    def __call__(self) -> float:
-        """Seconds of a query, on the host's clock."""
-        started = time.perf_counter()
-        self.answer(*self._query)
-        return time.perf_counter() - started
-
-    def answer(self, picture: bytes, question: str) -> str:
-        bundle, runner, stage = self._bundle, self._runner, self.stages
-        with stage("decode"):
-            image = decode(picture)
-        with stage("resize"):
-            pixels = to_pixels(image, bundle.size)
-        with stage("tokenize"):
-            ids = bundle.encode(question)
-        with stage("upload"):
-            runner.put(pixels, ids)
-        with stage("model"):
-            runner.run()
-        with stage("download"):
-            logits = runner.get()
-        with stage("answer"):
-            return bundle.labels[int(logits.argmax())]
-
-    def logits(self, pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        self._runner.put(pixels, ids)
-        self._runner.run()
-        return self._runner.get()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -168,10 +135,10 @@ def run(options: argparse.Namespace, watch: Watch) -> dict[str, Any] | None:
     """Check, time and describe; None with --check. Power at idle comes first, before a runtime wakes the GPU."""
     began, preset, load = time.perf_counter(), measuring.PRESETS[options.preset], os.getloadavg()
     bundle, cores = Bundle(options.bundle), len(os.sched_getaffinity(0))
-    bundle.check_golden()
+    golden_cases.check(bundle)
     tell(f"{bundle.path.name}: every file is the one in the manifest")
-    samples = read_samples(options.samples) if options.samples else []
-    picture, question, about = query_of(options, bundle)
+    samples = read_samples(options.samples, bundle) if options.samples else []
+    pictures, texts, about = query_of(options, bundle)
     board = None if options.check else jetson_board.describe_board()
     with jetson_board.Sensors() if board else contextlib.nullcontext() as sensors:
         watch.step(IDLE, preset.idle_seconds)
@@ -179,10 +146,10 @@ def run(options: argparse.Namespace, watch: Watch) -> dict[str, Any] | None:
         threads = options.threads or min(2, cores)
         bound = measuring.bind(threads) if bundle.target == "onnx" else None
         runner = open_runner(bundle, threads, options.engines, watch)
-        pipeline = Pipeline(bundle, runner, picture, question)
+        pipeline = Pipeline(bundle, runner, pictures, texts)
         base = base_result(bundle, runner, watch.each(pipeline), pipeline.stages)
-        cases = bundle.replay(watch.each(pipeline.logits))
-        tell(f"{cases} of {cases} golden cases: pixels, token ids, logits and answers are as recorded")
+        cases = golden_cases.replay(bundle, watch.each(pipeline.values))
+        tell(f"{cases} of {cases} golden cases: pixels, token ids, values and results are as recorded")
         if options.check:
             return None
         base["notes"] = [*runner.notes, f"{cases} of {cases} golden cases passed on this machine", about]
@@ -201,22 +168,33 @@ def run(options: argparse.Namespace, watch: Watch) -> dict[str, Any] | None:
             "ratios": []}  # fmt: skip
 
 
-def query_of(options: argparse.Namespace, bundle: Bundle) -> tuple[bytes, str, str]:
-    """(bytes of a picture, question, where they are from). Of a golden picture a JPEG of 1000 x 600, as a camera's."""
-    case = bundle.golden["cases"][0]
-    question = case["question"] if options.question is None else options.question
-    bundle.encode(question)  # refuses an empty one now
+def query_of(options: argparse.Namespace, bundle: Bundle) -> tuple[list[bytes], list[str], str]:
+    """(bytes of pictures, texts, where they are from): as many as the first golden case has, but one text at most.
+
+    Of golden pictures JPEGs of 1000 x 600, as a camera's.
+    """
+    case = golden_cases.Case(bundle, bundle.golden["cases"][0])
+    texts, names = case.texts[:1], case.case["pictures"]
+    if (options.question is not None and not texts) or (options.image is not None and not names):
+        raise Problem(BAD_INPUT, f"this model reads no {'picture' if texts else 'text'}: leave the option out")
+    texts = texts if options.question is None else [options.question]
+    for codec in bundle.texts.values() if texts else ():
+        codec.encode(texts[0])  # refuses an empty one now
     if options.image is None:
-        buffer = io.BytesIO()
-        large = bundle.golden_picture(case).resize((1000, 600), RESAMPLING.BICUBIC)
-        large.save(buffer, "JPEG", quality=90)
-        return buffer.getvalue(), question, f"timed on {case['image']} as a JPEG of 1000 x 600"
+        about = f"timed on {' and '.join(names)} as a JPEG of 1000 x 600" if names else "timed on a golden text"
+        return [as_photo(picture) for picture in case.pictures()], texts, about
     try:
         data = options.image.read_bytes()
     except OSError as error:
         raise Problem(BAD_INPUT, f"{options.image} cannot be read ({error.strerror})") from None
     image = decode(data, str(options.image))
-    return data, question, f"timed on {options.image.name}, {image.width} x {image.height}"
+    return [data] * len(names), texts, f"timed on {options.image.name}, {image.width} x {image.height}"
+
+
+def as_photo(picture: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.resize((1000, 600), RESAMPLING.BICUBIC).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
 
 
 def idle_readings(sensors: Any, preset: measuring.Preset) -> list[jetson_board.Reading]:
@@ -305,8 +283,11 @@ def add_board(result: dict[str, Any], idle: Any, busy: Any, seconds: float, boar
         result["flags"].append(measuring.flag("clocks_not_locked", text, invalidates=False))
 
 
-def read_samples(folder: Path) -> list[dict[str, Any]]:
+def read_samples(folder: Path, bundle: Bundle) -> list[dict[str, Any]]:
     """Lines {"image": path, "questions": [{"text", "answer"}, …]}, as `edgevl data scenes` writes them."""
+    case = bundle.golden["cases"][0]
+    if not bundle.decoding.answers or (len(case["pictures"]), len(case["texts"])) != (1, 1):
+        raise Problem(BAD_INPUT, "--samples counts answers to a question about a picture: this model gives no such")
     try:
         lines = (folder / SAMPLES).read_text(encoding="utf-8").splitlines()
         entries = [json.loads(line) for line in lines if line.strip()]
@@ -324,10 +305,10 @@ def read_samples(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def accuracy(samples: list[dict[str, Any]], folder: Path, answer: Callable[[bytes, str], str]) -> dict[str, Any]:
+def accuracy(samples: list[dict[str, Any]], folder: Path, answer: Callable[..., list[str]]) -> dict[str, Any]:
     """Share of right answers to the first question of each picture, one picture at a time."""
     tell(f"accuracy on {len(samples)} samples")
-    right = [answer((folder / s["image"]).read_bytes(), s["text"]) == s["answer"] for s in samples]
+    right = [answer([(folder / s["image"]).read_bytes()], [s["text"]]) == [s["answer"]] for s in samples]
     return {"share": sum(right) / len(right), "samples": len(right), "data": folder.resolve().name}
 
 

@@ -63,18 +63,15 @@ FORMATS = {"relative-path": check_relative, "folder-name": check_folder_name}  #
 
 def inconsistency(manifest: dict[str, Any]) -> str:
     """The first way in which the paths of `manifest`, valid but for that, do not fit together; "" if they do."""
-    files, artifact, programs = manifest["files"], manifest["artifact"], manifest.get("programs") or []
-    for path in (manifest["tokenizer"]["file"], manifest["labels"]["file"], manifest["golden"]):
+    files, artifacts = manifest["files"], [program["artifact"] for program in manifest["programs"]]
+    for path in text_files(manifest):
         if path not in files:
             return f'"{path}" is not among the files'
-    if not any((path + "/").startswith(artifact + "/") for path in files):
-        return f'the artifact "{artifact}" is not among the files'
-    names, layout = [program["name"] for program in programs], manifest.get("layout", "single")
-    if names != (["vision", "fusion"] if layout == "split" else []):
-        return f'programs {names} do not fit the layout "{layout}"'
-    for program in programs:
-        if not program["artifact"].startswith(artifact + "/"):
-            return f'"{program["artifact"]}" is not inside the artifact "{artifact}"'
+    for artifact in artifacts:
+        if not any((path + "/").startswith(artifact + "/") for path in files):
+            return f'the artifact "{artifact}" is not among the files'
+        if sum((other + "/").startswith(artifact + "/") for other in artifacts) > 1:
+            return f'the artifact "{artifact}" is there twice, or holds another'
     if MANIFEST in files:
         return f"{MANIFEST} cannot hold its own digest"
     if len({unicodedata.normalize("NFC", path).casefold() for path in files}) != len(files):
@@ -82,9 +79,11 @@ def inconsistency(manifest: dict[str, Any]) -> str:
     return ""
 
 
-def programs_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """The artifacts in the order in which they run, each with `artifact`, `inputs`, `outputs`."""
-    return manifest.get("programs") or [manifest]
+def text_files(manifest: dict[str, Any]) -> list[str]:
+    """Return the JSON files that a manifest names: of tokenizers, labels and golden cases."""
+    labels = manifest["labels"]
+    tokenizers = [processing["file"] for processing in manifest["text_processing"].values()]
+    return [*tokenizers, *([labels["file"]] if labels else []), manifest["golden"]]
 
 
 def bundle_problems(
@@ -105,8 +104,7 @@ def file_problems(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for a program that looks where it lies, as Python looks for modules beside a script.
     """
     target, ending = manifest["target"], ARTIFACTS.get(manifest["target"], "")
-    texts = [manifest["tokenizer"]["file"], manifest["labels"]["file"], manifest["golden"]]
-    artifacts = [program["artifact"] for program in programs_of(manifest)]
+    texts, artifacts = text_files(manifest), [program["artifact"] for program in manifest["programs"]]
     yield from ((name, "is not named .json") for name in texts if not name.endswith(".json"))
     yield from ((name, f"is not named {ending}") for name in artifacts if not name.endswith(ending))
     folders = tuple(f"{name}/" for name in artifacts)

@@ -1,7 +1,7 @@
-"""What the numbers of a manifest must be, given each other: the sizes of the model, names, dtypes and shapes.
+"""What the sizes of a model of our family must be, given each other, and the rest of a manifest of schema 1.
 
-EdgeVL shares what is said of the model; the rest is docs/bundle.md as the board's script holds it. Python 3.8, the
-standard library only. Every function takes parsed JSON that fits bundle.schema.json.
+Shared by EdgeVL and the board's script. Python 3.8, the standard library only. Every function takes parsed JSON that
+fits bundle-1.schema.json.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def parameters_of(model: dict[str, Any]) -> int:
 
 
 def manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
-    """Sentences that say where a manifest for the task `vqa` breaks the conventions of docs/bundle.md."""
+    """Sentences that say where a manifest of schema 1 breaks its conventions."""
     model, expected = manifest["model"], specs_of(manifest)
     problem = model_problem(model) or options_problem(model["backbone_options"])
     if problem:
@@ -77,7 +77,7 @@ def pairs_of(manifest: dict[str, Any]) -> Iterator[tuple[tuple[str, Any], tuple[
     model = manifest["model"]
     for key in ("name", "task"):
         yield (key, manifest[key]), (f"model.{key}", model[key])
-    yield ("task", manifest["task"]), ("the task that this script knows", "vqa")
+    yield ("task", manifest["task"]), ("the task of schema 1", "vqa")
     yield ("preprocessing.size", manifest["preprocessing"]["size"]), ("model.image_size", model["image_size"])
     yield ("tokenizer.length", manifest["tokenizer"]["length"]), ("model.text_length", model["text_length"])
     yield ("labels.count", manifest["labels"]["count"]), ("model.num_answers", model["num_answers"])
@@ -106,7 +106,10 @@ def specs_of(manifest: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     batch, size = manifest["inputs"][0]["shape"][0], manifest["preprocessing"]["size"]
     tokens, last = (model["image_size"] // model["stride"]) ** 2, tokenizer["vocab_size"] - 1
     return {
-        "image": [_spec("image", "uint8", [batch, size, size, 3], "NHWC", [0, 255])],
+        "image": [
+            _spec("image", "uint8", [batch, size, size, 3], "NHWC", [0, 255]),
+            {**_spec("image", "float32", [batch, 3, size, size], "NCHW", [0, 255]), "kind": "image"},
+        ],
         "input_ids": [_spec("input_ids", "int32", [batch, tokenizer["length"]], "NT", [0, last])],
         "visual": [_spec("visual", "float32", [batch, tokens, model["width"]], "NVD")],
         "logits": [_spec("logits", "float32", [batch, manifest["labels"]["count"]], "NA")],

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bundle_reader import BAD_INPUT, MISSING, Problem
+from problems import BAD_INPUT, MISSING, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

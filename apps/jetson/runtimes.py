@@ -1,8 +1,9 @@
-"""The two runtimes: ONNX Runtime on the processor, TensorRT on the GPU with CUDA events.
+"""The two runtimes: ONNX Runtime on the processor (onnx_runner.py), TensorRT on the GPU with CUDA events.
 
 A runner takes one query in three steps, so that each can be timed apart: `put` (inputs to where the model reads them),
-`run` (the model alone; returns its seconds), `get` (logits [A]). TensorRT's Python API is used where 10 and 11 agree:
-named tensors and execute_async_v3. CUDA is called through ctypes: no further package is needed.
+`run` (the model alone; returns its seconds), `get` (the values that the decoding reads, by output). Which programs are
+called, and with what, is the query's `calls.Plan`. TensorRT's Python API is used where 10 and 11 agree: named tensors
+and execute_async_v3. CUDA is called through ctypes: no further package is needed.
 
 The TensorRT part is written to NVIDIA's documentation and has not been run on a GPU yet.
 """
@@ -20,107 +21,40 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import build_engine
 import numpy as np
-from bundle_reader import BAD_INPUT, MISSING, REFUSED, Bundle, Problem
-from onnx_wire import keeps_weights_elsewhere
+from bundle_reader import Bundle
+from calls import Leaf
+from onnx_runner import OnnxRunner
+from problems import BAD_INPUT, MISSING, REFUSED, Problem
 from watch import BUILD_SECONDS, BUILDING, LOADING, Watch, die_with
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from calls import Plan
 
 CUDART = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 CUDART_PLACES = ("/usr/local/cuda/lib64/libcudart.so*", "/usr/local/cuda*/targets/*/lib/libcudart.so*")
 TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
 
 
-ORT_TYPES = {"uint8": "tensor(uint8)", "int32": "tensor(int32)", "float32": "tensor(float)"}  # of docs/bundle.md
-
-
 def open_runner(bundle: Bundle, threads: int, engines: Path | None, watch: Watch) -> Any:
     """TensorRT for a bundle of the target tensorrt, else ONNX Runtime. Raises `Problem`."""
+    for program in bundle.manifest["programs"]:
+        if any(spec.get("kind", "tensor") == "image" for spec in program["inputs"]):
+            raise Problem(REFUSED, f"{program['artifact']} takes a picture type, which no {bundle.target} file has")
     if bundle.target != "tensorrt":
         watch.step(LOADING)
         return OnnxRunner(bundle, threads)
+    for case in bundle.golden["cases"]:  # before an engine is built, which takes minutes
+        refuse_repeats(bundle.decoding.plan(len(case["pictures"]), len(case["texts"])))
     watch.step(BUILDING, BUILD_SECONDS)
     trt, files = find_engines(bundle, engines)
     watch.step(LOADING)
     return TensorRTRunner(bundle, trt, files)
-
-
-def repeat(array: np.ndarray, shape: list[int]) -> np.ndarray:
-    """One sample for an artifact of a fixed batch B: repeated B times, contiguous."""
-    return np.ascontiguousarray(np.broadcast_to(array[None], shape))
-
-
-class OnnxRunner:
-    """ONNX Runtime on the processor; a split bundle's two programs one after the other."""
-
-    def __init__(self, bundle: Bundle, threads: int):
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it reports to its maker; read when the library is loaded
-        try:
-            import onnxruntime
-        except ImportError:
-            raise Problem(MISSING, "onnxruntime is not installed here: python3 -m pip install onnxruntime") from None
-        self.threads, self._programs = threads, bundle.programs
-        self.runtime = f"onnxruntime {onnxruntime.__version__}, CPU"
-        self.versions = {"onnxruntime": onnxruntime.__version__}
-        self.notes: list[str] = []
-        self._shapes = {spec["name"]: spec["shape"] for spec in bundle.manifest["inputs"]}
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        started = time.perf_counter()
-        self._sessions = []
-        for program in self._programs:
-            data = read_onnx(bundle, program["artifact"])
-            try:
-                session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            except Exception as error:  # ONNX Runtime has exceptions of its own for a file that it does not like
-                raise Problem(REFUSED, f"{self.runtime}, refuses {program['artifact']}: {error}") from None
-            check_interface(session, program)
-            self._sessions.append(session)
-        self.load_seconds = time.perf_counter() - started
-        self._values: dict[str, np.ndarray] = {}
-
-    def put(self, pixels: np.ndarray, ids: np.ndarray) -> None:
-        """Pixels uint8 [S, S, 3] and ids int32 [T]."""
-        feeds = {"image": pixels, "input_ids": ids}
-        self._values = {name: repeat(feeds[name], shape) for name, shape in self._shapes.items()}
-
-    def run(self) -> float:
-        started = time.perf_counter()
-        for program, session in zip(self._programs, self._sessions):
-            names = [spec["name"] for spec in program["inputs"]]
-            try:
-                results = session.run(None, {name: self._values[name] for name in names})
-            except Exception as error:  # of ONNX Runtime's own, again
-                raise Problem(REFUSED, f"{program['artifact']} fails when it runs: {error}") from None
-            self._values[program["outputs"][0]["name"]] = results[0]
-        return time.perf_counter() - started
-
-    def get(self) -> np.ndarray:
-        return self._values["logits"][0]
-
-
-def read_onnx(bundle: Bundle, name: str) -> bytes:
-    """The bytes of an ONNX file, which have the manifest's digest and keep all weights inside."""
-    data = bundle.read(name, bundle.manifest["files"][name]["bytes"])
-    try:
-        elsewhere = keeps_weights_elsewhere(data)
-    except ValueError as error:
-        raise Problem(REFUSED, f"{name} is truncated or not ONNX: {error}") from None
-    if elsewhere:
-        raise Problem(REFUSED, f"{name} keeps weights in other files, a bundle has them inside: export it again")
-    return data
-
-
-def check_interface(session: Any, program: dict[str, Any]) -> None:
-    """Raise `Problem` unless the artifact takes and gives what the manifest says."""
-    for key, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        opened = {value.name: (value.type, list(value.shape)) for value in found}
-        said = {spec["name"]: (ORT_TYPES[spec["dtype"]], spec["shape"]) for spec in program[key]}
-        if opened != said:
-            raise Problem(REFUSED, f"the {key} of {program['artifact']} are {opened}, the manifest says {said}")
 
 
 class Cuda:
@@ -172,22 +106,37 @@ class Cuda:
         return elapsed.value
 
 
+def refuse_repeats(plan: Plan) -> None:
+    """Raise `Problem` (2) for a query that TensorRT does not run here: one with a loop, or a program called twice."""
+    names = [call.program["name"] for call in plan.calls]
+    repeated = [plan.loop.call.program["name"]] if plan.loop else [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise Problem(
+            BAD_INPUT,
+            f"{repeated[0]} is called more than once for a query, which TensorRT is not asked here: export for onnx",
+        )
+
+
 class TensorRTRunner:
-    """TensorRT engines of this GPU on one CUDA stream; a split bundle's `visual` stays on the GPU."""
+    """TensorRT engines of this GPU on one CUDA stream; values that go from one program to the next stay on the GPU.
+
+    Each program is called once for a query, so that a value has one buffer.
+    """
 
     threads = 1  # one host thread feeds the GPU
 
     def __init__(self, bundle: Bundle, trt: Any, files: list[Path]):
-        self.notes = ["model: CUDA events around enqueue; copies of inputs and logits are in the scope pipeline"]
+        self.notes = ["model: CUDA events around enqueue; copies of inputs and outputs are in the scope pipeline"]
         started = time.perf_counter()
         self._cuda = Cuda()
         self._stream = self._cuda.handle("cudaStreamCreate")
         self._start, self._end = self._cuda.handle("cudaEventCreate"), self._cuda.handle("cudaEventCreate")
-        self._device: dict[str, ctypes.c_void_p] = {}
+        self._device: dict[str, ctypes.c_void_p] = {}  # by buffer: see `_buffer_of`
         self._host: dict[str, tuple[ctypes.c_void_p, np.ndarray]] = {}
         self._runtime = trt.Runtime(build_engine.log_of(trt))
-        self._kept, self._contexts = [], []
-        for program, file in zip(bundle.programs, files):
+        self._kept: list[Any] = []
+        self._contexts: dict[str, Any] = {}  # by program
+        for program, file in zip(bundle.manifest["programs"], files):
             self._open(program, file)
         self.load_seconds = time.perf_counter() - started
         record = json.loads(files[0].with_name(files[0].name + ".json").read_text(encoding="utf-8"))
@@ -195,6 +144,7 @@ class TensorRTRunner:
         self.versions = {trt.__name__: trt.__version__}
         self.notes.append(f"engine built in {record['engine']['seconds']} s by {record['tensorrt']['package']}")
         self.enqueue_seconds: list[float] = []
+        self._plan: Plan | None = None
 
     def _open(self, program: dict[str, Any], file: Path) -> None:
         engine = self._runtime.deserialize_cuda_engine(file.read_bytes())
@@ -202,39 +152,50 @@ class TensorRTRunner:
         if not context:
             raise Problem(REFUSED, f"TensorRT cannot load {file}: delete it, and it is built again")
         for spec in [*program["inputs"], *program["outputs"]]:
-            name = spec["name"]
+            name, buffer = spec["name"], _buffer_of(program, spec)
             dtype, shape = build_engine.dtype_name(engine.get_tensor_dtype(name)), list(engine.get_tensor_shape(name))
             if (dtype, shape) != (spec["dtype"], spec["shape"]):
                 raise Problem(REFUSED, f"the engine's {name} is {dtype} {shape}, the manifest says {spec}")
-            self._add_buffer(name, dtype, shape)
-            if not context.set_tensor_address(name, self._device[name].value):
+            self._add_buffer(buffer, dtype, shape)
+            if not context.set_tensor_address(name, self._device[buffer].value):
                 raise Problem(REFUSED, f"TensorRT does not take an address for {name}")
         self._kept.append(engine)  # a context is of no use without its engine
-        self._contexts.append(context)
+        self._contexts[program["name"]] = context
 
     def _add_buffer(self, name: str, dtype: str, shape: list[int]) -> None:
-        if name in self._device:  # `visual`: written by the first program, read by the second
+        """Memory on the GPU and pinned memory for it; a value has one, whoever writes and reads it."""
+        if name in self._device:
+            if list(self._host[name][1].shape) != shape:
+                raise Problem(BAD_INPUT, f"{name} goes between programs of different batches: export them with one")
             return
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self._device[name] = self._cuda.handle("cudaMalloc", ctypes.c_size_t(size))
         self._host[name] = self._cuda.host_array(shape, dtype)
 
-    def put(self, pixels: np.ndarray, ids: np.ndarray) -> None:
+    def put(self, plan: Plan, leaves: Mapping[Leaf, np.ndarray]) -> None:
         """Copy to the GPU, and wait: the clock of `run` starts with the inputs in place."""
-        for name, array in (("image", pixels), ("input_ids", ids)):
-            self._host[name][1][:] = array  # broadcast over the batch
-            self._copy(name, TO_DEVICE)
+        if plan is not self._plan:
+            refuse_repeats(plan)
+            self._plan = plan
+        for call in plan.calls:
+            for spec, origin in call.specs():
+                if isinstance(origin, Leaf):
+                    buffer = _buffer_of(call.program, spec)
+                    self._host[buffer][1][:] = leaves[origin]  # broadcast over the batch
+                    self._copy(buffer, TO_DEVICE)
         self._cuda("cudaStreamSynchronize", self._stream)
 
-    def run(self) -> float:
+    def run(self, along: Any = None) -> float:
         """Seconds on the GPU between two events on the stream, with nothing but the engines between them.
 
         Where kernels are so short that the processor cannot launch them as fast as they run, the gaps count too, as
         they do for whoever waits for the answer; `launch_note` says so.
         """
+        assert self._plan, "put comes first"
+        contexts = [self._contexts[call.program["name"]] for call in self._plan.calls]
         self._cuda("cudaEventRecord", self._start, self._stream)
         started = time.perf_counter()
-        for context in self._contexts:
+        for context in contexts:
             if not context.execute_async_v3(self._stream.value):
                 raise Problem(1, "TensorRT could not enqueue the engine")
         enqueued = time.perf_counter()
@@ -243,16 +204,28 @@ class TensorRTRunner:
         self.enqueue_seconds.append(enqueued - started)
         return self._cuda.milliseconds(self._start, self._end) / 1e3
 
-    def get(self) -> np.ndarray:
-        self._copy("logits", TO_HOST)
+    def get(self) -> dict[str, np.ndarray]:
+        """Copy the values that the decoding reads from the GPU, and wait."""
+        assert self._plan, "put comes first"
+        for name in self._plan.rows:
+            self._copy(name, TO_HOST)
         self._cuda("cudaStreamSynchronize", self._stream)
-        return self._host["logits"][1][0].copy()
+        # A program is called once, so all rows of an output are one.
+        return {name: np.repeat(self._host[name][1][:1], len(rows), axis=0) for name, rows in self._plan.rows.items()}
 
     def _copy(self, name: str, kind: int) -> None:
         ends = [self._device[name], self._host[name][0]]
         target, source = ends if kind == TO_DEVICE else ends[::-1]
         size = ctypes.c_size_t(self._host[name][1].nbytes)
         self._cuda("cudaMemcpyAsync", target, source, size, ctypes.c_int(kind), self._stream)
+
+
+def _buffer_of(program: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    """A value is called by its own name, also where an input reads it under another; what comes from outside apart."""
+    source = spec.get("from")
+    if source is None:
+        return spec["name"]
+    return source["name"] if source["kind"] == "value" else f"{program['name']}/{spec['name']}"
 
 
 def launch_note(enqueue_seconds: list[float], model_seconds: list[float]) -> str:

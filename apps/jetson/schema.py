@@ -17,7 +17,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,), "boolean": (bool,), "integer": (int,), "null": (type(None),), "number": (int, float),
     "object": (dict,), "string": (str,),
 }  # fmt: skip
-_NOTES = {"$ref", "anyOf", "type", "description", "default", "$defs", "title"}  # looked at elsewhere, or not at all
+_NOTES = {
+    "$ref",
+    "anyOf",
+    "oneOf",
+    "type",
+    "description",
+    "default",
+    "$defs",
+    "title",
+}  # looked at elsewhere, or not at all
 
 
 class Checker:
@@ -52,6 +61,15 @@ class Checker:
             except ValueError as error:
                 reasons.append(error)
         raise reasons[0]
+
+    def _discriminator(self, value: Any, wanted: Schema, _: Schema, where: str) -> str:
+        """One of several definitions, by a field of the value that names it."""
+        if type(value) is not dict:
+            return "is no object"
+        name, field = value.get(wanted["propertyName"]), wanted["propertyName"]
+        if not isinstance(name, str) or name not in wanted["mapping"]:
+            return f"has a {field} that is not one of {', '.join(wanted['mapping'])}"
+        return self._check(value, {"$ref": wanted["mapping"][name]}, where) or ""
 
     # One method for each keyword: (value, what the keyword says, the whole schema, where) -> what is wrong, or nothing.
 
@@ -133,7 +151,7 @@ class Checker:
 
 def _all_numbers(values: list[Any], schema: Schema) -> bool:
     """Are these numbers within the bounds of `schema`, told at once? There may be millions."""
-    if not values or not schema.keys() <= {"type", "minimum", "maximum"}:
+    if not values or "type" not in schema or not schema.keys() <= {"type", "minimum", "maximum"}:
         return False
     fits = set(map(type, values)) <= set(_TYPES[schema["type"]]) <= {int, float}
     infinite = float("inf")

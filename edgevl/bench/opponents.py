@@ -9,7 +9,9 @@ import numpy as np
 
 from edgevl.bench.pipelines import Pipeline
 from edgevl.bundle import Bundle
+from edgevl.config import CONFIGS, ModelConfig
 from edgevl.errors import unknown_name
+from edgevl.inputs.texts import WordPiece
 from edgevl.models.region import REGION_CONFIGS
 from edgevl.models.region_model import is_region_model, load_region_model
 from edgevl.registry import Registry
@@ -58,12 +60,37 @@ def _save_words(folder: Path, tokenizer: Tokenizer, labels: list[str]) -> None:
     (folder / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
 
 
+def _words_of(bundle: Bundle) -> tuple[Tokenizer, list[str]]:
+    """The words and answers of our model; of one that has none of that kind those of the embedded one."""
+    from edgevl.checkpoint import load_model
+
+    codecs = [codec for codec in bundle.texts().values() if isinstance(codec, WordPiece)]
+    labels, embedded = bundle.labels(), None
+    if not codecs or labels is None:
+        embedded = load_model(None)
+    return codecs[0].tokenizer if codecs else embedded.tokenizer, labels or embedded.labels  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def fusion_of(bundle: Bundle, words: Tokenizer, labels: list[str]) -> ModelConfig:
+    """Return the sizes of our transformer, which an opponent's regions go into: the model's own where it has one."""
+    described = bundle.manifest.provenance.model or {}
+    if described.keys() == CONFIGS["nano"].to_dict().keys():
+        return ModelConfig.from_dict(described)
+    lengths = [spec.length for spec in bundle.manifest.text_processing.values()]
+    return CONFIGS["nano"].replace(
+        text_length=lengths[0] if lengths else CONFIGS["nano"].text_length,
+        vocab_size=words.vocab_size,
+        num_answers=len(labels),
+    )
+
+
 def _region(name: str) -> Opponent:
     def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
         from edgevl.bench.region_export import export_region
 
-        export_region(folder, REGION_CONFIGS[name], bundle.manifest.model, pixels)
-        _save_words(folder, bundle.tokenizer(), bundle.labels())
+        words, labels = _words_of(bundle)
+        export_region(folder, REGION_CONFIGS[name], fusion_of(bundle, words, labels), pixels)
+        _save_words(folder, words, labels)
 
     return Opponent(build, _open_region, REGION_FILES)
 
@@ -91,9 +118,9 @@ def _build_vilt(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
     from edgevl.bench.vilt_pipeline import export_vilt
     from edgevl.models.vilt import ViltConfig
 
-    model = bundle.manifest.model
-    export_vilt(folder, ViltConfig(model.text_length, model.num_answers))
-    _save_words(folder, bundle.tokenizer(), bundle.labels())
+    words, labels = _words_of(bundle)
+    export_vilt(folder, ViltConfig(fusion_of(bundle, words, labels).text_length, len(labels)))
+    _save_words(folder, words, labels)
 
 
 def _open_vilt(folder: Path, threads: int) -> Pipeline:

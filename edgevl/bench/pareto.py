@@ -1,13 +1,14 @@
 """Size, speed and accuracy of mixtures of int8 and float, as ONNX files on this machine: a table and a plot."""
 
 import dataclasses
+import functools
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevl.bench.run import time_sessions
+from edgevl.bench.run import time_calls
 from edgevl.bench.summary import ratio_of
 from edgevl.export.registry import get_exporter
 from edgevl.runtime.session import open_session
@@ -55,7 +56,9 @@ def measure_front(
     files = {"fp32": get_exporter("onnx").export(judge.loaded.model, scratch / "fp32", "fp32")}
     files |= dict(_files(judge, points, scratch))
     sessions = {name: open_session(path, "onnx", threads) for name, path in files.items()}
-    traces = time_sessions(sessions, judge.one_sample(), preset, threads)
+    feeds = judge.one_sample()
+    calls = {name: functools.partial(session.run, feeds) for name, session in sessions.items()}
+    traces = time_calls(calls, preset, threads)
     rows = []
     for point in points:
         name = f"float-{len(point.kept_float)}"

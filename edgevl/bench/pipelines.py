@@ -1,7 +1,7 @@
 """What a pipeline is to the harness: opened from files, it answers a question about the bytes of a picture.
 
 Two scopes, never mixed: `prepare` + `infer` + `answer` is `pipeline` (encoded bytes and text in, an answer out);
-`infer` alone is `model` (decoded, resized pixels and token ids in, logits out).
+`infer` alone is `model` (decoded, resized pixels and token ids in, values out).
 """
 
 import dataclasses
@@ -11,8 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgevl import contracts
 from edgevl.bench.harness import Stopwatch, Subject
 from edgevl.bench.schema import Scope
+from edgevl.decodings.runner import Runner
+from edgevl.opened import Opened
 
 Arrays = Mapping[str, np.ndarray]
 SCOPES: tuple[Scope, ...] = ("model", "pipeline")
@@ -36,15 +39,17 @@ class Pipeline(Protocol):
         """What a result must say beside its number, after at least one query."""
         ...
 
-    def prepare(self, query: Query, watch: Stopwatch) -> Arrays:
+    def prepare(self, query: Query, watch: Stopwatch) -> Any:
         """Decode, resize and tokenize: what `infer` takes."""
         ...
 
-    def infer(self, inputs: Arrays, watch: Stopwatch) -> np.ndarray:
-        """Logits [1, A]. Its stages must cover all of its work."""
+    def infer(self, inputs: Any, watch: Stopwatch) -> Any:
+        """Run the model: what `answer` takes. Its stages must cover all of its work."""
         ...
 
-    def answer(self, logits: np.ndarray) -> str: ...
+    def answer(self, logits: Any) -> str:
+        """Return the answer in words."""
+        ...
 
 
 def run_pipeline(pipeline: Pipeline, query: Query, watch: Stopwatch) -> str:
@@ -63,15 +68,20 @@ def subjects_of(pipeline: Pipeline, query: Query) -> list[Subject]:
     ]
 
 
-class EdgePipeline:
-    """Our model in its target's runtime. `from_bundle` opens one; the constructor takes the parts."""
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A query whose pictures and texts are arrays, and the runner that holds them."""
 
-    def __init__(
-        self, name: str, runtime: str, session: Any, tokenizer: Any, labels: list[str], size: int, length: int
-    ):
-        self.name, self.runtime = name, runtime
-        self.session, self.tokenizer, self.labels = session, tokenizer, labels
-        self.size, self.length = size, length
+    runner: Runner
+    query: contracts.Query
+    arrays: Arrays  # by the names of inputs
+
+
+class EdgePipeline:
+    """Our model in its target's runtime, asked with what it reads of a picture and a text."""
+
+    def __init__(self, name: str, runtime: str, model: Opened):
+        self.name, self.runtime, self.model = name, runtime, model
 
     @property
     def notes(self) -> list[str]:
@@ -83,33 +93,29 @@ class EdgePipeline:
 
         bundle = Bundle.open(folder)
         manifest = bundle.manifest
-        return cls(
-            f"{manifest.name}-{manifest.target}-{manifest.precision}",
-            runtime_name(manifest.target),
-            bundle.session(threads),
-            bundle.tokenizer(),
-            bundle.labels(),
-            manifest.preprocessing.size,
-            manifest.tokenizer.length,
-        )
+        name = f"{manifest.name}-{manifest.target}-{manifest.precision}"
+        return cls(name, runtime_name(manifest.target), bundle.opened(threads, remember=0))
 
-    def prepare(self, query: Query, watch: Stopwatch) -> Arrays:
-        from edgevl.preprocess import load_image, to_pixels
+    def prepare(self, query: Query, watch: Stopwatch) -> Prepared:
+        from edgevl.preprocess import load_image
 
+        assert self.model.runner, "a pipeline is opened to run"
+        runner, (pictures, texts) = self.model.runner.holding(), self.model.reads
         with watch("decode"):
             picture = load_image(query.image)
+        asked = contracts.Query((picture,) * pictures, (query.question,) * texts)
         with watch("resize"):
-            pixels = to_pixels(picture, self.size)[None]
+            arrays = runner.read(asked, "picture")
         with watch("tokenize"):
-            words = self.tokenizer.encode(query.question, self.length)[None]
-        return {"image": pixels, "input_ids": words}
+            arrays |= runner.read(asked, "text")
+        return Prepared(runner, asked, {name: array[None] for name, array in arrays.items()})
 
-    def infer(self, inputs: Arrays, watch: Stopwatch) -> np.ndarray:
+    def infer(self, inputs: Prepared, watch: Stopwatch) -> contracts.Answer[Any]:
         with watch("model"):
-            return self.session.run(inputs)["logits"]
+            return self.model.decoder.run(inputs.runner, [inputs.query])[0]
 
-    def answer(self, logits: np.ndarray) -> str:
-        return self.labels[int(logits[0].argmax())]
+    def answer(self, logits: contracts.Answer[Any]) -> str:
+        return ", ".join(self.model.decoder.words(logits))
 
 
 def runtime_name(target: str) -> str:

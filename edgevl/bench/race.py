@@ -140,6 +140,6 @@ def _add_energy(results: list[BenchResult], subjects: list[Subject]) -> None:
 
 def _add_roofline(results: list[BenchResult], ours: Contestant, entry: Entry, peak: Peak, track: Track) -> None:
     result = next(r for r in results if (r.name, r.scope) == (entry.pipeline.name, "model"))
-    feeds = entry.pipeline.prepare(track.query, Stopwatch())
+    feeds = entry.pipeline.prepare(track.query, Stopwatch()).arrays
     bundle = Bundle.open(ours.folder)
     result.roofline = bundle_roofline(bundle, peak, feeds, track.threads, result.p50_ms, track.scratch)

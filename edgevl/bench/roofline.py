@@ -35,13 +35,13 @@ def count_artifact(bundle: Bundle) -> Counts | None:
         return None
     macs: dict[str, int] = {}
     total = 0
-    for name, inputs, outputs in bundle.manifest.each_program():
-        path = bundle.file(name)
+    for program in bundle.manifest.programs:
+        path = bundle.file(program.artifact)
         contents = read_artifact(path, "onnx")
         for dtype, count in contents.macs.items():
             macs[dtype] = macs.get(dtype, 0) + count
         total += weight_bytes(path, contents)
-        total += sum(size(spec.shape) * bits_of(spec.dtype) // 8 for spec in (*inputs, *outputs))
+        total += sum(size(spec.shape) * bits_of(spec.dtype) // 8 for spec in (*program.inputs, *program.outputs))
     return Counts(macs, total)
 
 
@@ -87,7 +87,7 @@ def bundle_roofline(
         return None
     bandwidth = max(peak.bandwidth_gbs, read_bandwidth(counts.bytes))
     found = roofline(counts, peak, bandwidth, p50_ms)
-    paths = [bundle.file(name) for name, _, _ in bundle.manifest.each_program()]
+    paths = [bundle.file(program.artifact) for program in bundle.manifest.programs]
     profile = profile_onnx(paths, feeds, threads, scratch)
     return found.model_copy(update={"rest": where_time_goes(profile, peak)})
 

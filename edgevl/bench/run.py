@@ -3,15 +3,16 @@
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevl import contracts
 from edgevl.bench.harness import Progress, Subject, Trace, interleave
 from edgevl.bench.machine import pinned_threads, usable_cores
 from edgevl.bench.opponents import expand, find_opponent
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bench.pipelines import CANDIDATE, Arrays, Query
+from edgevl.bench.pipelines import CANDIDATE, Query
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.race import Contestant, Steps, Track, race
 from edgevl.bench.schema import BenchReport
@@ -19,7 +20,7 @@ from edgevl.bundle import Bundle, is_bundle
 from edgevl.errors import InputError
 
 if TYPE_CHECKING:
-    from edgevl.runtime.session import Session
+    from edgevl.opened import Opened
 
 QUESTION = "what color is the car?"
 _NOT_TIMED = {
@@ -137,12 +138,19 @@ def _build(name: str, bundle: Bundle, track: Track, steps: Steps) -> Path:
     return folder
 
 
-def time_sessions(
-    sessions: Mapping[str, "Session"], feeds: Arrays, preset: str, threads: int, progress: Progress | None = None
+def time_calls(
+    calls: Mapping[str, Callable[[], object]], preset: str, threads: int, progress: Progress | None = None
 ) -> dict[str, Trace]:
-    """Time sessions against each other, interleaved, on one input: the scope `model`. Returns a trace for each name."""
-    subjects = [
-        Subject(name, "model", lambda watch, session=session: session.run(feeds)) for name, session in sessions.items()
-    ]
+    """Time calls against each other, interleaved: the scope `model`. Returns a trace for each name."""
+    subjects = [Subject(name, "model", lambda watch, call=call: call()) for name, call in calls.items()]
     with pinned_threads(threads):
         return {trace.subject.name: trace for trace in interleave(subjects, PRESETS[preset], progress=progress)}
+
+
+def model_call(model: "Opened", query: contracts.Query) -> Callable[[], object]:
+    """Return a call of the model alone: pictures and texts are arrays before it. Open it to remember nothing."""
+    assert model.runner
+    runner = model.runner.holding()
+    for kind in ("picture", "text"):
+        runner.read(query, kind)
+    return lambda: model.decoder.run(runner, [query])

@@ -3,15 +3,15 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
-from edgevl.bench.run import time_sessions, why_not_timed
+from edgevl.bench.run import model_call, time_calls, why_not_timed
 from edgevl.bench.schema import Ratio
 from edgevl.bench.summary import ratio_of
 from edgevl.bundle import Bundle
 from edgevl.errors import EdgeVLError
+from edgevl.measure import draw, side_of
 from edgevl.verify import VerifyReport, verify_bundle
 
 USE, MIXED, NOT_WORTH = "use it", "use it with these modules in float", "not worth it here"
@@ -93,8 +93,10 @@ def _compare(
     exact, rounded = (reports[name].accuracy for name in ("fp32", "w8a8"))
     speed = None
     if not why_not_timed(target) and exact and rounded:
-        sessions = {name: bundle.session(threads) for name, bundle in bundles.items()}
-        traces = time_sessions(sessions, _feeds(bundles["fp32"]), preset, threads)
+        models = {name: bundle.opened(threads, remember=0) for name, bundle in bundles.items()}
+        (sample,) = draw("scenes:test", models["fp32"].task_name, 1, side_of(models["fp32"]))
+        calls = {name: model_call(model, sample.query) for name, model in models.items()}
+        traces = time_calls(calls, preset, threads)
         speed = ratio_of(traces["fp32"], traces["w8a8"])
     return Verdict(
         target=target,
@@ -108,18 +110,6 @@ def _compare(
         speed=speed,
         kept_float=kept_float,
     )
-
-
-def _feeds(bundle: Bundle) -> dict[str, Any]:
-    """A real sample, as the artifact takes it."""
-    from edgevl.evaluate import draw_samples
-
-    manifest = bundle.manifest
-    drawn = draw_samples("scenes:test", 1, manifest.preprocessing.size)
-    return {
-        "image": drawn.pixels_NSS3,
-        "input_ids": bundle.tokenizer().encode_batch(list(drawn.questions), manifest.tokenizer.length),
-    }
 
 
 def decide(found: Verdict, max_drop: float) -> tuple[str, str]:

@@ -3,10 +3,16 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgevl.bench.pipelines import EdgePipeline, runtime_name
 from edgevl.bench.region_pipeline import UNTRAINED
+from edgevl.models.deployable import float_output, picture_input, text_input
 from edgevl.models.vilt import ViltConfig, build_vilt
+from edgevl.specs import ProgramSpec
+
+if TYPE_CHECKING:
+    from edgevl.contracts import TextCodec
 
 
 def export_vilt(folder: Path, config: ViltConfig) -> Path:
@@ -25,24 +31,33 @@ def export_vilt(folder: Path, config: ViltConfig) -> Path:
     return folder
 
 
+def vilt_program(config: ViltConfig, words: "TextCodec", answers: int) -> ProgramSpec:
+    """Return what the file takes and gives."""
+    inputs = picture_input("image", config.image_size), text_input("input_ids", words.spec)
+    return ProgramSpec(name="vilt", inputs=inputs, outputs=(float_output("logits", (1, answers), "NA"),))
+
+
 class ViltPipeline(EdgePipeline):
     """Our own pipeline around another file. `folder` also holds the tokenizer and the labels."""
 
     def __init__(self, folder: Path, threads: int):
+        from edgevl.decodings.runner import Runner
+        from edgevl.inputs.texts import WordPiece
+        from edgevl.opened import Opened
         from edgevl.runtime.onnx_session import OnnxSession
+        from edgevl.specs import ImageProcessing
         from edgevl.tokenizer import Tokenizer
 
         config = ViltConfig(**json.loads((folder / "vilt.json").read_text(encoding="utf-8")))
         self.tokens = (config.image_size // config.patch) ** 2
-        super().__init__(
-            "vilt",
-            runtime_name("onnx"),
-            OnnxSession(folder / "vilt.onnx", threads),
-            Tokenizer.from_file(folder / "tokenizer.json"),
-            json.loads((folder / "labels.json").read_text(encoding="utf-8")),
-            config.image_size,
-            config.text_length,
-        )
+        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        words = WordPiece.of(Tokenizer.from_file(folder / "tokenizer.json"), config.text_length)
+        program, session = vilt_program(config, words, len(labels)), OnnxSession(folder / "vilt.onnx", threads)
+        images, texts = {"main": ImageProcessing(size=config.image_size)}, {"main": words}
+        runner = Runner([program], {program.name: session}, images, texts, remember=0)
+        decoding = {"kind": "classify", "output": "logits"}
+        model = Opened("vilt", "vqa", images, texts, labels, decoding, (program,), runner)
+        super().__init__("vilt", runtime_name("onnx"), model)
 
     @property
     def notes(self) -> list[str]:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from edgevl.apps.jetson.bundle_files import check_relative
 from edgevl.contents import Contents, Weight, bits_of, readers
 from edgevl.contents.graph import SMALLEST_DIGEST, Parts, digest, elements, live_values
 from edgevl.contents.onnx_operations import dtype_name, read_operations, shape_of, steps_of, subgraphs
 from edgevl.errors import MissingDependency, VerificationFailed
-from edgevl.manifest import check_relative
 
 
 @readers.register("onnx")

@@ -8,7 +8,8 @@ from pydantic import Field, ValidationError
 
 from edgevl.contracts import Answer, Described, Query
 from edgevl.errors import InputError
-from edgevl.manifest import Part
+from edgevl.fields import Part
+from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,8 @@ class Declared(Generic[F]):
     """A decoding with the fields that it declares as a pydantic model: what is unknown or missing is refused."""
 
     kind: ClassVar[str]
+    sequential: ClassVar[bool] = False
+    stored: ClassVar[int | None] = None
     Fields: type[F]
 
     def __init__(self, model: Described):
@@ -32,6 +35,21 @@ class Declared(Generic[F]):
             problem = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, problem["loc"])) or "the whole"
             raise InputError(f"the decoding {self.kind} is not valid: {where}: {problem['msg']}") from None
+
+    def apart(self, query: Query) -> list[Query]:
+        return one_text_each([query])
+
+
+def row_problems(outputs: Mapping[str, OutputSpec], name: str, sides: int, width: int | None = None) -> list[str]:
+    """Say what is wrong with an output that must be float [B, ...] of so many sides, the last one `width` if given."""
+    spec = outputs.get(name)
+    if spec is None:
+        return [f"the decoding reads the value {name}, which no program gives"]
+    wrong = len(spec.shape) != sides or (width is not None and spec.shape[-1] != width)
+    if wrong or not spec.dtype.startswith("float"):
+        shape = ", ".join(["B"] + ["N"] * (sides - 2) + [str(width) if width is not None else "N"])
+        return [f"the decoding reads {name} as float [{shape}], it is {spec.dtype} {list(spec.shape)}"]
+    return []
 
 
 def one_text_each(queries: Sequence[Query]) -> list[Query]:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgevl.contracts import Answer, Query
+from edgevl.contracts import Answer, Arrays, Query
 from edgevl.decodings import DECODINGS
-from edgevl.decodings.base import Declared, one_text_each, regroup
+from edgevl.decodings.base import Declared, one_text_each, regroup, row_problems
 from edgevl.decodings.runner import Runner
-from edgevl.errors import InputError
-from edgevl.manifest import Name, Part
+from edgevl.errors import InputError, VerificationFailed
+from edgevl.fields import Name, Part
+from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,10 +38,16 @@ class BoxDecoding(Declared[BoxFields]):
     ) -> list[Answer[list[Box]]]:
         """Answer queries. No decision depends on another, so `along` changes nothing."""
         rows = runner.many(self.fields.output, one_text_each(queries))
-        return [
-            Answer({self.fields.output: values_N4}, self._corners(values_N4).tolist())
-            for values_N4 in regroup(rows, queries)
-        ]
+        return [self.answer({self.fields.output: values_N4}) for values_N4 in regroup(rows, queries)]
+
+    def problems(self, outputs: Mapping[str, OutputSpec]) -> list[str]:
+        return row_problems(outputs, self.fields.output, 2, 4)
+
+    def answer(self, values: Arrays) -> Answer[list[Box]]:
+        values_N4 = values[self.fields.output]
+        if values_N4.shape[1:] != (4,) or not np.isfinite(values_N4).all():
+            raise VerificationFailed("the artifact gives boxes that are not four finite numbers: verify it")
+        return Answer(values, self._corners(values_N4).tolist())
 
     def _corners(self, values_N4: np.ndarray) -> np.ndarray:
         if self.fields.format == "corners":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgevl.contracts import Answer, Described, Query
+from edgevl.contracts import Answer, Arrays, Described, Query
 from edgevl.decodings import DECODINGS
 from edgevl.decodings.base import (
     Activation,
@@ -15,13 +15,15 @@ from edgevl.decodings.base import (
     margins_of,
     one_text_each,
     regroup,
+    row_problems,
     same_decisions,
     share_of_equal,
     to_shares,
 )
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.manifest import Name, Part
+from edgevl.fields import Name, Part
+from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,15 +53,19 @@ class Classify(Declared[ClassifyFields]):
     ) -> list[Answer[list[str]]]:
         """Answer queries. No decision depends on another, so `along` changes nothing."""
         rows = runner.many(self.fields.output, one_text_each(queries))
-        return [self._answer(scores_NA) for scores_NA in regroup(rows, queries)]
+        return [self.answer({self.fields.output: scores_NA}) for scores_NA in regroup(rows, queries)]
 
-    def _answer(self, scores_NA: np.ndarray) -> Answer[list[str]]:
+    def problems(self, outputs: Mapping[str, OutputSpec]) -> list[str]:
+        return row_problems(outputs, self.fields.output, 2, len(self.labels))
+
+    def answer(self, values: Arrays) -> Answer[list[str]]:
+        scores_NA = values[self.fields.output]
         if scores_NA.shape[1:] != (len(self.labels),) or not np.isfinite(scores_NA).all():
             raise VerificationFailed(
                 "the artifact gives scores that are not finite or do not fit the labels: verify it"
             )
         result = [self.labels[index] for index in scores_NA.argmax(axis=1)]
-        return Answer({self.fields.output: scores_NA}, result, margins_of(scores_NA))
+        return Answer(values, result, margins_of(scores_NA))
 
     def same(self, own: Answer[list[str]], reference: Answer[list[str]], tolerance: Mapping[str, float]) -> bool:
         return same_decisions(own, reference, tolerance)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from edgevl.contracts import Answer, Described, Query
+from edgevl.contracts import Answer, Arrays, Described, Query
 from edgevl.decodings import DECODINGS
-from edgevl.decodings.base import Declared, kl_divergence, margins_of, one_text_each, share_of_equal
+from edgevl.decodings.base import Declared, kl_divergence, margins_of, one_text_each, row_problems, share_of_equal
 from edgevl.decodings.runner import Loop, Runner
-from edgevl.errors import InputError
-from edgevl.manifest import Name, Part
+from edgevl.errors import InputError, VerificationFailed
+from edgevl.fields import Name, Part
+from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,8 @@ class Generate(Declared[GenerateFields]):
     """
 
     kind = "generate"
+    sequential = True
+    stored = 8
     Fields = GenerateFields
 
     def __init__(self, model: Described):
@@ -51,7 +54,10 @@ class Generate(Declared[GenerateFields]):
         if any(len(query.texts) > 1 for query in queries):
             raise InputError("a query of a generated answer has one text at most: ask one after another")
         following = [list(answer.result) for answer in along] if along else None
-        return [self._answer(rows) for rows in self._sequences(runner, one_text_each(queries), following)]
+        return [
+            self.answer({self.fields.output: np.stack(rows)})
+            for rows in self._sequences(runner, one_text_each(queries), following)
+        ]
 
     def _sequences(
         self, runner: Runner, queries: Sequence[Query], following: list[list[int]] | None
@@ -72,9 +78,14 @@ class Generate(Declared[GenerateFields]):
                 break
         return scores
 
-    def _answer(self, rows: list[np.ndarray]) -> Answer[list[int]]:
-        scores_LA = np.stack(rows)
-        return Answer({self.fields.output: scores_LA}, scores_LA.argmax(axis=1).tolist(), margins_of(scores_LA))
+    def problems(self, outputs: Mapping[str, OutputSpec]) -> list[str]:
+        return row_problems(outputs, self.fields.output, 2)
+
+    def answer(self, values: Arrays) -> Answer[list[int]]:
+        scores_LA = values[self.fields.output]
+        if np.isnan(scores_LA).any():
+            raise VerificationFailed("the artifact gives scores that are not numbers: verify it")
+        return Answer(values, scores_LA.argmax(axis=1).tolist(), margins_of(scores_LA))
 
     def same(self, own: Answer[list[int]], reference: Answer[list[int]], tolerance: Mapping[str, float]) -> bool:
         """Say if the tokens are equal up to the first decision that was not clear: what follows it may differ."""

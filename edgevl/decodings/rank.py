@@ -3,13 +3,13 @@
 Zero-shot classification is ranking against prompts: a label stands for the mean of its prompts' embeddings.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from edgevl.contracts import Answer, Described, Query
+from edgevl.contracts import Answer, Arrays, Described, Query
 from edgevl.decodings import DECODINGS
 from edgevl.decodings.base import (
     Activation,
@@ -18,13 +18,15 @@ from edgevl.decodings.base import (
     best,
     kl_divergence,
     margins_of,
+    row_problems,
     same_decisions,
     share_of_equal,
     to_shares,
 )
 from edgevl.decodings.runner import Runner
-from edgevl.errors import InputError
-from edgevl.manifest import Name, Part, Real, Text
+from edgevl.errors import InputError, VerificationFailed
+from edgevl.fields import Name, Part, Real, Text
+from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,14 +61,27 @@ class Rank(Declared[RankFields]):
         """Embed the pictures and texts of queries. No decision depends on another, so `along` changes nothing."""
         pictures = iter(runner.many(self.fields.picture, [Query((p,)) for q in queries for p in q.pictures]))
         texts = iter(runner.many(self.fields.text, [Query((), (t,)) for q in queries for t in q.texts]))
-        return [self._answer(query, pictures, texts) for query in queries]
+        found = []
+        for query in queries:
+            values = {}
+            if query.pictures:
+                values[self.fields.picture] = np.stack([next(pictures) for _ in query.pictures])
+            if query.texts:
+                values[self.fields.text] = np.stack([next(texts) for _ in query.texts])
+            found.append(self.answer(values))
+        return found
 
-    def _answer(self, query: Query, pictures: Iterator[np.ndarray], texts: Iterator[np.ndarray]) -> Answer[list[int]]:
-        values = {}
-        if query.pictures:
-            values[self.fields.picture] = np.stack([next(pictures) for _ in query.pictures])
-        if query.texts:
-            values[self.fields.text] = np.stack([next(texts) for _ in query.texts])
+    def problems(self, outputs: Mapping[str, OutputSpec]) -> list[str]:
+        width = outputs[self.fields.picture].shape[-1] if self.fields.picture in outputs else None
+        return row_problems(outputs, self.fields.picture, 2) + row_problems(outputs, self.fields.text, 2, width)
+
+    def apart(self, query: Query) -> list[Query]:
+        """Texts are ranked against each other, so they stay together."""
+        return [query]
+
+    def answer(self, values: Arrays) -> Answer[list[int]]:
+        if not all(np.isfinite(array).all() for array in values.values()):
+            raise VerificationFailed("the artifact gives embeddings that are not finite: verify it")
         if len(values) < 2:
             return Answer(values, [])
         similar_PT = self.similarity(values[self.fields.picture], values[self.fields.text])

@@ -4,6 +4,7 @@ A runner works over sessions of artifacts, eager modules and graphs that round a
 a mixture of precisions and a network in training are the same to it.
 """
 
+import copy
 import dataclasses
 import hashlib
 import threading
@@ -85,8 +86,23 @@ class Runner:
         self.batches = {name: program.batch for name, program in self.programs.items()} | dict(batches or {})
         self.calls = dict.fromkeys(self.programs, 0)  # runs of each session so far
         self._makers = {spec.name: program for program in programs for spec in program.outputs}
-        self._memory: OrderedDict[Any, Arrays] = OrderedDict()
-        self._remember, self._bytes, self._lock = remember, 0, threading.Lock()
+        self._memory = _Memory(remember)
+        self._held: _Leaves | None = None
+
+    def holding(self) -> "Runner":
+        """Return this runner for a few queries about the same picture objects: each is decoded and resized once."""
+        other = copy.copy(self)
+        other._held = self._leaves()
+        return other
+
+    def read(self, query: Query, kind: str) -> dict[str, np.ndarray]:
+        """Return what each input of the kind `picture` or `text` takes for a query, by the input's name."""
+        leaves = self._leaves()
+        specs = [spec for program in self.programs.values() for spec in program.inputs]
+        return {spec.name: leaves.read(query, spec.source)[0] for spec in specs if spec.source.kind == kind}
+
+    def _leaves(self) -> "_Leaves":
+        return self._held or _Leaves(self.images, self.texts, self._memory.limit > 0)
 
     # ---- values that need no loop ------------------------------------------------------------------------------------
     def many(self, value: str, queries: Sequence[Query], progress: Progress | None = None) -> list[np.ndarray]:
@@ -94,7 +110,7 @@ class Runner:
         rows: list[np.ndarray] = []
         size = _rounded_up(CHUNK, self.batches[self._maker(value).name])
         for start in range(0, len(queries), size):
-            rows += self._pull(value, queries[start : start + size], _Leaves(self.images, self.texts))
+            rows += self._pull(value, queries[start : start + size], self._leaves())
             if progress:
                 progress(len(rows), len(queries))
         return rows
@@ -107,13 +123,13 @@ class Runner:
     def _pull(self, value: str, queries: Sequence[Query], leaves: "_Leaves") -> list[np.ndarray]:
         program = self._maker(value)
         calls = [self._call(program, query, leaves) for query in queries]
-        found = {call.key: self._recall(call.key) for call in calls}
+        found = {call.key: self._memory.recall(call.key) for call in calls}
         missing = {call.key: call for call in calls if found[call.key] is None}
         if missing:
             outputs = self._run(program, self._feeds(program, list(missing.values()), leaves), len(missing))
             for row, key in enumerate(missing):
                 values = {name: array[row] for name, array in outputs.items()}
-                self._keep(key, values)
+                self._memory.keep(key, values)
                 found[key] = values
         return [found[call.key][value] for call in calls]  # pyright: ignore[reportOptionalSubscript]
 
@@ -151,21 +167,6 @@ class Runner:
             parts.append({name: array[: count - start] for name, array in outputs.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _recall(self, key: Any) -> Arrays | None:
-        with self._lock:
-            if key in self._memory:
-                self._memory.move_to_end(key)
-            return self._memory.get(key)
-
-    def _keep(self, key: Any, row: Arrays) -> None:
-        with self._lock:
-            if key in self._memory:
-                return
-            self._memory[key] = row
-            self._bytes += _size(row)
-            while self._bytes > self._remember:
-                self._bytes -= _size(self._memory.popitem(last=False)[1])
-
     # ---- sequences ---------------------------------------------------------------------------------------------------
     def start(self, program: str, query: Query) -> Loop:
         """Return the state before the first step of a program that reads its own outputs."""
@@ -180,7 +181,7 @@ class Runner:
 
     def step(self, program: str, loops: Sequence[Loop], tokens: Sequence[int]) -> tuple[list[Arrays], list[Loop]]:
         """Run one step of each sequence, after its last token. Returns the outputs and where the sequences stand."""
-        spec, leaves = self.programs[program], _Leaves(self.images, self.texts)
+        spec, leaves = self.programs[program], self._leaves()
         feeds = self._feeds(spec, [self._call(spec, loop.query, leaves) for loop in loops], leaves)
         for each in spec.inputs:
             if isinstance(each.source, StateSource):
@@ -197,15 +198,41 @@ class Runner:
         return rows, after
 
 
-class _Leaves:
-    """Pictures and texts as arrays with a digest of each. Within one call a picture is decoded once."""
+class _Memory:
+    """Values by the content of what they depend on, the latest `limit` bytes of them."""
 
-    def __init__(self, images: Mapping[str, ImageProcessing], texts: Mapping[str, TextCodec]):
-        self._images, self._texts = images, texts
-        self._found: dict[Any, tuple[np.ndarray, bytes]] = {}
+    def __init__(self, limit: int):
+        self._rows: OrderedDict[Any, Arrays] = OrderedDict()
+        self.limit, self._bytes, self._lock = limit, 0, threading.Lock()
+
+    def recall(self, key: Any) -> Arrays | None:
+        with self._lock:
+            if key in self._rows:
+                self._rows.move_to_end(key)
+            return self._rows.get(key)
+
+    def keep(self, key: Any, row: Arrays) -> None:
+        with self._lock:
+            if key in self._rows:
+                return
+            self._rows[key] = row
+            self._bytes += _size(row)
+            while self._bytes > self.limit:
+                self._bytes -= _size(self._rows.popitem(last=False)[1])
+
+
+class _Leaves:
+    """Pictures and texts as arrays with a key of each: its digest, or for as long as this lives its place.
+
+    Within one call a picture is decoded once.
+    """
+
+    def __init__(self, images: Mapping[str, ImageProcessing], texts: Mapping[str, TextCodec], by_content: bool):
+        self._images, self._texts, self._by_content = images, texts, by_content
+        self._found: dict[Any, tuple[np.ndarray, Any]] = {}
         self._held: list[Any] = []  # objects are known by id, so they must live as long as this does
 
-    def read(self, query: Query, source: Source) -> tuple[np.ndarray, bytes]:
+    def read(self, query: Query, source: Source) -> tuple[np.ndarray, Any]:
         if isinstance(source, TextSource):
             text = _item(query.texts, source.index, "text")
             return self._once(("text", source.processing, source.part, text), lambda: self._text(text, source))
@@ -219,10 +246,10 @@ class _Leaves:
         ids = codec.encode(text)
         return ids if source.part == "ids" else (ids != codec.spec.pad_id).astype(np.int32)
 
-    def _once(self, key: Any, make: Callable[[], np.ndarray]) -> tuple[np.ndarray, bytes]:
+    def _once(self, key: Any, make: Callable[[], np.ndarray]) -> tuple[np.ndarray, Any]:
         if key not in self._found:
             array = np.ascontiguousarray(make())
-            self._found[key] = array, hashlib.sha256(array.data).digest()
+            self._found[key] = array, hashlib.sha256(array.data).digest() if self._by_content else key
         return self._found[key]
 
 

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from edgevl.domain.features import COUNT, FEATURES, MIN_SIDE, picture_features
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.manifest import Count, Label, Part, Real, Sha256, parse_json, validate
+from edgevl.fields import Count, Label, Part, Real, Sha256
+from edgevl.manifest import parse_json, validate
 from edgevl.plain import command_line
 from edgevl.reading import read_text
 

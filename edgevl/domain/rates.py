@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
+from edgevl.contracts import Query, Sample
+from edgevl.decodings.base import to_shares
 from edgevl.domain import strangers
 from edgevl.domain.fit import calibration_error
 from edgevl.domain.judge import DOMAIN, Domain
 from edgevl.errors import InputError
-from edgevl.evaluate import Samples, draw_samples, evaluate_session
-from edgevl.predict import Answerer, softmax
+from edgevl.inputs.images import to_tensor
+from edgevl.measure import ask, draw, stacked
+from edgevl.opened import Opened
+from edgevl.predict import Answerer
 
 Progress = Callable[[int, int, str], None]
 SPLITS = ("val", "test", "test_pairs", "test_style")  # Fluent artwork, but for the last: Noto
@@ -73,31 +77,35 @@ def measure(source: str | Path | None, samples: int = 1000, progress: Progress |
         InputError: no such model, or one without a `domain.json`.
         MissingDependency: scikit-image, which holds the photographs, is not installed.
     """
-    answerer = Answerer.load(source)
-    if answerer.domain is None:
+    model = Answerer.load(source).model
+    domain = model.domain
+    if domain is None or model.decoder.kind != "classify":
         raise InputError(f"{source} has no {DOMAIN}: make one with edgevl domain fit, then export again")
-    strange = _strange(answerer.size)
-    scenes = {f"scenes:{split}": draw_samples(f"scenes:{split}", samples, answerer.size) for split in SPLITS}
-    questions = scenes["scenes:test"].questions
-    sets = {**scenes, **{name: _asked(name, pixels, questions) for name, pixels in strange.items()}}
+    (processing,) = model.images.values()
+    scenes = {name: draw(name, model.task_name, samples, processing.size) for name in map("scenes:{}".format, SPLITS)}
+    questions = [sample.query.texts[0] for sample in scenes["scenes:test"]]
+    strange = {name: _asked(pixels, questions) for name, pixels in _strange(processing.size).items()}
+    sets = {**scenes, **strange}
     done, total = 0, sum(map(len, sets.values()))
     rates, calibration = [], []
     for name, drawn in sets.items():
         if progress:
             progress(done, total, name)
-        found = evaluate_session(answerer.session, drawn, answerer.tokenizer, answerer.length, answerer.labels)
-        correct = found.correct_N if name in scenes else None
-        rates.append(_rate(name, answerer.domain, drawn.pixels_NSS3, found.logits_NA, correct))
-        if correct is not None:
-            calibration.append(_calibration(name, answerer.domain, found.logits_NA, correct))
+        answers = ask(model, drawn)
+        logits_NA = stacked(answers, model.decoding["output"])
+        pixels = [to_tensor(sample.query.pictures[0], processing) for sample in drawn]
+        correct = np.array([answer.result == [sample.target] for answer, sample in zip(answers, drawn)])
+        rates.append(_rate(name, domain, pixels, logits_NA, correct if name in scenes else None))
+        if name in scenes:
+            calibration.append(_calibration(name, domain, logits_NA, correct))
         done += len(drawn)
     return RatesReport(
         model=str(source or "nano"),
-        about=answerer.domain.about,
-        temperature=answerer.domain.temperature,
+        about=domain.about,
+        temperature=domain.temperature,
         pictures=rates,
         calibration=calibration,
-        words=_words(answerer, questions),
+        words=_words(model, questions),
     )
 
 
@@ -110,15 +118,14 @@ def _strange(size: int) -> dict[str, np.ndarray]:
     return {name: np.stack(list(pictures)) for name, pictures in found.items()}
 
 
-def _asked(name: str, pixels_NSS3: np.ndarray, questions: Sequence[str]) -> Samples:
+def _asked(pixels_NSS3: np.ndarray, questions: Sequence[str]) -> tuple[Sample, ...]:
     """The pictures with questions of Scenes: nothing is right about them, and no word is strange."""
-    count = len(pixels_NSS3)
-    asked = tuple(questions[index % len(questions)] for index in range(count))
-    return Samples(name, pixels_NSS3, asked, ("",) * count, ("strange",) * count)
+    texts = (questions[index % len(questions)] for index in range(len(pixels_NSS3)))
+    return tuple(Sample(Query((pixels,), (text,)), "", "strange") for pixels, text in zip(pixels_NSS3, texts))
 
 
 def _rate(
-    name: str, domain: Domain, pixels_NSS3: np.ndarray, logits_NA: np.ndarray, correct_N: np.ndarray | None
+    name: str, domain: Domain, pixels_NSS3: Sequence[np.ndarray], logits_NA: np.ndarray, correct_N: np.ndarray | None
 ) -> Rate:
     scores = np.array([domain.score(pixels) for pixels in pixels_NSS3])
     strange, unsure = scores > 1, np.array([not domain.is_sure(logits) for logits in logits_NA])
@@ -141,7 +148,7 @@ def _accuracy(correct_N: np.ndarray | None, chosen_N: np.ndarray) -> float | Non
 
 def _calibration(data: str, domain: Domain, logits_NA: np.ndarray, correct_N: np.ndarray) -> Calibration:
     confidence = np.array([domain.confidence(logits) for logits in logits_NA])
-    scores = np.array([softmax(logits).max() for logits in logits_NA])
+    scores = to_shares(logits_NA, "softmax").max(axis=1)
     return Calibration(
         data=data,
         accuracy=float(correct_N.mean()),
@@ -151,16 +158,16 @@ def _calibration(data: str, domain: Domain, logits_NA: np.ndarray, correct_N: np
     )
 
 
-def _words(answerer: Answerer, questions: Sequence[str]) -> list[Words]:
+def _words(model: Opened, questions: Sequence[str]) -> list[Words]:
     sets = {
         "questions of scenes:test": questions,
         "everyday English": strangers.EVERYDAY,
         "other languages": strangers.LANGUAGES,
         "random letters": strangers.gibberish(GIBBERISH, SEED),
     }
-    return [Words(name=name, count=len(texts), caught=_caught(answerer, texts)) for name, texts in sets.items()]
+    return [Words(name=name, count=len(texts), caught=_caught(model, texts)) for name, texts in sets.items()]
 
 
-def _caught(answerer: Answerer, questions: Sequence[str]) -> float:
-    characters = answerer.domain and answerer.domain.characters
-    return float(np.mean([bool(answerer.tokenizer.unknown_words(text, characters)) for text in questions]))
+def _caught(model: Opened, questions: Sequence[str]) -> float:
+    characters, codecs = model.domain and model.domain.characters, model.texts.values()
+    return float(np.mean([any(codec.unknown_words(text, characters) for codec in codecs) for text in questions]))

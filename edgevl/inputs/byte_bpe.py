@@ -90,8 +90,8 @@ class ByteBPE:
             )
         return cls(found.backend, spec)
 
-    def save(self, path: Path) -> None:
-        self.backend.save(str(path))
+    def to_text(self) -> str:
+        return self.backend.to_str(pretty=True)
 
     def encode(self, text: str) -> np.ndarray:
         """Return int32 ids [T]: start, pieces, stop, padding. A text that is too long loses its end; stop stays."""
@@ -108,6 +108,10 @@ class ByteBPE:
 
     def is_truncated(self, text: str) -> bool:
         return len(pieces_of(self.backend, text)) > self.spec.room
+
+    def unknown_words(self, text: str, characters: str | None = None) -> list[str]:
+        """Every text is made of bytes, and each of them is a piece."""
+        return []
 
 
 def _pieces(values: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str]], list[dict[str, Any]]]:

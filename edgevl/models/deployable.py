@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevl.contracts import Program, TextCodec
 from edgevl.errors import unknown_name
@@ -15,6 +15,9 @@ from edgevl.specs import (
     TextSource,
     ValueSource,
 )
+
+if TYPE_CHECKING:
+    from edgevl.domain.judge import Domain
 
 NOT_STATED = "not stated"  # a license that nobody named
 
@@ -34,6 +37,7 @@ class DeployableModel:
     labels: Sequence[str] | None = None
     license: str = NOT_STATED
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    domain: "Domain | None" = None
 
     def programs(self, layout: str) -> Sequence[Program]:
         """Return the programs of a layout. Raises `InputError` for an unknown one."""

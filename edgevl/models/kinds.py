@@ -23,6 +23,7 @@ def deployable_of(loaded: Loaded) -> DeployableModel:
         _plain(loaded),
         license=LICENSE if loaded.sha256 == file_sha256(EMBEDDED / "model.safetensors") else NOT_STATED,
         provenance=provenance_of(loaded),
+        domain=loaded.domain,
     )
 
 

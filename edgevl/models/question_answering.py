@@ -49,9 +49,12 @@ def answering_programs(model: "VqaModel", layout: str = "single", vocab_size: in
     if layout == "single":
         return (Program(ProgramSpec(name="model", inputs=(image, words), outputs=(logits,)), model, keep=KEEP),)
     taken = value_input("visual", visual, texts=())
+    vision = ProgramSpec(name="vision", inputs=(image,), outputs=(visual,))
+    fusion = ProgramSpec(name="fusion", inputs=(taken, words), outputs=(logits,))
+    words_only = tuple(name for name, _ in model.core.named_children() if name != "vision")
     return (
-        Program(ProgramSpec(name="vision", inputs=(image,), outputs=(visual,)), model.core, "encode_image", "core"),
-        Program(ProgramSpec(name="fusion", inputs=(taken, words), outputs=(logits,)), model, "answer", keep=KEEP),
+        Program(vision, model.core, "encode_image", "core", unused=words_only),
+        Program(fusion, model, "answer", keep=KEEP, unused=("core.vision",)),
     )
 
 

@@ -11,8 +11,8 @@ from edgevl.errors import EdgeVLError, InputError
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.coreml_reference import MLProgram
 from edgevl.runtime.coreml_reference import TensorSpec as ProgramSpec
+from edgevl.runtime.eager_session import torch_threads
 from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
-from edgevl.runtime.torch_session import torch_threads
 
 
 class CoreMLReferenceSession(ArtifactSession):

@@ -1,6 +1,7 @@
 """Run a program of a Deployable with PyTorch as it is: the float reference of every artifact."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -8,7 +9,6 @@ import torch
 from edgevl.contracts import Deployable, Program
 from edgevl.decodings.runner import Runner
 from edgevl.runtime.session import Arrays, TensorSpec, check_feeds
-from edgevl.runtime.torch_session import as_tensor, torch_threads
 from edgevl.specs import InputSpec, PictureSource
 
 BATCH = 32
@@ -27,7 +27,7 @@ class EagerSession:
         self.outputs = tuple(TensorSpec(spec.name, spec.dtype, spec.shape) for spec in program.outputs)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        batch = next(iter(feeds.values())).shape[0] if feeds else 1
+        batch = next((array.shape[0] for array in map(np.asarray, feeds.values()) if array.ndim > 1), 1)
         check_feeds([TensorSpec(spec.name, spec.dtype, (batch, *spec.shape[1:])) for spec in self.inputs], feeds)
         arguments = [_as_taken(spec, as_tensor(feeds[spec.name])) for spec in self._program.inputs]
         with torch.inference_mode(), torch_threads(self._threads):
@@ -56,3 +56,25 @@ def _taken(spec: InputSpec) -> TensorSpec:
 def _as_taken(spec: InputSpec, tensor: torch.Tensor) -> torch.Tensor:
     """A picture as a program takes it: float32 [B, 3, S, S]."""
     return tensor.permute(0, 3, 1, 2).contiguous().float() if isinstance(spec.source, PictureSource) else tensor
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over `array`, copied where torch could not share it (read-only memory, negative strides)."""
+    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Run a block with that many torch threads; `None` changes nothing. It is put back, as it is the caller's.
+
+    The number is that of the calling thread (OpenMP's `omp_set_num_threads`), so threads do not disturb each other.
+    """
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -22,7 +22,6 @@ from edgevl.registry import Registry
 Arrays = dict[str, np.ndarray]
 
 _MODULES = {
-    "torch": "torch_session",
     "onnx": "onnx_session",
     "coreml": "coreml_session",
     "tensorrt": "tensorrt_session",
@@ -120,8 +119,8 @@ def open_session(path: str | Path, target: str, threads: int | None = None) -> S
     """Load an artifact and return a session ready to run.
 
     Args:
-        path: the artifact: `model.onnx`, `model.mlpackage`, or for `torch` a model folder.
-        target: `torch`, or a target of `edgevl export`.
+        path: the artifact: `model.onnx`, `model.mlpackage`, …
+        target: of `edgevl export`.
         threads: CPU threads inside one operator; `None` leaves the runtime's default.
     Raises:
         InputError: an unknown target, a path that does not exist, or fewer than 1 thread.

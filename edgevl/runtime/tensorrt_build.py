@@ -22,7 +22,7 @@ from edgevl.apps.jetson import build_engine
 from edgevl.bundle import Bundle
 from edgevl.claims import FLOATS, MIN_FLOAT_MACS
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
-from edgevl.manifest import Count, Name, Part, Real, Text
+from edgevl.fields import Count, Name, Part, Real, Text
 from edgevl.runtime import tensorrt_network
 from edgevl.runtime.tensorrt_network import PRODUCTS
 
@@ -158,7 +158,7 @@ def build_section(
     if bundle.manifest.target != "tensorrt":
         return None, [], []
     reports, problems = [], []
-    for artifact, _, _ in bundle.manifest.each_program():
+    for artifact in (program.artifact for program in bundle.manifest.programs):
         try:
             report = check_build(bundle.file(artifact), capabilities)
         except MissingDependency as error:
@@ -168,7 +168,7 @@ def build_section(
             continue
         reports.append(report.model_copy(update={"artifact": artifact}))
         problems += precision_problems(reports[-1], bundle.manifest.precision)
-    built = TensorRTBuild(programs=tuple(reports)) if len(reports) == len(bundle.manifest.each_program()) else None
+    built = TensorRTBuild(programs=tuple(reports)) if len(reports) == len(bundle.manifest.programs) else None
     return built, problems, []
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from older_bundles import as_schema_1
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 RECORDED = Path(__file__).parent / "recorded"
-MODULES = ("benchmark", "build_engine", "bundle_files", "bundle_reader", "jetson_board", "measuring", "onnx_wire",
+MODULES = ("benchmark", "build_engine", "bundle_files", "bundle_reader", "calls", "decodings", "golden_cases",
+           "jetson_board", "measuring", "onnx_runner", "onnx_wire", "pictures", "pipeline", "problems",
            "runtimes", "watch")  # fmt: skip
 QUESTION = "what color is the car?"
 
@@ -29,7 +31,7 @@ def jetson() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def bundles(tiny_model, tmp_path_factory) -> dict[str, Path]:
-    """The tiny model for onnx, in one file (`onnx`) and in two (`split`), and for tensorrt, in two."""
+    """The tiny model for onnx, in one file (`onnx`), in two (`split`), of schema 1 (`older`); for tensorrt in two."""
     from edgevl.export.bundle_export import export_bundle
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -42,7 +44,16 @@ def bundles(tiny_model, tmp_path_factory) -> dict[str, Path]:
     (split / "manifest.json").write_text(
         json.dumps({**manifest, "target": "onnx"}), encoding="utf-8"
     )  # the same files, for ONNX Runtime
-    return {"onnx": onnx, "tensorrt": tensorrt, "split": split}
+    older = as_schema_1(Path(shutil.copytree(onnx, folder / "older.edgevl")))
+    return {"onnx": onnx, "tensorrt": tensorrt, "split": split, "older": older}
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory) -> dict[str, Path]:
+    """A bundle of each small model: of every decoding. See `small_bundles.write_small`."""
+    from small_bundles import write_small
+
+    return write_small(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture

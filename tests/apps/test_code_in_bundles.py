@@ -126,15 +126,15 @@ def test_a_file_that_has_no_part_in_a_bundle(fresh, jetson, kind, name):
     assert_refused(bundle, jetson, f"{name} has no part in a bundle for {kind}")
 
 
-@pytest.mark.parametrize(("field", "name"), [("labels", "argparse.py"), ("tokenizer", "tokenizer.txt")])
-def test_a_text_that_is_called_something_else(fresh, jetson, field, name):
+@pytest.mark.parametrize(("old", "name"), [("labels.json", "argparse.py"), ("tokenizer.json", "tokenizer.txt")])
+def test_a_text_that_is_called_something_else(fresh, jetson, old, name):
     bundle = fresh("onnx")
-    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    (bundle / manifest[field]["file"]).rename(bundle / name)
+    (bundle / old).rename(bundle / name)
 
     def rename(values: dict) -> None:
-        values["files"][name] = values["files"].pop(values[field]["file"])
-        values[field]["file"] = name
+        values["files"][name] = values["files"].pop(old)
+        section = values["labels"] if old == "labels.json" else values["text_processing"]["main"]
+        section["file"] = name
 
     edit(bundle, rename)
     assert_refused(bundle, jetson, f"{name} is not named .json")
@@ -147,7 +147,7 @@ def test_an_artifact_that_is_called_something_else(fresh, jetson):
 
     def rename(values: dict) -> None:
         values["files"]["model.ort"] = values["files"].pop("model.onnx")
-        values["artifact"] = "model.ort"
+        values["programs"][0]["artifact"] = "model.ort"
 
     edit(bundle, rename)
     assert_refused(bundle, jetson, "model.ort is not named .onnx")

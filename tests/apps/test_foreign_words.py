@@ -12,7 +12,7 @@ JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e\u2028\udc80\n\tverified é 赤"
 
 
-@pytest.mark.parametrize("module", ["build_engine", "bundle_reader"])
+@pytest.mark.parametrize("module", ["build_engine", "problems"])
 def test_plain_is_one_line_of_characters_that_show(jetson, module):
     plain = getattr(jetson, module).plain
     shown = plain(HOSTILE)
@@ -25,7 +25,7 @@ def test_plain_is_one_line_of_characters_that_show(jetson, module):
 def test_a_hostile_bundle_commands_no_terminal(bundles, tmp_path, script):
     bundle = Path(shutil.copytree(bundles["tensorrt"], tmp_path / "b\x1b[2J\x9b\u202e.edgevl"))
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    for values in ({"target": HOSTILE[:-9]}, {"artifact": HOSTILE[:9], "programs": [{"artifact": HOSTILE[:9]}]}, {}):
+    for values in ({"target": HOSTILE[:-9]}, {"programs": [{"artifact": HOSTILE[:9]}]}, {}):
         (bundle / "manifest.json").write_text(json.dumps({**manifest, **values}), encoding="utf-8")
         answer = subprocess.run([sys.executable, JETSON / script, str(bundle)], capture_output=True, cwd=tmp_path)
         text = answer.stderr.decode()

@@ -123,7 +123,7 @@ def open_on_stand_in(jetson, cudart, monkeypatch, tmp_path):
 
     def find_engines(bundle, engines):
         files = []
-        for program in bundle.programs:
+        for program in bundle.manifest["programs"]:
             files.append(tmp_path / program["artifact"].replace("/", "-"))
             shutil.copy(bundle.path / program["artifact"], files[-1])
             files[-1].with_name(files[-1].name + ".json").write_text(json.dumps(record), encoding="utf-8")
@@ -144,19 +144,37 @@ def test_golden_cases_pass_through_the_calls_of_cuda(jetson, bundles, open_on_st
     runner = open_on_stand_in(bundle)
     assert runner.runtime == "tensorrt 10.3.0, stand-in" and "engine built in 1.5 s by tensorrt" in runner.notes
 
-    def logits(pixels, ids):
-        runner.put(pixels, ids)
-        runner.run()
-        return runner.get()
+    pipeline = jetson.pipeline.Pipeline(bundle, runner, (), ())
+    assert jetson.golden_cases.replay(bundle, pipeline.values) == 6
 
-    assert bundle.replay(logits) == 6
+
+@pytest.mark.parametrize("name", ["grounding", "towers", "renamed"])
+def test_a_value_stays_on_the_gpu_under_its_own_name(jetson, small, open_on_stand_in, name):
+    """Of `renamed` the second program reads the value under another name; of `towers` none reads another's."""
+    bundle = jetson.bundle_reader.Bundle(small[name])
+    runner = open_on_stand_in(bundle)
+    outputs = [spec["name"] for program in bundle.manifest["programs"] for spec in program["outputs"]]
+    assert sorted(each for each in runner._device if "/" not in each) == sorted(outputs)
+    pipeline = jetson.pipeline.Pipeline(bundle, runner, (), ())
+    assert jetson.golden_cases.replay(bundle, pipeline.values) == 6
+
+
+@pytest.mark.parametrize(("name", "program"), [("statement", "vision"), ("captioner", "decoder")])
+def test_what_is_called_more_than_once_is_refused_before_an_engine_is_built(jetson, small, name, program):
+    bundle = jetson.bundle_reader.Bundle(small[name])
+    bundle.manifest["target"] = "tensorrt"
+    with pytest.raises(jetson.problems.Problem, match=f"{program} is called more than once") as caught:
+        jetson.runtimes.open_runner(bundle, 1, None, jetson.watch.Watch(jetson.watch.Limits()))
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(("layout", "engines"), [("single", 1), ("split", 2)])
 def test_nothing_but_the_engines_lies_between_the_events(jetson, bundles, open_on_stand_in, layout, engines):
     bundle = as_tensorrt(jetson, bundles, layout)
     runner = open_on_stand_in(bundle)
-    runner.put(np.zeros((32, 32, 3), np.uint8), bundle.encode("what color is the car?"))
+    plan = bundle.decoding.plan(1, 1)
+    arrays = [np.zeros((32, 32, 3), np.uint8), bundle.texts["main"].encode("what color is the car?")]
+    runner.put(plan, dict(zip([*plan.leaves("picture"), *plan.leaves("text")], arrays)))
     # The stand-in's clock ticks once for an event and once for an engine; milliseconds become seconds.
     assert runner.run() == pytest.approx((1 + engines) / 1e3)
     assert len(runner.enqueue_seconds) == 1
@@ -164,7 +182,7 @@ def test_nothing_but_the_engines_lies_between_the_events(jetson, bundles, open_o
 
 def test_an_engine_of_another_shape_is_refused(jetson, bundles, open_on_stand_in):
     bundle = as_tensorrt(jetson, bundles, "single")
-    bundle.manifest["inputs"][1]["shape"] = [1, 99]
+    bundle.manifest["programs"][0]["inputs"][1]["shape"] = [1, 99]
     with pytest.raises(jetson.bundle_reader.Problem, match="the engine's input_ids is int32") as caught:
         open_on_stand_in(bundle)
     assert caught.value.exit_code == 4

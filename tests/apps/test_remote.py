@@ -319,6 +319,9 @@ def test_the_whole_folder_goes_along(bundles):
     archive.seek(0)
     with tarfile.open(fileobj=archive) as opened:
         names = {name for name in opened.getnames() if name.startswith("script/")}
-    files = [*remote.SCRIPT.rglob("*.py"), remote.SCRIPT / "bundle.schema.json"]
+    files = [
+        *remote.SCRIPT.rglob("*.py"),
+        *(remote.SCRIPT / name for name in ("bundle-1.schema.json", "bundle.schema.json")),
+    ]
     assert names == {f"script/{path.relative_to(remote.SCRIPT)}" for path in files}
     assert "script/pictures/png.py" in names

@@ -29,7 +29,10 @@ def hostile(bundles, tmp_path) -> Callable[[list, dict], Path]:
     def make(nodes: list, constants: dict) -> Path:
         dtypes = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "float32": TensorProto.FLOAT}
         inputs, outputs = (
-            [helper.make_tensor_value_info(s["name"], dtypes[s["dtype"]], s["shape"]) for s in manifest[key]]
+            [
+                helper.make_tensor_value_info(s["name"], dtypes[s["dtype"]], s["shape"])
+                for s in manifest["programs"][0][key]
+            ]
             for key in ("inputs", "outputs")
         )
         kept = [numpy_helper.from_array(value, name) for name, value in constants.items()]
@@ -116,7 +119,7 @@ def test_limits_can_be_raised(hostile, bundles):
     code, errors, _ = check(bundle, "--memory-mb", 30)
     assert code == 4 and "of memory" in errors[0]
     code, errors, _ = check(bundle)
-    assert code == 4 and "a logit differs by" in errors[0]
+    assert code == 4 and "logits differs by" in errors[0]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many", ""])

@@ -59,8 +59,8 @@ def bundle_of(path: Path, target: str = "onnx") -> Bundle:
     """As much of a bundle as counting needs."""
     spec = SimpleNamespace
     inputs = (spec(shape=(1, 4, 16, 16), dtype="float32"), spec(shape=(1, 3), dtype="int32"))
-    program = ("model.onnx", inputs, (spec(shape=(1, 5), dtype="float32"),))
-    manifest = spec(target=target, each_program=lambda: (program,))
+    program = spec(artifact="model.onnx", inputs=inputs, outputs=(spec(shape=(1, 5), dtype="float32"),))
+    manifest = spec(target=target, programs=(program,))
     return cast(Any, spec(manifest=manifest, file=lambda name: path))
 
 

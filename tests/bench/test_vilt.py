@@ -88,5 +88,9 @@ def test_pipeline_answers_from_bytes_and_words(tmp_path):
     assert pipeline.notes[0] == "untrained weights: only time is claimed" and "16 patches" in pipeline.notes[1]
     inputs = pipeline.prepare(query, Stopwatch())
     with torch.no_grad():
-        expected = build_vilt(PIPELINE)(*(torch.from_numpy(np.array(inputs[name])) for name in ("image", "input_ids")))
-    np.testing.assert_allclose(pipeline.infer(inputs, Stopwatch()), expected.numpy(), rtol=1e-3, atol=1e-4)
+        expected = build_vilt(PIPELINE)(
+            *(torch.from_numpy(np.array(inputs.arrays[name])) for name in ("image", "input_ids"))
+        )
+    np.testing.assert_allclose(
+        pipeline.infer(inputs, Stopwatch()).values["logits"], expected.numpy(), rtol=1e-3, atol=1e-4
+    )

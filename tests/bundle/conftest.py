@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from forked import BOARD, Forked, board_line
+from older_bundles import as_schema_1
 
 from edgevl.bundle import Bundle, list_files
 
@@ -51,12 +52,14 @@ def board(forked) -> Iterator[Forked]:
 
 
 def furnish(place: Path, bundles: dict[str, Path], model: Path) -> Path:
-    """Fill the working folder of a `Forked`."""
+    """Fill the working folder of a `Forked`: bundles of schema 1, and two of schema 2, `onnx2` and `split2`."""
     shutil.copytree(model, place / model.name)
     shutil.copy(bundles["onnx"] / "golden" / "wide.png", place / "photo.png")
     for name, path in bundles.items():
-        shutil.copytree(path, place / "good" / f"{name}.edgevl")
+        as_schema_1(Path(shutil.copytree(path, place / "good" / f"{name}.edgevl")))
         shutil.copytree(path, place / f"warm-{name}.edgevl")
+    for name in ("onnx", "split"):
+        shutil.copytree(bundles[name], place / "good" / f"{name}2.edgevl")
     return place
 
 
@@ -89,6 +92,11 @@ def edit_manifest(bundle: Path, change: Callable[[dict], object]) -> None:
     path.write_text(json.dumps(values), encoding="utf-8")
 
 
+def claim_precision(bundle: Path, precision: str) -> None:
+    """Let the manifest say that the bundle, and each of its programs, is of another precision."""
+    edit_manifest(bundle, lambda values: [part.update(precision=precision) for part in (values, *values["programs"])])
+
+
 def forge_digests(bundle: Path) -> None:
     """Make the manifest agree with whatever the files now are."""
     files = {name: entry.model_dump() for name, entry in list_files(bundle).items()}
@@ -108,6 +116,7 @@ def tools():
         warming = staticmethod(warming)
         three_commands = staticmethod(three_commands)
         edit = staticmethod(edit_manifest)
+        claim = staticmethod(claim_precision)
         forge = staticmethod(forge_digests)
         weights = WEIGHTS
 

@@ -18,15 +18,18 @@ WEIRD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _places(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[Key, ...]]:
+ACTIONS = ["drop", "rename", "add", "wrap", *WEIRD]
+
+
+def places(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[Key, ...]]:
     """The path of every value inside `value`."""
     items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield (*path, key)
-        yield from _places(inner, (*path, key))
+        yield from places(inner, (*path, key))
 
 
-def _fuzz(values: Any, path: tuple[Key, ...], action: str) -> None:
+def fuzz(values: Any, path: tuple[Key, ...], action: str) -> None:
     """Apply one action at `path`, in place."""
     parent, key = parent_of(values, path), path[-1]
     if action == "drop":
@@ -44,20 +47,19 @@ def _fuzz(values: Any, path: tuple[Key, ...], action: str) -> None:
 
 
 def _structural(file: str, base: str, places: list[tuple[Key, ...]], count: int, seed: int) -> Iterator[Mutation]:
-    """`count` different actions at different depths of one JSON file."""
+    """`count` different ACTIONS at different depths of one JSON file."""
     chance = random.Random(f"{file} {base} {seed}")
-    actions = ["drop", "rename", "add", "wrap", *WEIRD]
     seen = set()
     while len(seen) < count:
         depth = chance.choice(sorted({len(place) for place in places}))
         path = chance.choice([place for place in places if len(place) == depth])
-        action = chance.choice(actions)
+        action = chance.choice(ACTIONS)
         if (path, action) in seen:
             continue
         seen.add((path, action))
 
         def change(bundle: Path, path: tuple[Key, ...] = path, action: str = action) -> None:
-            edit_json(bundle / file, lambda values: _fuzz(values, path, action))
+            edit_json(bundle / file, lambda values: fuzz(values, path, action))
 
         name = f"{base} {file}: {action} at {'.'.join(map(str, path))}"
         if file == "manifest.json":
@@ -95,7 +97,7 @@ def other_files() -> Iterator[Mutation]:
 def _manifest_fields() -> Iterator[Mutation]:
     for base, count in (("onnx", 50), ("coreml", 15), ("split", 25)):
         fields = {**_FIELDS, "programs": [_PROGRAM] * 2} if base == "split" else _FIELDS
-        yield from _structural("manifest.json", base, list(_places(fields)), count, 1)
+        yield from _structural("manifest.json", base, list(places(fields)), count, 1)
 
 
 # JSON, as text
@@ -171,7 +173,7 @@ def _other_json() -> Iterator[Mutation]:
     texts = dict.fromkeys(("image", "question", "pixels_sha256", "answer", "margin"), 0)
     case = {**texts, "input_ids": [0, 0], "logits": [0, 0]}
     golden = {"schema_version": 0, "tolerance": 0, "cases": [case, case]}
-    yield from _structural("golden.json", "onnx", list(_places(golden)), 20, 5)
+    yield from _structural("golden.json", "onnx", list(places(golden)), 20, 5)
     yield from _structural("labels.json", "onnx", [(0,), (1,), (166,)], 8, 6)
     chosen = ("empty", "a byte order mark", "UTF-16", "null", "a bottomless list", "random bytes", "too many blanks")
     for file in ("labels.json", "golden.json", "tokenizer.json"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sessions_of import claiming
 
 from edgevl.audit import claim_problems, inspect_bundle, read_contents
 from edgevl.bundle import Bundle
@@ -81,7 +82,7 @@ def test_inspect(exported):
 )
 def test_a_false_precision_is_named(fresh, tools, target, lie):
     path = fresh(target)
-    tools.edit(path, lambda values: values.update(precision=lie))
+    tools.claim(path, lie)
     report = inspect_bundle(path)
     assert any(f"claims {lie}" in problem for problem in report.problems), report.problems
 
@@ -89,7 +90,7 @@ def test_a_false_precision_is_named(fresh, tools, target, lie):
 def test_a_core_ml_program_of_fp32_that_claims_fp16(tiny_model, tmp_path, tools):
     path = export_bundle(tiny_model, "coreml", "fp32", out=tmp_path / "x.edgevl")
     assert inspect_bundle(path).problems == []
-    tools.edit(path, lambda values: values.update(precision="fp16"))
+    tools.claim(path, "fp16")
     (problem,) = inspect_bundle(path).problems
     assert "claims fp16" in problem and "float32" in problem and "the largest such tensor is" in problem
 
@@ -115,7 +116,7 @@ def contents(**sizes: int) -> Contents:
     ],
 )
 def test_shares_of_weight_bytes(exported, precision, sizes, fine):
-    manifest = Bundle.open(exported["onnx"]).manifest.model_copy(update={"precision": precision})
+    manifest = claiming(Bundle.open(exported["onnx"]).manifest, precision)
     found = dataclasses.replace(
         contents(**sizes),
         inputs=tuple((spec.name, spec.shape) for spec in manifest.inputs),
@@ -126,10 +127,10 @@ def test_shares_of_weight_bytes(exported, precision, sizes, fine):
 
 def test_other_inputs_than_claimed(fresh, tools):
     path = fresh("onnx")
-    tools.edit(path, lambda values: values["inputs"][0].update(shape=[1, 64, 64, 3]))
-    tools.edit(path, lambda values: values["outputs"][0].update(name="scores"))
+    tools.edit(path, lambda values: values["programs"][0]["outputs"][0].update(name="scores"))
+    tools.edit(path, lambda values: values["decoding"].update(output="scores"))
     problems = " ".join(inspect_bundle(path).problems)
-    assert "image has shape [1, 32, 32, 3]" in problems and "scores" in problems and "logits is not in the" in problems
+    assert "the output scores of the manifest is not in" in problems and "logits is not in the" in problems
 
 
 def model_of(nodes, initializers=(), functions=()):

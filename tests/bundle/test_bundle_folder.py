@@ -27,9 +27,9 @@ def test_open_and_read(exported):
     for target, path in exported.items():
         bundle = Bundle.open(path)
         assert bundle.manifest.target == target and bundle.check_digests() == []
-        assert bundle.artifact.exists()
-        assert len(bundle.labels()) == bundle.manifest.labels.count
-        assert bundle.tokenizer().vocab_size == bundle.manifest.tokenizer.vocab_size
+        assert bundle.file(bundle.manifest.artifact).exists() and bundle.manifest.labels
+        assert len(bundle.labels() or ()) == bundle.manifest.labels.count
+        assert bundle.texts()["main"].spec == bundle.manifest.text_processing["main"]
         assert set(list_files(path)) == set(bundle.manifest.files)
 
 
@@ -99,7 +99,7 @@ def test_bad_tokenizers(fresh, content):
     path = fresh("onnx")
     (path / "tokenizer.json").write_text(content, encoding="utf-8")
     with pytest.raises(VerificationFailed, match=r"tokenizer\.json"):
-        Bundle.open(path).tokenizer()
+        Bundle.open(path).texts()
 
 
 def test_recording_a_measurement(fresh):
@@ -112,7 +112,7 @@ def test_recording_a_measurement(fresh):
 
 def test_threads_must_be_positive(exported):
     with pytest.raises(InputError, match="threads"):
-        Bundle.open(exported["onnx"]).session(threads=0)
+        Bundle.open(exported["onnx"]).sessions(threads=0)
 
 
 def fill(folder: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from forked import FORBIDDEN, ROOT, Child, Forked, Outcome, board_line
 from mutation_base import CANARY, Mutation
 from mutations import all_mutations
 from mutations_limits import limits
+from mutations_schema_2 import schema_2
 
 from edgevl.bundle import Bundle
 from edgevl.errors import EdgeVLError
@@ -29,9 +30,10 @@ from edgevl.manifest import Manifest
 from edgevl.verify import THRESHOLDS
 
 LIMITS = list(limits())
-MUTATIONS = [*all_mutations(), *LIMITS]
+NEWER = list(schema_2())
+MUTATIONS = [*all_mutations(), *LIMITS, *NEWER]
 QUICK = random.Random(0).sample(all_mutations(), 200)
-WITH_BOARD = [mutation for mutation in (*QUICK, *LIMITS) if mutation.base != "coreml"]  # in the default run
+WITH_BOARD = [mutation for mutation in (*QUICK, *LIMITS, *NEWER) if mutation.base != "coreml"]  # in the default run
 MAX_SECONDS, MAX_MB = 20, 1024  # of one child, beyond what the warm process has
 # What verify finds and the board cannot: it has no reader of claims, and no checkpoint to compare with.
 ONLY_VERIFY = r"of the checkpoint |is not the config\.json of |^parity: |^accuracy: | claims | holds no weights"
@@ -68,7 +70,7 @@ def place(forked) -> Path:
 def intact(forked, place) -> dict:
     """What `predict` says of each good bundle."""
     found = {}
-    for base in ("onnx", "coreml", "split"):
+    for base in ("onnx", "coreml", "split", "onnx2", "split2"):
         outcome = forked.run(["predict", f"good/{base}.edgevl", "photo.png", "what is it?", "--json"]).outcomes[0]
         assert outcome.code == 0, outcome.stderr
         found[base] = json.loads(outcome.stdout)["scores"]
@@ -262,7 +264,7 @@ def assert_harmless(mutation: Mutation, verify: Outcome, manifest: Manifest | No
     report = json.loads(verify.stdout)
     assert report["golden"] == {"passed": 6, "total": 6}
     if mutation.kind in ("artifact", "outside"):
-        assert differing == {"files"} and report["parity"]["psnr_db"] >= THRESHOLDS[manifest.precision].psnr_db
+        assert differing == {"files"} and report["parity"]["snr_db"] >= THRESHOLDS[manifest.precision].snr_db
     else:
         assert differing <= FREE, differing
 

@@ -35,7 +35,10 @@ def judge(exported):
     bundle = Bundle.open(exported["onnx"])
 
     def problems(precision: str, found: Contents, target: str = "onnx") -> list[str]:
-        manifest: Manifest = bundle.manifest.model_copy(update={"precision": precision, "target": target})
+        (program,) = bundle.manifest.programs
+        programs = (program.model_copy(update={"precision": precision}),)
+        changed = {"precision": precision, "target": target, "programs": programs}
+        manifest: Manifest = bundle.manifest.model_copy(update=changed)
         inputs, outputs = (
             tuple((spec.name, spec.shape) for spec in specs) for specs in (manifest.inputs, manifest.outputs)
         )
@@ -169,7 +172,7 @@ def weights_alone(graph, tensors) -> None:
 def test_a_real_file_that_lies_fails_verify_with_exit_code_4(fresh, tools, capsys, change, claim, words):
     path = fresh("onnx")
     rewrite(path, change)
-    tools.edit(path, lambda values: values.update(precision=claim))
+    tools.claim(path, claim)
     tools.forge(path)
     (problem,) = inspect_bundle(path).problems
     assert words in problem and "the largest other operator is" in problem

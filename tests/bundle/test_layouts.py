@@ -11,7 +11,7 @@ from edgevl.cli import main
 from edgevl.errors import VerificationFailed
 from edgevl.export.bundle_export import export_bundle
 from edgevl.predict import Answerer
-from edgevl.runtime.split_session import SplitSession
+from edgevl.specs import ValueSource
 from edgevl.verify import verify_bundle
 
 QUESTIONS = ["what color is the car?", "how many animals are there?", "is there a dog?"]
@@ -49,20 +49,10 @@ def test_the_same_answers_as_single(bundles, picture, kind):
         np.testing.assert_allclose([p for _, p in a.scores], [p for _, p in b.scores], rtol=1e-4)
 
 
-def test_a_picture_is_encoded_once(bundles, picture, monkeypatch):
+def test_a_picture_is_encoded_once(bundles, picture):
     answerer = Answerer.load(bundles["split"])
-    assert isinstance(answerer.session, SplitSession)
-    runs = {"vision": 0, "fusion": 0}
-    for name, session in (("vision", answerer.session.vision), ("fusion", answerer.session.fusion)):
-        original = session.run
-
-        def counted(feeds, name=name, original=original):
-            runs[name] += 1
-            return original(feeds)
-
-        monkeypatch.setattr(session, "run", counted)
     answerer.answer_all(picture, QUESTIONS)
-    assert runs == {"vision": 1, "fusion": 3}
+    assert answerer.model.runner and answerer.model.runner.calls == {"vision": 1, "fusion": 3}
 
 
 def test_each_half_carries_its_own_weights_only(bundles):
@@ -76,7 +66,10 @@ def test_the_manifest_describes_both(bundles):
     assert (manifest.layout, manifest.artifact) == ("split", "model")
     vision, fusion = manifest.programs
     assert (vision.artifact, fusion.artifact) == ("model/vision.onnx", "model/fusion.onnx")
-    assert vision.outputs == (fusion.inputs[0],) and fusion.outputs == manifest.outputs
+    (visual,), source = vision.outputs, fusion.inputs[0].source
+    assert isinstance(source, ValueSource)
+    assert (source.name, source.texts) == (visual.name, ()) and fusion.outputs == manifest.outputs
+    assert [spec.name for spec in manifest.inputs] == ["image", "input_ids"]
     assert Bundle.open(bundles["batch"]).manifest.batch == 3
 
 
@@ -85,8 +78,8 @@ def test_halves_of_different_models_are_refused(bundles, tiny_model, tmp_path):
 
     path = Path(shutil.copytree(bundles["split"], tmp_path / "x.edgevl"))
     shutil.copy(path / "model/fusion.onnx", path / "model/vision.onnx")
-    with pytest.raises(VerificationFailed, match="do not fit together"):
-        Bundle.open(path).session()
+    with pytest.raises(VerificationFailed, match="image is missing"):
+        Bundle.open(path).opened()
 
 
 def test_names_of_bundles(tiny_model, tmp_path, monkeypatch):

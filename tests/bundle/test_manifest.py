@@ -7,37 +7,51 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from edgevl.apps.jetson.bundle_files import check_relative
 from edgevl.bundle_schema import bundle_schema
-from edgevl.config import ModelConfig
 from edgevl.errors import VerificationFailed
+from edgevl.fields import RelativePath
 from edgevl.manifest import (
     SCHEMA_FILE,
     Manifest,
-    Preprocessing,
     Provenance,
-    RelativePath,
-    check_relative,
     parse_json,
     parse_manifest,
     read_text,
 )
+from edgevl.specs import ImageProcessing
 
 DIGEST = "0" * 64
 
 
 def minimal() -> dict:
+    picture = {"kind": "picture"}
+    image = {"name": "image", "dtype": "uint8", "shape": [1, 128, 128, 3], "layout": "NHWC", "range": [0, 255]}
+    ids = {"name": "words", "dtype": "int32", "shape": [1, 24], "layout": "NT", "range": [0, 99]}
+    logits = {"name": "logits", "dtype": "float32", "shape": [1, 3], "layout": "NA"}
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "nano",
         "task": "vqa",
         "target": "onnx",
         "precision": "fp32",
-        "artifact": "model.onnx",
-        "model": ModelConfig(num_answers=3).to_dict(),
-        "inputs": [{"name": "image", "dtype": "uint8", "shape": [1, 128, 128, 3], "layout": "NHWC", "range": [0, 255]}],
-        "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, 3], "layout": "NA"}],
-        "preprocessing": Preprocessing(size=128).model_dump(),
-        "tokenizer": {"file": "tokenizer.json", "length": 24, "vocab_size": 100},
+        "programs": [
+            {
+                "name": "model",
+                "artifact": "model.onnx",
+                "precision": "fp32",
+                "inputs": [{**image, "from": picture}, {**ids, "from": {"kind": "text"}}],
+                "outputs": [logits],
+            }
+        ],
+        "decoding": {"kind": "classify", "output": "logits"},
+        "image_processing": {"main": ImageProcessing(size=128).model_dump()},
+        "text_processing": {
+            "main": {
+                "kind": "wordpiece", "file": "tokenizer.json", "length": 24, "vocab_size": 100, "pad_id": 0,
+                "start_id": 2, "stop_id": 3,
+            }
+        },
         "labels": {"file": "labels.json", "count": 3},
         "golden": "golden.json",
         "versions": {"edgevl": "0.1.0"},
@@ -47,7 +61,7 @@ def minimal() -> dict:
             name: {"sha256": DIGEST, "bytes": 1}
             for name in ("model.onnx", "tokenizer.json", "labels.json", "golden.json")
         },
-    }
+    }  # fmt: skip
 
 
 def test_round_trip_and_nulls():
@@ -55,7 +69,8 @@ def test_round_trip_and_nulls():
     assert parse_manifest(manifest.to_json()) == manifest
     written = json.loads(manifest.to_json())
     assert [written[name] for name in ("parity", "accuracy", "audit", "bench")] == [None] * 4
-    assert manifest.model.num_answers == 3 and manifest.model.mean == (0.5, 0.5, 0.5)
+    assert manifest.batch == 1 and manifest.artifact == "model.onnx"
+    assert [spec.name for spec in (*manifest.inputs, *manifest.outputs)] == ["image", "words", "logits"]
 
 
 def test_a_manifest_cannot_be_changed():
@@ -76,9 +91,12 @@ def test_paths_that_leave_the_folder(path):
         check_relative(path)
     with pytest.raises(ValidationError):
         TypeAdapter(RelativePath).validate_python(path)
-    for field in ("artifact", "golden"):
+    for values, field in (
+        (change(*PROGRAM, "artifact", value=path), "artifact"),
+        (change("golden", value=path), "golden"),
+    ):
         with pytest.raises(VerificationFailed, match=field):
-            parse_manifest(json.dumps({**minimal(), field: path}))
+            parse_manifest(json.dumps(values))
     values = minimal()
     values["files"][path] = {"sha256": DIGEST, "bytes": 1}
     with pytest.raises(VerificationFailed, match="files"):
@@ -104,26 +122,45 @@ def change(*keys, value):
     return values
 
 
+PROGRAM = ("programs", 0)
+PICTURE, WORDS, OUTPUT = (*PROGRAM, "inputs", 0), (*PROGRAM, "inputs", 1), (*PROGRAM, "outputs", 0)
+TOKEN = {"name": "token", "dtype": "int32", "shape": [1, 1], "layout": "NT", "from": {"kind": "token"}}
 BAD = {
-    "missing field": (change("labels", value=None), "labels"),
+    "missing field": (change("golden", value=None), "golden"),
     "unknown field": (change("surprise", value=1), "surprise"),
     "unknown precision": (change("precision", value="fp8"), "precision"),
-    "negative size": (change("preprocessing", "size", value=-1), "size"),
-    "huge size": (change("preprocessing", "size", value=10**9), "size"),
-    "bool as schema": (change("schema_version", value="1"), "schema_version"),
+    "negative size": (change("image_processing", "main", "size", value=-1), "size"),
+    "huge size": (change("image_processing", "main", "size", value=10**9), "size"),
+    "unknown geometry": (change("image_processing", "main", "geometry", value="stretch"), "geometry"),
+    "text as schema": (change("schema_version", value="1"), "schema_version"),
     "bad digest": (change("files", "model.onnx", "sha256", value="XYZ"), "sha256"),
     "negative bytes": (change("files", "model.onnx", "bytes", value=-1), "bytes"),
-    "shape and layout": (change("inputs", 0, "layout", value="NT"), "layout"),
-    "huge shape": (change("inputs", 0, "shape", value=[1, 2**40, 1, 1]), "shape"),
-    "many dimensions": (change("inputs", 0, "shape", value=[1] * 9), "shape"),
-    "infinite range": (change("inputs", 0, "range", value=[0, 1e300]), "range"),
-    "unlisted artifact": (change("artifact", value="other.onnx"), "artifact"),
+    "shape and layout": (change(*PICTURE, "layout", value="NT"), "layout"),
+    "huge shape": (change(*PICTURE, "shape", value=[1, 2**40, 1, 1]), "shape"),
+    "many dimensions": (change(*PICTURE, "shape", value=[1] * 9), "shape"),
+    "infinite range": (change(*PICTURE, "range", value=[0, 1e300]), "range"),
+    "unlisted artifact": (change(*PROGRAM, "artifact", value="other.onnx"), "artifact"),
     "unlisted labels": (change("labels", "file", value="other.json"), "other.json"),
-    "unknown model field": (change("model", "widht", value=3), "widht"),
-    "model of wrong type": (change("model", "width", value="wide"), "width"),
-    "stride of zero": (change("model", "stride", value=0), "model"),
+    "unlisted tokenizer": (change("text_processing", "main", "file", value="other.json"), "other.json"),
     "no files": (change("files", value={}), "files"),
+    "no programs": (change("programs", value=[]), "programs"),
     "name with slash": (change("name", value="a/b"), "name"),
+    "unknown source": (change(*PICTURE, "from", value={"kind": "audio"}), "picture|audio"),
+    "unknown field of a source": (change(*PICTURE, "from", value={"kind": "picture", "side": 3}), "side"),
+    "another name of the source": (change(*PICTURE, "source", value={"kind": "picture"}), "source"),
+    "unknown processing": (change(*PICTURE, "from", value={"kind": "picture", "processing": "x"}), 'processing "x"'),
+    "a picture of another size": (change(*PICTURE, "shape", value=[1, 64, 64, 3]), "must be tensor uint8"),
+    "a picture of another range": (change(*PICTURE, "range", value=[0, 1]), "0 to 255"),
+    "text of another length": (change(*WORDS, "shape", value=[1, 25]), r"\[1, 24\]"),
+    "ids beyond the vocabulary": (change(*WORDS, "range", value=[0, 100]), "0 to 99"),
+    "text as the platform's picture": (change(*WORDS, "kind", value="image"), "comes from a text"),
+    "a value that nobody gives": (change(*WORDS, "from", value={"kind": "value", "name": "x"}), "the value x"),
+    "its own output": (change(*WORDS, "from", value={"kind": "value", "name": "logits"}), "logits"),
+    "a state outside of a loop": (change(*WORDS, "from", value={"kind": "state", "name": "logits"}), "state"),
+    "a token outside of a loop": (change(*WORDS, value=TOKEN), "only the program of a loop"),
+    "two batches": (change(*OUTPUT, "shape", value=[2, 3]), "batches"),
+    "two tensors of one name": (change(*WORDS, "name", value="image"), "one name"),
+    "two programs of one name": (change("programs", value=[*minimal()["programs"]] * 2), "one name|same name|twice"),
     "array": ([], "valid"),
     "number": (3, "valid"),
 }
@@ -160,7 +197,7 @@ def test_a_checkpoint_can_only_lie_beside_the_bundle(name):
 
 def test_a_newer_schema_asks_for_an_update():
     with pytest.raises(VerificationFailed, match="pip install -U edgevl"):
-        parse_manifest(json.dumps({**minimal(), "schema_version": 2, "new_thing": 1}))
+        parse_manifest(json.dumps({**minimal(), "schema_version": 3, "new_thing": 1}))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +244,7 @@ def test_reading_text(tmp_path):
 def test_the_schema_describes_every_field():
     schema = Manifest.model_json_schema()
     assert schema["additionalProperties"] is False
-    assert set(schema["required"]) >= set(minimal())
+    assert set(schema["required"]) >= set(minimal()) - {"labels"}
 
 
 def test_the_published_schema_is_todays():
@@ -218,13 +255,13 @@ def test_the_published_schema_is_todays():
 
 
 LAX = {  # what pydantic would take for a number, a flag or a whole object
-    "a fraction that is whole": ("preprocessing", "size", 128.0),
-    "a number in quotes": ("preprocessing", "size", "128"),
+    "a fraction that is whole": ("image_processing", "main", "size", 128.0),
+    "a number in quotes": ("image_processing", "main", "size", "128"),
     "true for a number": ("labels", "count", True),
-    "one for true": ("preprocessing", "antialias", 1),
+    "one for true": ("image_processing", "main", "antialias", 1),
     "true for the version": ("schema_version", True),
-    "a missing field of the model": ("model", "depth", None),
-    "a text for a range": ("inputs", 0, "range", "ab"),
+    "a text for a range": (*PICTURE, "range", "ab"),
+    "a text for an index": (*PICTURE, "from", "index", "0"),
 }
 
 

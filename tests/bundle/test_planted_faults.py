@@ -124,7 +124,7 @@ def forged(kind, tools, tiny_model) -> Callable[[Fault], Path]:
 
 def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
     target, precision, options, good = kind
-    answer = json.loads((good / "golden.json").read_text(encoding="utf-8"))["cases"][0]["answer"]
+    answer = json.loads((good / "golden.json").read_text(encoding="utf-8"))["cases"][0]["result"][0]
     plan = plan_of(loaded.path) if precision == "w8a8" else None
     with torch.no_grad():
         fault(loaded.model, loaded.labels.index(answer))
@@ -210,7 +210,7 @@ def test_a_claim_that_the_file_does_not_keep(kind, tools, capsys, tmp_path, clai
     if claim == precision:
         pytest.skip("that claim is true")
     path = shutil.copytree(good, tmp_path / "claim.edgevl")
-    tools.edit(path, lambda values: values.update(precision=claim))
+    tools.claim(path, claim)
     code, line = verdict(path, capsys)
     assert code == 4 and f"claims {claim}" in line, line
     assert any(f"claims {claim}" in problem for problem in inspect_bundle(path).problems)

@@ -26,12 +26,12 @@ def test_more_samples_are_never_looser(precision):
 def test_a_lower_precision_is_allowed_more():
     order = [THRESHOLDS[name] for name in ("fp32", "fp16", "w8", "w4")]
     for tighter, looser in itertools.pairwise(order):
-        assert tighter.psnr_db > looser.psnr_db and tighter.top1_agreement > looser.top1_agreement
+        assert tighter.snr_db > looser.snr_db and tighter.top1_agreement > looser.top1_agreement
         assert tighter.accuracy < looser.accuracy
 
 
 def test_int8_is_allowed_more_answers_than_int8_weights_and_less_than_4_bits():
     order = [THRESHOLDS[name] for name in ("w8", "w8a8", "w4")]
     for tighter, looser in itertools.pairwise(order):
-        assert tighter.psnr_db >= looser.psnr_db and tighter.top1_agreement > looser.top1_agreement
+        assert tighter.snr_db >= looser.snr_db and tighter.top1_agreement > looser.top1_agreement
         assert tighter.accuracy < looser.accuracy

@@ -15,7 +15,7 @@ import pytest
 from edgevl.bundle import Bundle
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.evaluate import Samples, draw_samples, judge, wilson
-from edgevl.parity import MAX_PSNR, measure_parity
+from edgevl.measure import MAX_DB, compare_output, draw
 from edgevl.runtime.session import CannotRunHere
 from edgevl.verify import THRESHOLDS, verify_bundle
 
@@ -37,10 +37,10 @@ def problems(path: Path, **options) -> str:
 def no_runtime(monkeypatch):
     """Call it, and this machine can run no target: a bundle for an accelerator that is not here."""
 
-    def opened(self, threads=None):
+    def sessions(self, threads=None):
         raise CannotRunHere("nothing here runs it")
 
-    return lambda: monkeypatch.setattr(Bundle, "session", opened)
+    return lambda: monkeypatch.setattr(Bundle, "sessions", sessions)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -51,7 +51,8 @@ def test_a_good_bundle(fresh, target):
     assert report.ok, report.audit.problems
     assert report.parity and report.accuracy and report.golden
     limits = THRESHOLDS[report.precision]
-    assert report.parity.psnr_db >= limits.psnr_db and report.parity.cosine > 0.999
+    assert report.parity.snr_db and report.parity.snr_db >= limits.snr_db and report.parity.cosine > 0.999
+    assert report.parity.outputs.keys() == {"logits"} and report.accuracy.metric == "accuracy"
     assert (report.golden.passed, report.golden.total) == (6, 6)
     assert report.accuracy.samples == report.parity.samples == N
     assert abs(report.accuracy.artifact - (report.accuracy.reference or 0)) <= 1 / N + 1e-9
@@ -93,7 +94,7 @@ def test_without_the_checkpoint_parity_is_null_with_a_reason(fresh, tiny_model):
     shutil.rmtree(path.parent / tiny_model.name)
     report = verify_bundle(path, samples=N, write=False)
     assert report.ok and report.parity is None and report.accuracy and report.accuracy.reference is None
-    assert "tiny-test" in report.notes[0] and "golden logits" in report.notes[0]
+    assert "tiny-test" in report.notes[0] and "golden values" in report.notes[0]
     assert verify_bundle(path, samples=N, write=False, checkpoint=tiny_model).parity is not None
     with pytest.raises(InputError, match="is not a model folder"):
         verify_bundle(path, samples=N, checkpoint=path)
@@ -182,12 +183,12 @@ def test_flipped_weights_with_forged_digests_and_golden_cases(fresh, tools):
     tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))
     onnx.save(model, str(path / "model.onnx"))
     golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
-    golden["tolerance"] = 1e5
+    golden["tolerance"] = {"logits": 1e5}
     for case in golden["cases"]:
-        case["margin"] = 0.0
+        case["margins"] = [0.0]
     (path / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
     tools.forge(path)
-    assert "parity: the PSNR of the logits" in problems(path)
+    assert "parity: the signal-to-noise ratio of logits" in problems(path)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -219,7 +220,7 @@ def test_a_bundle_without_its_artifact(fresh):
 @pytest.mark.parametrize("target,lie", [("onnx", "fp16"), ("coreml", "fp32")])
 def test_a_false_precision(fresh, tools, target, lie):
     path = fresh(target)
-    tools.edit(path, lambda values: values.update(precision=lie))
+    tools.claim(path, lie)
     assert f"claims {lie}" in problems(path)
 
 
@@ -227,7 +228,8 @@ def test_a_false_precision(fresh, tools, target, lie):
 def test_swapped_labels(fresh, tools, golden_answer):
     path = fresh("onnx")
     labels = json.loads((path / "labels.json").read_text(encoding="utf-8"))
-    answers = {case["answer"] for case in json.loads((path / "golden.json").read_text(encoding="utf-8"))["cases"]}
+    cases = json.loads((path / "golden.json").read_text(encoding="utf-8"))["cases"]
+    answers = {answer for case in cases for answer in case["result"]}
     first, second = [i for i, label in enumerate(labels) if label not in answers][:2]
     if golden_answer:
         first = labels.index(min(answers))
@@ -237,7 +239,7 @@ def test_swapped_labels(fresh, tools, golden_answer):
     assert "labels.json" in problems(path)
 
 
-@pytest.mark.parametrize("file", ["labels.json", "golden.json", "golden/wide.png", "manifest.json"])
+@pytest.mark.parametrize("file", ["labels.json", "golden.json", "golden/wide.png"])
 def test_what_needs_no_runtime_is_checked_without_one(fresh, tools, no_runtime, file):
     path = fresh("onnx")
     if file == "labels.json":
@@ -245,17 +247,13 @@ def test_what_needs_no_runtime_is_checked_without_one(fresh, tools, no_runtime, 
         (path / file).write_text(json.dumps(labels[1:] + labels[:1]), encoding="utf-8")
     elif file == "golden.json":
         golden = json.loads((path / file).read_text(encoding="utf-8"))
-        golden["cases"][0]["input_ids"][1] += 1
+        golden["cases"][0]["input_ids"]["main"][0][1] += 1
         (path / file).write_text(json.dumps(golden), encoding="utf-8")
-    elif file == "golden/wide.png":
-        (path / file).write_bytes((path / "golden" / "tall.png").read_bytes())
     else:
-        manifest = json.loads((path / file).read_text(encoding="utf-8"))
-        manifest["inputs"][0]["layout"] = "NCHW"
-        (path / file).write_text(json.dumps(manifest), encoding="utf-8")
+        (path / file).write_bytes((path / "golden" / "tall.png").read_bytes())
     tools.forge(path)
     no_runtime()
-    words = {"golden.json": "tokenizer.json gives other token ids", "manifest.json": "it must be tensor uint8"}
+    words = {"golden.json": "tokenizer.json gives other token ids"}
     assert words.get(file, file) in problems(path)
 
 
@@ -281,8 +279,16 @@ def test_a_changed_golden_picture(fresh, tools):
 
 def test_numbers_that_contradict_each_other(fresh, tools):
     path = fresh("onnx")
-    tools.edit(path, lambda values: values["preprocessing"].update(size=64))
-    assert "preprocessing.size is 64, but model.image_size is 32" in problems(path)
+    tools.edit(path, lambda values: values["image_processing"]["main"].update(size=64))
+    with pytest.raises(VerificationFailed, match=r"image is said to be .*\[1, 32, 32, 3\].*must be .*\[1, 64, 64, 3\]"):
+        verify_bundle(path, samples=N)
+
+
+def test_another_model_than_the_checkpoint_is_described(fresh, tools):
+    path = fresh("onnx")
+    tools.edit(path, lambda values: values["image_processing"]["main"].update(kernel="cubic"))
+    found = problems(path)
+    assert "golden case" in found and "image_processing is not that of the checkpoint" in found
 
 
 @pytest.mark.parametrize(
@@ -343,12 +349,25 @@ def test_a_bundle_on_a_read_only_disk_is_still_verified(fresh):
 def test_parity_by_hand():
     reference = np.array([[1.0, 2.0], [0.0, 10.0]])
     difference = np.array([[0.5, -0.6], [0.0, 0.0]])
-    parity = measure_parity(reference + difference, reference, "d", "r")
-    assert parity.max_abs == pytest.approx(0.6) and parity.top1_agreement == 0.5
+    parity = compare_output(reference + difference, reference)
+    assert parity.max_abs == pytest.approx(0.6)
     assert parity.psnr_db == pytest.approx(20 * np.log10(10 / np.sqrt((0.25 + 0.36) / 4)))
-    equal = measure_parity(reference, reference, "d", "r")
-    assert (equal.psnr_db, equal.max_abs, equal.top1_agreement) == (MAX_PSNR, 0, 1)
+    assert parity.snr_db == pytest.approx(10 * np.log10((2 * 0.25 + 2 * 16) / (0.25 + 0.36)))
+    equal = compare_output(reference, reference)
+    assert (equal.snr_db, equal.psnr_db, equal.max_abs) == (MAX_DB, MAX_DB, 0)
     assert equal.cosine == pytest.approx(1)
+    assert compare_output(reference[:1], reference[:1]).snr_db is None
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_a_file_that_always_gives_the_mean_has_no_signal(offset):
+    """PSNR and cosine would let it pass where all values lie far from zero."""
+    reference = np.random.default_rng(0).normal(size=(200, 8)) + offset
+    constant = np.broadcast_to(reference.mean(axis=0), reference.shape)
+    parity = compare_output(constant, reference)
+    assert parity.snr_db is not None and parity.snr_db == pytest.approx(0)
+    assert all(parity.snr_db < limits.snr_db for limits in THRESHOLDS.values())
+    assert offset == 0 or (parity.psnr_db > 39 and parity.cosine > 0.999)
 
 
 def test_wilson():
@@ -359,8 +378,9 @@ def test_wilson():
 
 def test_samples_are_the_same_every_time():
     code = (
-        "import hashlib; from edgevl.evaluate import draw_samples; s = draw_samples('scenes:test', 5, 32); "
-        "print(hashlib.sha256(s.pixels_NSS3.tobytes() + repr((s.questions, s.answers, s.kinds)).encode()).hexdigest())"
+        "import hashlib; from edgevl.measure import draw; s = draw('scenes:test', 'vqa', 5, 32); "
+        "print(hashlib.sha256(b''.join(each.query.pictures[0].tobytes() for each in s) + "
+        "repr([(each.query.texts, each.target, each.kind) for each in s]).encode()).hexdigest())"
     )
     root = Path(__file__).parents[2]
     runs = [
@@ -370,8 +390,10 @@ def test_samples_are_the_same_every_time():
         for _ in range(2)
     ]
     assert runs[0] == runs[1] and len(runs[0]) == 65
-    more = draw_samples("scenes:test", 8, 32)
-    assert more.questions[:5] == draw_samples("scenes:test", 5, 32).questions
+    more, few = (draw("scenes:test", "vqa", count, 32) for count in (8, 5))
+    assert [each.query.texts for each in more[:5]] == [each.query.texts for each in few]
+    kept = draw_samples("scenes:test", 5, 32)  # of training and calibration: the same samples
+    assert kept.questions == tuple(each.query.texts[0] for each in few)
 
 
 def test_small_models_get_squashed_scenes():

@@ -226,12 +226,15 @@ def _bundles(folder: Path, good: Path) -> dict[str, Path]:
     manifest = json.loads((good / "manifest.json").read_text(encoding="utf-8"))
     _write(copies["brokenbundle"], "{")
     _write(copies["futurebundle"], json.dumps({**manifest, "schema_version": 999}))
-    _write(copies["escapingbundle"], json.dumps({**manifest, "artifact": "../../etc/passwd"}))
-    artifact = copies["tamperedbundle"] / manifest["artifact"]
+    (program,) = manifest["programs"]
+    _write(
+        copies["escapingbundle"], json.dumps({**manifest, "programs": [{**program, "artifact": "../../etc/passwd"}]})
+    )
+    artifact = copies["tamperedbundle"] / program["artifact"]
     data = bytearray(artifact.read_bytes())
     data[len(data) // 2] ^= 1
     artifact.write_bytes(data)
-    (copies["shortbundle"] / manifest["artifact"]).unlink()
+    (copies["shortbundle"] / program["artifact"]).unlink()
     return copies
 
 

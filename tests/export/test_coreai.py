@@ -15,6 +15,8 @@ import torch
 
 pytest.importorskip("coreai_torch", reason='coreai-torch comes with pip install "edgevl[coreai]"')
 
+from sessions_of import reference as float_session
+
 from edgevl.config import ModelConfig
 from edgevl.contents import read_artifact
 from edgevl.errors import EdgeVLError, InputError
@@ -23,7 +25,6 @@ from edgevl.export.to_coreai import write_coreai
 from edgevl.models import VqaModel, build_model
 from edgevl.models.question_answering import export_program
 from edgevl.runtime.session import Arrays, open_session
-from edgevl.runtime.torch_session import TorchSession
 
 CONFIG = ModelConfig(
     name="toy", image_size=32, text_length=6, vocab_size=50, num_answers=10, width=32, depth=1, heads=2
@@ -55,7 +56,7 @@ def test_it_computes_what_the_model_computes(
     session = open_session(assets[precision], "coreai")
     assert list(map(str, session.inputs)) == ["image uint8 [1, 32, 32, 3]", "input_ids int32 [1, 6]"]
     assert list(map(str, session.outputs)) == ["logits float32 [1, 10]"]
-    wanted, got = TorchSession(model).run(feeds())["logits"], session.run(feeds())["logits"]
+    wanted, got = float_session(model).run(feeds())["logits"], session.run(feeds())["logits"]
     scale = np.abs(wanted).max()
     np.testing.assert_allclose(got / scale, wanted / scale, atol=tolerance)
     assert precision == "fp32" or np.abs(got - wanted).max() > 0, "half precision leaves a trace"
@@ -105,7 +106,7 @@ def test_both_halves_of_a_split_and_a_batch(model: VqaModel, tmp_path: Path) -> 
     logits = fusion.run({"visual": visual, "input_ids": given["input_ids"]})["logits"]
     for row in range(2):
         alone = {name: array[row : row + 1] for name, array in given.items()}
-        np.testing.assert_allclose(logits[row], TorchSession(model).run(alone)["logits"][0], atol=1e-4)
+        np.testing.assert_allclose(logits[row], float_session(model).run(alone)["logits"][0], atol=1e-4)
 
 
 def test_the_same_weights_give_the_same_bytes(

@@ -10,6 +10,8 @@ import torch
 
 pytest.importorskip("coremltools")
 
+from sessions_of import reference as float_session
+
 from edgevl.config import ModelConfig
 from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
@@ -20,7 +22,6 @@ from edgevl.export.weight_codes import cluster, palettize, quantize
 from edgevl.models import VqaModel, build_model
 from edgevl.models.question_answering import export_program
 from edgevl.runtime.session import open_session
-from edgevl.runtime.torch_session import TorchSession
 
 # Large enough that embedding (4 096) and head (2 560) are compressed, and that neither is a tenth of the model.
 CONFIG = ModelConfig(
@@ -83,7 +84,7 @@ def test_a_large_embedding_gets_four_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_it_computes_what_the_model_computes(model: VqaModel, packages: dict[tuple, Path], variant: tuple) -> None:
-    reference, session = TorchSession(model), open_session(packages[variant], "coreml", 1)
+    reference, session = float_session(model), open_session(packages[variant], "coreml", 1)
     random = np.random.default_rng(0)
     wanted, got = [], []
     for _ in range(8):
@@ -108,7 +109,7 @@ def test_both_halves_of_a_split_are_compressed(model: VqaModel, tmp_path: Path) 
     ids = random.integers(1, 128, (1, 6), dtype=np.int32)
     visual = open_session(folder / "vision.mlpackage", "coreml", 1).run({"image": image})["visual"]
     logits = open_session(folder / "fusion.mlpackage", "coreml", 1).run({"visual": visual, "input_ids": ids})["logits"]
-    wanted = TorchSession(model).run({"image": image, "input_ids": ids})["logits"]
+    wanted = float_session(model).run({"image": image, "input_ids": ids})["logits"]
     assert np.corrcoef(logits[0], wanted[0])[0, 1] > 0.98
 
 

@@ -13,6 +13,9 @@ import torch
 
 pytest.importorskip("executorch", reason='ExecuTorch comes with pip install "edgevl[executorch]"')
 
+from sessions_of import Chain, claiming
+from sessions_of import reference as float_session
+
 from edgevl.audit import claim_problems
 from edgevl.bundle import Bundle, list_files
 from edgevl.checkpoint import load_model, save_model
@@ -30,8 +33,6 @@ from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.executorch_quiet import import_executorch
 from edgevl.runtime.session import CannotRunHere
-from edgevl.runtime.split_session import SplitSession
-from edgevl.runtime.torch_session import TorchSession
 from edgevl.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer.from_words(VOCABULARY)
@@ -88,7 +89,7 @@ def test_the_target() -> None:
 
 
 def test_the_model_s_answers(model: VqaModel, single: Path) -> None:
-    session, reference = open_session(single, "executorch", threads=1), TorchSession(model, threads=1)
+    session, reference = open_session(single, "executorch", threads=1), float_session(model, threads=1)
     assert session.runtime == "ExecuTorch (XNNPACK, CPU)"
     assert [str(spec) for spec in session.inputs] == ["image uint8 [1, 32, 32, 3]", "input_ids int32 [1, 6]"]
     assert [str(spec) for spec in session.outputs] == [f"logits float32 [1, {len(ANSWERS)}]"]
@@ -105,8 +106,8 @@ def test_two_parts_in_a_batch(model: VqaModel, tmp_path: Path) -> None:
     vision, fusion = (open_session(folder / f"{name}.pte", "executorch") for name in ("vision", "fusion"))
     assert [str(spec) for spec in vision.outputs] == ["visual float32 [2, 4, 32]"]
     assert [spec.name for spec in fusion.inputs] == ["visual", "input_ids"]
-    got = SplitSession(vision, fusion).run(feeds(1, batch=2))["logits"]
-    reference = TorchSession(model)
+    got = Chain(vision, fusion).run(feeds(1, batch=2))["logits"]
+    reference = float_session(model)
     for row in range(2):
         one = {name: array[row : row + 1] for name, array in feeds(1, batch=2).items()}
         np.testing.assert_allclose(got[row : row + 1], reference.run(one)["logits"], rtol=0, atol=1e-4)
@@ -147,7 +148,7 @@ def test_multiply_adds(model: VqaModel, contents: Contents) -> None:
 
     convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
     hooks = [module.register_forward_hook(count) for module in convolutions]
-    TorchSession(model).run(feeds())
+    float_session(model).run(feeds())
     for hook in hooks:
         hook.remove()
     found = sum(operation.macs for operation in contents.operations if "Conv2d" in operation.type)
@@ -244,7 +245,7 @@ def test_a_false_claim_is_named(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     contents = read_artifact(bundle / "model.pte", "executorch")
     assert claim_problems(opened.manifest, {"model.pte": contents}) == []
-    (problem,) = claim_problems(opened.manifest.model_copy(update={"precision": "fp16"}), {"model.pte": contents})
+    (problem,) = claim_problems(claiming(opened.manifest, "fp16"), {"model.pte": contents})
     assert "claims fp16, but 100.0% of its weight bytes are float32" in problem
     assert "the largest such tensor is delegate_" in problem or "constant_" in problem
 
@@ -305,8 +306,8 @@ def test_the_embedded_model(layout: str, tmp_path: Path) -> None:
     if layout == "single":
         session = open_session(path, "executorch")
     else:
-        session = SplitSession(*(open_session(path / f"{name}.pte", "executorch") for name in ("vision", "fusion")))
-    reference = TorchSession(loaded.model)
+        session = Chain(*(open_session(path / f"{name}.pte", "executorch") for name in ("vision", "fusion")))
+    reference = float_session(loaded.model)
     for seed in range(4):
         inputs = feeds(seed, config=loaded.config)
         got, expected = session.run(inputs)["logits"], reference.run(inputs)["logits"]

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sessions_of import Chain, claiming
+from sessions_of import reference as float_session
 
 from edgevl.audit import claim_problems, read_contents
 from edgevl.bundle import Bundle, list_files
@@ -33,8 +35,6 @@ from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.litert_file import import_schema, parse_model
 from edgevl.runtime.session import TensorSpec
-from edgevl.runtime.split_session import SplitSession
-from edgevl.runtime.torch_session import TorchSession
 from edgevl.tokenizer import Tokenizer
 from edgevl.verify import verify_bundle
 
@@ -81,7 +81,7 @@ def feeds(seed: int, batch: int = 1) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_file_computes_what_the_model_does(model: VqaModel, files: dict[str, Path], precision: str) -> None:
-    session, reference = open_session(files[precision], "litert", threads=1), TorchSession(model)
+    session, reference = open_session(files[precision], "litert", threads=1), float_session(model)
     for seed in range(5):
         expected, got = reference.run(feeds(seed))["logits"], session.run(feeds(seed))["logits"]
         assert got.dtype == np.float32 and got.shape == (1, 10)
@@ -280,7 +280,7 @@ def test_split_gives_the_same_answers(model, files, tmp_path, precision: str) ->
     folder = get_exporter("litert").export(model, tmp_path, precision, layout="split")
     vision, fusion = (open_session(folder / f"{part}.tflite", "litert") for part in ("vision", "fusion"))
     assert fusion.inputs == (TensorSpec("visual", "float32", (1, 4, 32)), TensorSpec("input_ids", "int32", (1, 6)))
-    whole, split = open_session(files[precision], "litert"), SplitSession(vision, fusion)
+    whole, split = open_session(files[precision], "litert"), Chain(vision, fusion)
     for seed in range(4):
         expected, got = whole.run(feeds(seed))["logits"], split.run(feeds(seed))["logits"]
         np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE["fp32"] if precision != "w8" else 2e-2)
@@ -380,11 +380,11 @@ def find(content: bytes, digest: str, size: int) -> int:
     ],
 )
 def test_a_false_claim_is_named(bundle: Path, contents, inside: str, claimed: str, sentence: str) -> None:
-    manifest = Bundle.open(bundle).manifest.model_copy(update={"precision": claimed})
+    manifest = claiming(Bundle.open(bundle).manifest, claimed)
     problems = claim_problems(manifest, {"model.tflite": contents[inside]})
     assert [problem for problem in problems if "claims" in problem]
     assert re.search(sentence, " | ".join(problems)), problems
-    honest = manifest.model_copy(update={"precision": inside})
+    honest = claiming(manifest, inside)
     assert not [
         problem for problem in claim_problems(honest, {"model.tflite": contents[inside]}) if "claims" in problem
     ]

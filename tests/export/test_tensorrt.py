@@ -253,7 +253,11 @@ def test_a_manifest_cannot_lead_out_of_the_bundle(fresh, run):
     original = (bundle / "manifest.json").read_text(encoding="utf-8")
 
     def point_to(name: str) -> None:
-        edit(bundle, lambda values: values.update(artifact=name, files={name: values["files"]["model.onnx"]}))
+        def change(values: dict) -> None:
+            values["programs"][0]["artifact"] = name
+            values["files"] = {name: values["files"]["model.onnx"]}
+
+        edit(bundle, change)
 
     for name in ("../secret.onnx", str(secret)):
         point_to(name)

@@ -28,7 +28,7 @@ def hostile(good, tmp_path):
     def make(nodes, constants) -> Path:
         bundle = Path(shutil.copytree(good, tmp_path / "their.edgevl"))
         values = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-        specs = [_value(spec) for spec in (*values["inputs"], *values["outputs"])]
+        specs = [_value(spec) for spec in (*values["programs"][0]["inputs"], *values["programs"][0]["outputs"])]
         tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
         graph = helper.make_graph(nodes, "g", specs[:2], specs[2:], tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

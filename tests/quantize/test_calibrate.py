@@ -158,7 +158,7 @@ def test_all_samples_are_observed(toy):
 def test_the_embedded_model_loses_little():
     """Bias correction on the embedded model: closer to float than without it, on samples it never saw."""
     from edgevl.checkpoint import load_model
-    from edgevl.parity import measure_parity
+    from edgevl.measure import compare_output
 
     loaded = load_model()
     plan = calibrate(loaded, samples=128)
@@ -166,8 +166,5 @@ def test_the_embedded_model_loses_little():
     wanted = evaluate_model(loaded, samples).logits_NA
     batches = list(batches_of(loaded, samples))
     plain = plan.model_copy(update={"bias_shifts": {}})
-    psnr = [
-        measure_parity(logits(loaded, p, batches).numpy(), wanted, "scenes:test", "torch").psnr_db
-        for p in (plan, plain)
-    ]
+    psnr = [compare_output(logits(loaded, p, batches).numpy(), wanted).psnr_db for p in (plan, plain)]
     assert psnr[0] > psnr[1] + 0.3 and psnr[0] > 43

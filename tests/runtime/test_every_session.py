@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sessions_of import Chain
+from sessions_of import reference as float_session
 
 from edgevl.config import ModelConfig
 from edgevl.export.registry import get_exporter
@@ -21,8 +23,6 @@ from edgevl.models import build_model
 from edgevl.quiet import quiet_python, shared, without_bars, without_native_stderr
 from edgevl.runtime import Session, open_session
 from edgevl.runtime.session import ArtifactSession, TensorSpec
-from edgevl.runtime.split_session import SplitSession
-from edgevl.runtime.torch_session import TorchSession
 
 CONFIG = ModelConfig(
     name="toy", backbone="test_resnet", backbone_options={"zero_init_last": False}, image_size=32, text_length=6,
@@ -46,9 +46,9 @@ def artifacts(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def sessions(artifacts: dict[str, Path]) -> dict[str, Session]:
     opened: dict[str, Session] = {name: open_session(path, name, threads=1) for name, path in artifacts.items()}
-    opened["torch"] = TorchSession(build_model(CONFIG), threads=1)
+    opened["torch"] = float_session(build_model(CONFIG), threads=1)
     whole = opened["onnx"]
-    opened["split"] = SplitSession(Half(whole.inputs, "visual"), Half((_VISUAL, whole.inputs[1]), "logits"))
+    opened["split"] = Chain(Half(whole.inputs, "visual"), Half((_VISUAL, whole.inputs[1]), "logits"))
     return opened
 
 
@@ -189,7 +189,7 @@ import numpy as np
 from edgevl.runtime import open_session
 
 assert sys.stderr is None, "the test is about a process without one"
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], os.path.dirname(sys.argv[1])]
 from test_every_session import feeds
 
 said = {}

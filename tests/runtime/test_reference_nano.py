@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sessions_of import reference as float_session
 
 from edgevl.checkpoint import load_model
 from edgevl.export.registry import get_exporter
 from edgevl.runtime.coreml_reference import MLProgram
-from edgevl.runtime.torch_session import TorchSession, torch_threads
+from edgevl.runtime.eager_session import torch_threads
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_half_precision_does_not_break_nano(package: Path, precision: str) -> No
 
 @pytest.mark.slow
 def test_nano_agrees_with_torch(package: Path) -> None:
-    program, reference = MLProgram.load(package), TorchSession(load_model().model, threads=1)
+    program, reference = MLProgram.load(package), float_session(load_model().model, threads=1)
     for seed in range(3):
         expected = reference.run(feeds(program, seed))["logits"]
         error = program.predict(feeds(program, seed))["logits"] - expected

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sessions_of import reference as float_session
 
 from edgevl.config import ModelConfig
 from edgevl.errors import EdgeVLError, InputError, MissingDependency
 from edgevl.export.registry import get_exporter
 from edgevl.models import VqaModel, build_model
 from edgevl.runtime import Session, open_session
-from edgevl.runtime.torch_session import TorchSession, torch_threads
+from edgevl.runtime.eager_session import torch_threads
 
 CONFIG = ModelConfig(
     name="toy", image_size=32, text_length=6, vocab_size=50, num_answers=10, width=32, depth=1, heads=2, dropout=0.1
@@ -28,7 +29,7 @@ def model() -> VqaModel:
 @pytest.fixture(scope="module")
 def sessions(model: VqaModel, tmp_path_factory) -> dict[str, Session]:
     folder = tmp_path_factory.mktemp("artifacts")
-    opened: dict[str, Session] = {"torch": TorchSession(model, threads=1)}
+    opened: dict[str, Session] = {"torch": float_session(model, threads=1)}
     for target, precision in (("onnx", "fp32"), ("coreml", "fp32"), ("coreml", "fp16")):
         path = get_exporter(target).export(model, folder / precision, precision)
         opened[f"{target}-{precision}"] = open_session(path, target, threads=1)
@@ -95,7 +96,7 @@ def test_bad_feeds_say_what_is_expected(sessions: dict[str, Session], kind: str)
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="threads 0"):
-        open_session(tmp_path, "torch", threads=0)
+        open_session(tmp_path, "onnx", threads=0)
     with pytest.raises(InputError, match='did you mean "coreml"'):
         open_session(tmp_path, "corml")
     with pytest.raises(InputError, match="does not exist"):

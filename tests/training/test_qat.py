@@ -245,7 +245,7 @@ def test_the_run_exports_to_w8a8_and_answers_as_it_was_trained(tmp_path, qat_val
     bundle = Bundle.open(export_bundle(folder, "onnx", "w8a8", tmp_path / "test.edgevl"))
     loaded, samples = load_model(folder), draw_samples("scenes:test", 32, 64)
     trained = evaluate_rounded(loaded, plan_in(folder), Scheme(get_dialect("x86")), samples, batch=16).logits_NA
-    session = bundle.session(1)
+    (session,) = bundle.sessions(1).values()
     artifact = evaluate_session(session, samples, loaded.tokenizer, loaded.config.text_length, loaded.labels).logits_NA
     exact = evaluate_model(loaded, samples).logits_NA
     assert np.linalg.norm(artifact - trained) < np.linalg.norm(trained - exact)

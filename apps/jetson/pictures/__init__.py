@@ -7,8 +7,9 @@ what each reader hands to it; what samples mean is decided here, and is the same
 
 from __future__ import annotations
 
+from .geometry import fitted, squash
 from .reader import MAX_FILE_BYTES, read_picture
-from .resize import RESAMPLING, resize, squash
+from .resize import RESAMPLING, resize
 from .stored import ADVICE, MAX_PIXELS, PictureError, Piece, Stored, check_size, same, strips, upright
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Piece",
     "Stored",
     "check_size",
+    "fitted",
     "read_picture",
     "resize",
     "same",

@@ -1,4 +1,4 @@
-"""An upright RGB picture to the square that a model takes."""
+"""An upright RGB picture in another size."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from .stored import MAX_PIXELS, PictureError
 RESAMPLING: Any = getattr(Image, "Resampling", Image)  # Pillow 9.1 moved the names of its filters
 
 
-def squash(image: Image.Image, size: int) -> Any:
-    """Squash RGB to uint8 [S, S, 3]: triangle filter with antialias, the aspect ratio is not kept."""
-    return resize(image, size, size, RESAMPLING.BILINEAR)
-
-
 def resize(image: Image.Image, width: int, height: int, kernel: Any) -> Any:
     """Resize RGB to uint8 [height, width, 3], antialiased, rounded to uint8 after each pass.
 
@@ -28,5 +23,7 @@ def resize(image: Image.Image, width: int, height: int, kernel: Any) -> Any:
         raise PictureError(
             f"is {image.height:,} pixels high, at most {MAX_PIXELS // width:,} can be resized to {width}: cut it"
         )
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"would be resized to {width:,} x {height:,} pixels, {MAX_PIXELS:,} at most: cut it")
     wide = image.resize((width, image.height), kernel)
     return np.array(wide.resize((width, height), kernel), dtype=np.uint8)

@@ -1,0 +1,94 @@
+"""A model that is ready to answer: an opened bundle, or a Deployable that PyTorch runs as it is."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgevl.contracts import Answer, Decoding, Deployable, Query, TextCodec
+from edgevl.decodings import decoding_of
+from edgevl.decodings.runner import Runner
+from edgevl.specs import ImageProcessing, PictureSource, ProgramSpec, TextSource
+from edgevl.tasks import task_named
+
+if TYPE_CHECKING:
+    from edgevl.contracts import Task
+    from edgevl.domain.judge import Domain
+
+
+@dataclass(frozen=True)
+class Description:
+    """See `edgevl.contracts.Described`."""
+
+    images: Mapping[str, ImageProcessing]
+    texts: Mapping[str, TextCodec]
+    labels: Sequence[str] | None
+    decoding: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """See `edgevl.contracts.Described`. `runner` is None where this machine cannot run the programs."""
+
+    name: str
+    task_name: str
+    images: Mapping[str, ImageProcessing]
+    texts: Mapping[str, TextCodec]
+    labels: Sequence[str] | None
+    decoding: Mapping[str, Any]
+    programs: tuple[ProgramSpec, ...]
+    runner: Runner | None = None
+    domain: "Domain | None" = None
+    runtime: str = ""  # what runs it, in words
+
+    @functools.cached_property
+    def decoder(self) -> Decoding[Any]:
+        """Raises `InputError` for a decoding that is unknown or does not fit."""
+        # Not of `self`: in a circle sessions would end when garbage is collected, which may be in another process.
+        return decoding_of(Description(self.images, self.texts, self.labels, self.decoding))
+
+    @functools.cached_property
+    def task(self) -> "Task":
+        """Raises `InputError` for an unknown one."""
+        return task_named(self.task_name)
+
+    def problems(self) -> list[str]:
+        """Return sentences that say where decoding, task and programs do not fit together."""
+        outputs = {spec.name: spec for program in self.programs for spec in program.outputs}
+        problems = self.decoder.problems(outputs)
+        if self.decoder.kind not in self.task.decodings:
+            known = ", ".join(self.task.decodings)
+            problems.append(f"the task {self.task_name} is answered by {known}, not by {self.decoder.kind}")
+        return problems
+
+    def answer(self, queries: Sequence[Query], along: Sequence[Answer[Any]] | None = None) -> list[Answer[Any]]:
+        """Answer queries. See `edgevl.contracts.Decoding.run`."""
+        assert self.runner, "this model was opened to be looked at"
+        return self.decoder.run(self.runner, queries, along)
+
+    @property
+    def reads(self) -> tuple[int, int]:
+        """How many pictures and how many texts of a query the programs read at least."""
+        sources = [spec.source for program in self.programs for spec in program.inputs]
+        pictures = [source.index + 1 for source in sources if isinstance(source, PictureSource)]
+        texts = [source.index + 1 for source in sources if isinstance(source, TextSource)]
+        return max(pictures, default=0), max(texts, default=0)
+
+
+def eager(model: Deployable, threads: int | None = None) -> Opened:
+    """Open a Deployable with PyTorch, in float: the reference of every artifact."""
+    from edgevl.runtime.eager_session import EagerSession, eager_runner
+
+    programs = tuple(program.spec for program in model.programs(model.layouts[0]))
+    return Opened(
+        name=model.name,
+        task_name=model.task,
+        images=model.images,
+        texts=model.texts,
+        labels=model.labels,
+        decoding=model.decoding,
+        programs=programs,
+        runner=eager_runner(model, threads=threads),
+        domain=model.domain,
+        runtime=EagerSession.runtime,
+    )
