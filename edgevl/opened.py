@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgevl.contracts import Answer, Decoding, Deployable, Query, TextCodec
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
-from edgevl.specs import ImageProcessing, PictureSource, ProgramSpec, TextSource
+from edgevl.specs import ImageProcessing, PictureSource, ProgramSpec, TextSource, ValueSource
 from edgevl.tasks import task_named
 
 if TYPE_CHECKING:
@@ -69,10 +69,16 @@ class Opened:
     @property
     def reads(self) -> tuple[int, int]:
         """How many pictures and how many texts of a query the programs read at least."""
-        sources = [spec.source for program in self.programs for spec in program.inputs]
-        pictures = [source.index + 1 for source in sources if isinstance(source, PictureSource)]
-        texts = [source.index + 1 for source in sources if isinstance(source, TextSource)]
-        return max(pictures, default=0), max(texts, default=0)
+        pictures, texts = [-1], [-1]  # indices
+        for source in (spec.source for program in self.programs for spec in program.inputs):
+            if isinstance(source, PictureSource):
+                pictures.append(source.index)
+            elif isinstance(source, TextSource):
+                texts.append(source.index)
+            elif isinstance(source, ValueSource):
+                pictures += source.pictures or ()
+                texts += source.texts or ()
+        return max(pictures) + 1, max(texts) + 1
 
 
 def eager(model: Deployable, threads: int | None = None) -> Opened:

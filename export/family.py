@@ -12,6 +12,8 @@ from edgevl.config import ModelConfig
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from edgevl.verify import VerifyReport
+
 _SIZE = 64
 _CLOSED = 1e-2  # a scale below it closes its branch
 # backbone -> (index of the feature map, pixels per token, options for timm, side of the picture)
@@ -100,6 +102,22 @@ def _wider(backbone: str) -> ModelConfig:
 
 
 WIDER: dict[str, ModelConfig] = {name: _wider(name) for name in _WIDER}
+
+# Least PSNR of the values of an untrained model, in dB.
+UNTRAINED_PSNR_DB = {"fp32": 60.0, "fp16": 40.0, "w8": 30.0, "w8a8": 30.0, "w4": 23.0}
+
+
+def untrained_problems(report: "VerifyReport") -> list[str]:
+    """Return sentences that say what is wrong with the artifact of an untrained model.
+
+    Its values hardly depend on the picture: noise is large beside what the picture moves, and best answers are near
+    ties. So noise is judged beside the largest value, and answers are not judged.
+    """
+    problems = [problem for problem in report.audit.problems if not problem.startswith(("parity", "accuracy"))]
+    least, found = UNTRAINED_PSNR_DB[report.precision], report.parity and report.parity.psnr_db
+    if found is None or found < least:
+        problems.append(f"PSNR {found} dB, at least {least:g} dB is needed for {report.precision}")
+    return problems
 
 
 def write_untrained(config: ModelConfig, folder: Path, seed: int = 1) -> Path:

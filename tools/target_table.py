@@ -34,11 +34,9 @@ from edgevl.bundle import Bundle
 from edgevl.checkpoint import load_model
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS
-from edgevl.export.family import FAMILY, QUANTIZED, WIDER, write_untrained
+from edgevl.export.family import FAMILY, QUANTIZED, WIDER, untrained_problems, write_untrained
 from edgevl.export.registry import get_exporter, target_names
-from edgevl.measure import ask, compare, draw, side_of
-from edgevl.models.kinds import open_deployable
-from edgevl.opened import eager
+from edgevl.verify import VerifyReport
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROWS, PAGE = DOCS / "targets.jsonl", DOCS / "targets.md"
@@ -118,12 +116,15 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
     code, out, errors = run("verify", str(bundle), "--samples", str(samples), "--json", *checkpoint)
     report = json.loads(out) if out else {}
     said = [*(report.get("audit") or {}).get("problems", []), *report.get("notes", [])]
+    if source and report:
+        said = untrained_problems(VerifyReport.model_validate(report))
+        code = 4 if said else 0
     return row | {
         "verify_exit": code,
         "why": "; ".join(said or (errors[-1:] if code else [])),
         "runtime": report.get("runtime"),
         "parity": report.get("parity"),
-        "snr_db": signal_to_noise(bundle, Path(*source), samples) if source and report.get("parity") else None,
+        "snr_db": (report.get("parity") or {}).get("snr_db"),
         "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},
         "bytes": Bundle.open(bundle).manifest.artifact_bytes,
         "latency_ms": None if why_not_timed(case.target) or not report.get("parity") else latency(bundle),
@@ -206,13 +207,6 @@ def run(*arguments: str) -> tuple[int, str, list[str]]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = edgevl(list(arguments))
     return code, out.getvalue(), err.getvalue().strip().splitlines()
-
-
-def signal_to_noise(bundle: Path, model: Path, samples: int) -> float:
-    """dB of the logits around their means over samples: a file that ignores the picture has 0, whatever its PSNR."""
-    own, reference = Bundle.open(bundle).opened(), eager(open_deployable(model))
-    drawn = draw("scenes:test", own.task_name, samples, side_of(own))
-    return round(compare(own, ask(own, drawn), ask(reference, drawn), "", "").snr_db or 0.0, 1)
 
 
 def latency(bundle: Path) -> float:

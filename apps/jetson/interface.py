@@ -38,9 +38,7 @@ def interface_problems(manifest: dict[str, Any]) -> Iterator[str]:
         yield from program_problems(program)
         for spec in program["inputs"]:
             yield from _input_problems(program, spec, manifest)
-        if program["name"] != manifest["decoding"].get("program") and any(
-            spec["from"]["kind"] in _STEPPING for spec in program["inputs"]
-        ):
+        if program["name"] != manifest["decoding"].get("program") and _steps(program):
             yield f"{program['name']} reads states, tokens or steps, which only the program of a loop may"
 
 
@@ -61,15 +59,23 @@ def call_problems(programs: Sequence[Spec]) -> list[str]:
     if len(makers) != sum(len(program["outputs"]) for program in programs):
         return ["two programs give a value of the same name"]
     given = {spec["name"]: spec for program in programs for spec in program["outputs"]}
+    loops = {program["name"] for program in programs if _steps(program)}
     problems = []
     for program in programs:
         for spec in program["inputs"]:
             for name in _needs(spec):
-                if not _same_row(spec, given.get(name)):
+                if makers.get(name) in loops:
+                    problems.append(f"{program['name']}: {spec['name']} needs the value {name}, which a loop gives")
+                elif not _same_row(spec, given.get(name)):
                     problems.append(
                         f"{program['name']}: {spec['name']} needs the value {name}, which no program gives so"
                     )
     return problems or [f"{name} depends on itself" for name in _cyclic(programs, makers)]
+
+
+def _steps(program: Spec) -> bool:
+    """Say if a program is run once for a token."""
+    return any(spec["from"]["kind"] in _STEPPING for spec in program["inputs"])
 
 
 def _needs(spec: Spec) -> list[str]:

@@ -1,5 +1,6 @@
 """The runner computes what the sources say, each value once, in any batch, for every kind of model."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgevl.contracts import Query
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
+from edgevl.opened import eager
 from edgevl.runtime.eager_session import EagerSession, eager_runner
 from edgevl.specs import ProgramSpec
 
@@ -52,6 +54,17 @@ def test_what_is_per_picture_and_what_per_text_falls_out_of_the_sources(name, la
     assert found.calls == calls
     decoding_of(model).run(found, [query_for(model)])
     assert found.calls == calls, "it was remembered"
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"), [("statement", (2, 1)), ("grounding", (1, 1)), ("towers", (1, 1)), ("captioner", (1, 0))]
+)
+def test_a_model_says_how_much_of_a_query_it_reads_however_it_is_cut(name, needed):
+    model = MODELS[name]()
+    opened = eager(model)
+    for layout in model.layouts:
+        programs = tuple(program.spec for program in model.programs(layout))
+        assert dataclasses.replace(opened, programs=programs).reads == needed
 
 
 def test_values_are_remembered_by_content_and_not_by_object():
@@ -145,6 +158,15 @@ def test_calls_that_do_not_fit_are_named(change, words):
     change(specs)
     problems = call_problems([ProgramSpec.model_validate(spec).to_json() for spec in specs])
     assert words in "; ".join(problems)
+
+
+def test_a_value_of_a_loop_cannot_be_read_by_another_program():
+    model = MODELS["captioner"]()
+    specs = [program.spec.to_json() for program in model.programs("split")]
+    (decoder,) = [spec for spec in specs if any(each["from"]["kind"] == "token" for each in spec["inputs"])]
+    (encoder,) = [spec for spec in specs if spec is not decoder]
+    encoder["inputs"].append(loop_to(decoder["outputs"][0]))
+    assert "which a loop gives" in "; ".join(call_problems(specs))
 
 
 def loop_to(output: dict) -> dict:
