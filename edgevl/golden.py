@@ -39,6 +39,7 @@ _FIRST_RECORD = 1_000_000  # of an endless data set: far from the samples that a
 # tensor that is 1.5 times too large makes 0.1 to 0.5. w8a8: up to 0.023, over all targets.
 RELATIVE_TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "w8": 0.05, "w8a8": 0.1, "w4": 0.3}
 _DIGITS = 6  # behind the point, of a value
+_CLOSE = 1e-4  # of a margin, beside the one that follows from the values
 
 TokenId = Annotated[int, Field(ge=0, le=2**22)]
 Index = Annotated[int, Field(ge=0, le=2**22)]
@@ -100,7 +101,7 @@ class GoldenCase(Part):
     result: Annotated[tuple[Any, ...], Field(max_length=4096)]  # what the decoding makes of the values
     margins: Annotated[
         tuple[Real, ...], Field(max_length=4096)
-    ]  # of each decision; below twice the tolerance it is free
+    ]  # of each decision, as it follows from the values; below twice the tolerance it is free
 
     @property
     def name(self) -> str:
@@ -299,8 +300,8 @@ def _input_problem(model: "Opened", case: GoldenCase, query: Query) -> str | Non
 def recorded_answer(case: GoldenCase, decoder: Decoding[Any]) -> Answer[Any]:
     """Return the answer that a case records.
 
-    Raises `VerificationFailed` if its result is not what the decoding makes of its values, ValueError if the values are
-    none, or not those that the decoding reads.
+    Raises `VerificationFailed` if its result or its margins are not what the decoding makes of its values, ValueError if
+    the values are none, or not those that the decoding reads.
     """
     try:
         answer = decoder.answer({name: values.array() for name, values in case.values.items()})
@@ -308,7 +309,9 @@ def recorded_answer(case: GoldenCase, decoder: Decoding[Any]) -> Answer[Any]:
         raise VerificationFailed(f"it records no value {error}, which the decoding reads") from None
     if not _same_result(answer.result, case.result):
         raise VerificationFailed(f"the recorded result {_short(case.result)} does not follow from the recorded values")
-    return dataclasses.replace(answer, margins=case.margins)
+    if len(answer.margins) != len(case.margins) or not np.allclose(answer.margins, case.margins, rtol=0, atol=_CLOSE):
+        raise VerificationFailed("the recorded margins do not follow from the recorded values")
+    return answer
 
 
 def _same_result(own: Sequence[Any], recorded: Sequence[Any]) -> bool:

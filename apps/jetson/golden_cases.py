@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_VALUES = 2**24  # of an output of one case
+CLOSE = 1e-4  # of a recorded margin, beside the one that follows from the values
 
 
 def recorded_values(values: dict[str, Any]) -> np.ndarray:
@@ -86,7 +87,10 @@ class Case:
         result = case["result"]
         if len(result) != len(answer.result) or not all(map(decoding.equal, answer.result, result)):
             raise self.fails("the recorded result does not follow from the recorded values")
-        return values, answer._replace(margins=tuple(case["margins"]))
+        margins = case["margins"]
+        if len(margins) != len(answer.margins) or not np.allclose(answer.margins, margins, rtol=0, atol=CLOSE):
+            raise self.fails("the recorded margins do not follow from the recorded values")
+        return values, answer
 
     def check_answer(self, own: Arrays, values: Arrays, recorded: Answer, tolerance: Mapping[str, float]) -> None:
         """Hold what a runtime gave against what is recorded: each stored value, then the decisions that are clear."""

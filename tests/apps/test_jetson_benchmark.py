@@ -140,7 +140,9 @@ def test_a_changed_file_is_not_timed(copy, tmp_path):
         ({"input_ids": {"main": [[1] * 32]}}, "other token ids than recorded"),
         ({"values": lambda values: edited(values, lambda data: [9.0] * len(data))}, "does not follow from"),
         ({"values": lambda values: edited(values, lambda data: [each + 1 for each in data])}, "logits differs by 1"),
-        ({"result": ["no such answer"], "margins": [99.0]}, "does not follow from the recorded values"),
+        ({"result": ["no such answer"]}, "does not follow from the recorded values"),
+        ({"margins": [0.0]}, "the recorded margins do not follow from the recorded values"),
+        ({"margins": []}, "the recorded margins do not follow from the recorded values"),
         ({"values": {"scores": {"shape": [1, 1], "data": [1.0]}}}, "it records scores, the decoding reads logits"),
     ],
 )

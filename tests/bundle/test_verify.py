@@ -184,11 +184,19 @@ def test_flipped_weights_with_forged_digests_and_golden_cases(fresh, tools):
     onnx.save(model, str(path / "model.onnx"))
     golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
     golden["tolerance"] = {"logits": 1e5}
-    for case in golden["cases"]:
-        case["margins"] = [0.0]
     (path / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
     tools.forge(path)
     assert "parity: the signal-to-noise ratio of logits" in problems(path)
+
+
+@pytest.mark.parametrize("margins", [[0.0], []])
+def test_a_decision_is_not_free_because_the_file_says_so(fresh, tools, margins):
+    path = fresh("onnx")
+    golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
+    golden["cases"][0]["margins"] = margins
+    (path / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+    tools.forge(path)
+    assert "the recorded margins do not follow from the recorded values" in problems(path)
 
 
 @pytest.mark.parametrize("target", TARGETS)
