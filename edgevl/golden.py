@@ -300,8 +300,8 @@ def _input_problem(model: "Opened", case: GoldenCase, query: Query) -> str | Non
 def recorded_answer(case: GoldenCase, decoder: Decoding[Any]) -> Answer[Any]:
     """Return the answer that a case records.
 
-    Raises `VerificationFailed` if its result or its margins are not what the decoding makes of its values, ValueError if
-    the values are none, or not those that the decoding reads.
+    Raises `VerificationFailed` if its result or its margins are not what the decoding makes of its values, ValueError
+    if the values are none, or not those that the decoding reads.
     """
     try:
         answer = decoder.answer({name: values.array() for name, values in case.values.items()})

@@ -35,4 +35,7 @@ def tiny_model(tmp_path_factory) -> Path:
     model = build_model(config)
     with torch.no_grad():
         torch.nn.init.normal_(model.head[-1].weight, std=0.6)  # pyright: ignore[reportArgumentType]
+        for name, weight in model.core.fusion.named_parameters():  # what it answers depends on what it is asked
+            if name.endswith(("attention.value.weight", "attention.out.weight")):
+                weight.mul_(4)
     return save_model(tmp_path_factory.mktemp("models") / "tiny-test", model, tokenizer, labels)

@@ -27,7 +27,7 @@ class EagerSession:
         self.outputs = tuple(TensorSpec(spec.name, spec.dtype, spec.shape) for spec in program.outputs)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        batch = next((array.shape[0] for array in map(np.asarray, feeds.values()) if array.ndim > 1), 1)
+        batch = _batch(self.inputs, feeds)
         check_feeds([TensorSpec(spec.name, spec.dtype, (batch, *spec.shape[1:])) for spec in self.inputs], feeds)
         arguments = [_as_taken(spec, as_tensor(feeds[spec.name])) for spec in self._program.inputs]
         with torch.inference_mode(), torch_threads(self._threads):
@@ -44,6 +44,12 @@ def eager_runner(
     sessions = {program.name: EagerSession(program, threads) for program in programs}
     batches = dict.fromkeys(sessions, batch)
     return Runner([program.spec for program in programs], sessions, model.images, model.texts, batches)
+
+
+def _batch(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> int:
+    """The samples of the first array that has as many sides as it should; else 1."""
+    arrays = [(np.asarray(feeds[spec.name]), spec) for spec in inputs if spec.name in feeds]
+    return next((array.shape[0] for array, spec in arrays if array.ndim == len(spec.shape)), 1)
 
 
 def _taken(spec: InputSpec) -> TensorSpec:

@@ -111,15 +111,17 @@ def kind(request, tiny_model, tmp_path_factory) -> tuple:
     target, precision, options, package = request.param
     pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("kind")
-    shutil.copytree(tiny_model, folder / tiny_model.name)
-    bundle = export_bundle(tiny_model, target, precision, out=folder / "good.edgevl", options=options)
+    source = load_model(None).path if precision == "w4" else tiny_model  # 4 bits are too coarse for one so small
+    shutil.copytree(source, folder / source.name)
+    bundle = export_bundle(source, target, precision, out=folder / "good.edgevl", options=options)
     return target, precision, options, bundle
 
 
 @pytest.fixture
 def forged(kind, tools, tiny_model) -> Callable[[Fault], Path]:
     """A copy of the good bundle whose artifact is exported from a changed model, digests forged."""
-    return lambda fault: forge(kind, load_model(tiny_model), fault, tools)
+    source = None if kind[1] == "w4" else tiny_model
+    return lambda fault: forge(kind, load_model(source), fault, tools)
 
 
 def forge(kind: tuple, loaded: LoadedModel, fault: Fault, tools) -> Path:
@@ -236,7 +238,7 @@ def test_permuted_labels(kind, tools, capsys, tmp_path):
     (path / "labels.json").write_text(json.dumps(labels[1:] + labels[:1]), encoding="utf-8")
     tools.forge(path)
     code, line = verdict(path, capsys)
-    assert code == 4 and "labels.json does not give the recorded answer" in line, line
+    assert code == 4 and "does not follow from the recorded values" in line, line
 
 
 @each_kind()
