@@ -8,10 +8,9 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors: the names of `_HOMES`
-    from edgevl.audit import inspect_bundle as inspect_bundle
     from edgevl.bench import run_bench as run_bench
     from edgevl.bench.compare import compare as compare
-    from edgevl.bundle import Bundle as Bundle
+    from edgevl.bundle.folder import Bundle as Bundle
     from edgevl.checkpoint import load_model as load_model
     from edgevl.checkpoint import save_model as save_model
     from edgevl.config import ModelConfig as ModelConfig
@@ -21,18 +20,19 @@ if TYPE_CHECKING:  # for type checkers and editors: the names of `_HOMES`
     from edgevl.errors import EdgeVLError as EdgeVLError
     from edgevl.errors import InputError as InputError
     from edgevl.export.bundle_export import export_bundle as export_bundle
+    from edgevl.inputs.preprocess import load_image as load_image
+    from edgevl.inputs.tokenizer import Tokenizer as Tokenizer
     from edgevl.models import build_model as build_model
     from edgevl.predict import Answerer as Answerer
     from edgevl.predict import predict as predict
-    from edgevl.preprocess import load_image as load_image
     from edgevl.quantize.model_folder import quantize_model as quantize_model
     from edgevl.report import write_report as write_report
     from edgevl.runtime.session import open_session as open_session
-    from edgevl.tokenizer import Tokenizer as Tokenizer
     from edgevl.training import distill as _distill
     from edgevl.training import finetune as _finetune
     from edgevl.training import pretrain as _pretrain
-    from edgevl.verify import verify_bundle as verify_bundle
+    from edgevl.verify.audit import inspect_bundle as inspect_bundle
+    from edgevl.verify.run import verify_bundle as verify_bundle
 
     pretrain, finetune, distill = _pretrain.run, _finetune.run, _distill.run
 
@@ -40,19 +40,19 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answerer": "predict:Answerer",
-    "Bundle": "bundle:Bundle",
+    "Bundle": "bundle.folder:Bundle",
     "EdgeVLError": "errors:EdgeVLError",
     "InputError": "errors:InputError",
     "ModelConfig": "config:ModelConfig",
     "Scenes": "data.scenes:Scenes",
-    "Tokenizer": "tokenizer:Tokenizer",
+    "Tokenizer": "inputs.tokenizer:Tokenizer",
     "build_model": "models:build_model",
     "compare": "bench.compare:compare",
     "distill": "training.distill:run",
     "export_bundle": "export.bundle_export:export_bundle",
     "finetune": "training.finetune:run",
-    "inspect_bundle": "audit:inspect_bundle",
-    "load_image": "preprocess:load_image",
+    "inspect_bundle": "verify.audit:inspect_bundle",
+    "load_image": "inputs.preprocess:load_image",
     "load_model": "checkpoint:load_model",
     "open_dataset": "data:open_dataset",
     "open_session": "runtime.session:open_session",
@@ -62,7 +62,7 @@ _HOMES = {
     "run_bench": "bench:run_bench",
     "run_demo": "demo:run_demo",
     "save_model": "checkpoint:save_model",
-    "verify_bundle": "verify:verify_bundle",
+    "verify_bundle": "verify.run:verify_bundle",
     "write_report": "report:write_report",
 }
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from edgevl.bundle.manifest import MANIFEST
 from edgevl.errors import EdgeVLError, InputError
-from edgevl.manifest import MANIFEST
 
 _STALE_SECONDS = 24 * 3600
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

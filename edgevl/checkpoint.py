@@ -23,11 +23,11 @@ from edgevl.config import DUAL_ENCODER, Config, DualEncoderConfig, ModelConfig
 from edgevl.copying import hash_file, open_plain
 from edgevl.domain.judge import Domain, load_domain
 from edgevl.errors import EdgeVLError, InputError, no_such_path, unknown_name
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.limits import check_text
 from edgevl.models import DualEncoder, VqaModel, build_model
 from edgevl.reading import Unreadable, read_json
 from edgevl.scratch import PrivateFolder
-from edgevl.tokenizer import Tokenizer
 
 DIVERGED = "Lower optimizer.lr or raise optimizer.warmup"  # what to do about a training that diverged
 IN_MEMORY = 256 * 2**20  # bytes of weights

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from edgevl.specs import ImageProcessing, InputSpec, OutputSpec, ProgramSpec, TextProcessing
+from edgevl.bundle.specs import ImageProcessing, InputSpec, OutputSpec, ProgramSpec, TextProcessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -134,7 +134,7 @@ class Deployable(Described, Protocol):
 # ---- Query, Answer, Decoding -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Query:
-    """Pictures (whatever `edgevl.preprocess.load_image` takes) and texts that belong together."""
+    """Pictures (whatever `edgevl.inputs.preprocess.load_image` takes) and texts that belong together."""
 
     pictures: tuple[Any, ...] = ()
     texts: tuple[str, ...] = ()

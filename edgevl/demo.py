@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgevl.contracts import Sample
     from edgevl.opened import Opened
     from edgevl.report import Example
-    from edgevl.verify import VerifyReport
+    from edgevl.verify.run import VerifyReport
 
 Progress = Callable[[int, int, str], None]
 Say = Callable[[str], None]
@@ -62,7 +62,7 @@ def run_demo(
     """
     from edgevl.bench import run_bench
     from edgevl.export.bundle_export import export_bundle
-    from edgevl.verify import verify_bundle
+    from edgevl.verify.run import verify_bundle
 
     folder, samples = _folder(Path(out)), min(samples, QUICK_SAMPLES) if quick else samples
     steps = Steps(2 * len(TARGETS) + 4, progress, say)
@@ -112,7 +112,7 @@ def answer_pictures(samples: int, pictures: int = PICTURES) -> list["Example"]:
 
 def _drawn(model: "Opened", samples: int) -> tuple["Sample", ...]:
     """The samples that the artifacts are verified on, too: drawn once."""
-    from edgevl.measure import draw, side_of
+    from edgevl.verify.measure import draw, side_of
 
     return draw(DATA, model.task_name, samples, side_of(model))
 

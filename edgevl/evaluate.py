@@ -19,8 +19,8 @@ from edgevl.tasks.metrics import wilson
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
+    from edgevl.inputs.tokenizer import Tokenizer
     from edgevl.runtime.session import Session
-    from edgevl.tokenizer import Tokenizer
 
 _MIN_SIDE = 32  # the smallest scenes there are; a smaller model gets them squashed
 
@@ -79,7 +79,7 @@ def draw_samples(data: str, count: int, size: int, seed: int | None = None) -> S
     """
     from edgevl.data import open_dataset
     from edgevl.data.order import in_portions
-    from edgevl.preprocess import load_image, to_pixels
+    from edgevl.inputs.preprocess import load_image, to_pixels
 
     if count < 1:
         raise InputError(f"at least 1 sample is needed, got {count}")

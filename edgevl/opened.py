@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgevl.bundle.specs import ImageProcessing, PictureSource, ProgramSpec, TextSource, ValueSource
 from edgevl.contracts import Answer, Decoding, Deployable, Query, TextCodec
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
-from edgevl.specs import ImageProcessing, PictureSource, ProgramSpec, TextSource, ValueSource
 from edgevl.tasks import task_named
 
 if TYPE_CHECKING:

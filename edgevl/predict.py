@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.bundle import Bundle, is_bundle
+from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.contracts import Answer, Query
 from edgevl.domain.judge import Domain
 from edgevl.errors import InputError, no_such_path
 from edgevl.inputs.images import to_tensor
+from edgevl.inputs.preprocess import ImageSource, load_image
 from edgevl.opened import Opened, eager
-from edgevl.preprocess import ImageSource, load_image
 
 SAMPLE = Path(__file__).parent / "assets" / "sample.png"  # scenes:test, the scene 11069
 
@@ -168,7 +168,7 @@ def predict(source: str | Path | None, image: ImageSource, question: str, top: i
 
     Args:
         source: a bundle, a model folder, or None for the embedded model (both run by PyTorch).
-        image: a path, bytes, Pillow image or uint8 array (see `edgevl.preprocess.load_image`), or the word "sample".
+        image: a path, bytes, Pillow image or uint8 array (see `edgevl.load_image`), or the word "sample".
         question: English text; one that is too long is cut, and `notes` says so.
         top: how many answers to list.
 

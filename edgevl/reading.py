@@ -1,6 +1,6 @@
 """Reading text and JSON that somebody else wrote: bounded in bytes and depth, and UTF-8 whatever the locale.
 
-A file that the user named raises `InputError`. The files of a bundle are read by `edgevl.manifest`, on the same
+A file that the user named raises `InputError`. The files of a bundle are read by `edgevl.bundle.manifest`, on the same
 functions (which the board's script has, too), and raise `VerificationFailed`.
 """
 

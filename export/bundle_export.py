@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import edgevl
 from edgevl.apps.jetson.interface import pictures_of
-from edgevl.bundle import SUFFIX, Bundle, atomic_folder, check_destination, list_files
-from edgevl.card import README, write_card
+from edgevl.bundle.card import README, write_card
+from edgevl.bundle.folder import SUFFIX, Bundle, atomic_folder, check_destination, list_files
+from edgevl.bundle.golden import GOLDEN, write_golden
+from edgevl.bundle.manifest import MANIFEST, FileEntry, LabelsSpec, Manifest, Provenance
+from edgevl.bundle.specs import ArtifactSpec, InputSpec
 from edgevl.contracts import Deployable, Program
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
-from edgevl.golden import GOLDEN, write_golden
-from edgevl.manifest import MANIFEST, FileEntry, LabelsSpec, Manifest, Provenance
-from edgevl.specs import ArtifactSpec, InputSpec
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel

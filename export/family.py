@@ -12,7 +12,7 @@ from edgevl.config import ModelConfig
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from edgevl.verify import VerifyReport
+    from edgevl.verify.run import VerifyReport
 
 _SIZE = 64
 _CLOSED = 1e-2  # a scale below it closes its branch
@@ -133,8 +133,8 @@ def write_untrained(config: ModelConfig, folder: Path, seed: int = 1) -> Path:
     from edgevl.checkpoint import save_model
     from edgevl.data.scenes import ANSWERS
     from edgevl.data.scenes.vocabulary import VOCABULARY
+    from edgevl.inputs.tokenizer import Tokenizer
     from edgevl.models import build_model
-    from edgevl.tokenizer import Tokenizer
 
     tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)
     torch.manual_seed(seed)

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from edgevl.contents.executorch_program import INPUT_NAMES, OUTPUT_NAMES
 from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
 from edgevl.export.executorch_tables import quantize_tables
 from edgevl.export.padding import pad_by_slices
 from edgevl.export.pooling import fills
 from edgevl.export.registry import Option, Unconvertible, register_exporter
+from edgevl.formats.executorch_program import INPUT_NAMES, OUTPUT_NAMES
 from edgevl.models.capture import program_inputs, program_outputs
 from edgevl.runtime.executorch_quiet import import_executorch, quiet_executorch
 

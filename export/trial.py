@@ -4,12 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevl.audit import claim_problems, read_contents
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.golden import (
+    RELATIVE_TOLERANCE,
+    GoldenCase,
+    largest_difference,
+    query_of,
+    read_golden,
+    recorded_answer,
+)
 from edgevl.contracts import Answer
 from edgevl.errors import EdgeVLError, MissingDependency, VerificationFailed, first_line
-from edgevl.golden import RELATIVE_TOLERANCE, GoldenCase, largest_difference, query_of, read_golden, recorded_answer
 from edgevl.runtime.session import CannotRunHere
+from edgevl.verify.audit import claim_problems, read_contents
 
 if TYPE_CHECKING:
     from edgevl.export.registry import Exporter

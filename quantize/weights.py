@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevl.bundle import sha256_file
+from edgevl.bundle.folder import sha256_file
 from edgevl.checkpoint import LoadedModel, read_weights
 from edgevl.errors import InputError, first_line
 from edgevl.evaluate import draw_samples, evaluate_model

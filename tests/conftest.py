@@ -23,8 +23,8 @@ def tiny_model(tmp_path_factory) -> Path:
     from edgevl.config import ModelConfig
     from edgevl.data.scenes import ANSWERS
     from edgevl.data.scenes.vocabulary import VOCABULARY
+    from edgevl.inputs.tokenizer import Tokenizer
     from edgevl.models import build_model
-    from edgevl.tokenizer import Tokenizer
 
     torch.manual_seed(1)
     tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)

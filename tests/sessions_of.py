@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgevl.manifest import Manifest
+from edgevl.bundle.manifest import Manifest
 from edgevl.models.question_answering import answering_program
 from edgevl.models.vqa import VqaModel
 from edgevl.runtime.eager_session import EagerSession

@@ -11,14 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgevl.config import ModelConfig
-from edgevl.contracts import Program, Query
-from edgevl.data.scenes.vocabulary import VOCABULARY
-from edgevl.inputs.texts import WordPiece
-from edgevl.models.core import VisionLanguageCore
-from edgevl.models.deployable import DeployableModel, float_output, picture_input, text_input, value_input
-from edgevl.models.fusion import MASKED
-from edgevl.specs import (
+from edgevl.bundle.specs import (
     ImageProcessing,
     InputSpec,
     OutputSpec,
@@ -28,7 +21,14 @@ from edgevl.specs import (
     StepSource,
     TokenSource,
 )
-from edgevl.tokenizer import Tokenizer
+from edgevl.config import ModelConfig
+from edgevl.contracts import Program, Query
+from edgevl.data.scenes.vocabulary import VOCABULARY
+from edgevl.inputs.texts import WordPiece
+from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.core import VisionLanguageCore
+from edgevl.models.deployable import DeployableModel, float_output, picture_input, text_input, value_input
+from edgevl.models.fusion import MASKED
 
 SIZE, WIDTH, DEPTH = 32, 32, 2
 VISUAL = (SIZE // 16) ** 2

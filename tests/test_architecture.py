@@ -37,6 +37,7 @@ LAYERS = ("core", "tools", "cli")
 # What orchestrates stands with the command line, wherever its file lies. The benchmark is there because it exports what
 # it times (a model folder, the region-feature baseline), the report because it shows benchmarks.
 TOP_MODULES = {"edgevl.__main__", "edgevl.bench", "edgevl.cli", "edgevl.demo", "edgevl.doctor", "edgevl.report"}
+TOP_MODULES |= {"edgevl.regions.pipeline"}  # it is timed
 TOP_MODULES |= {"edgevl.training.study"}  # it evaluates, benchmarks and writes a page
 
 

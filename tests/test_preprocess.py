@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from edgevl.errors import InputError
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgevl.errors import InputError
-from edgevl.tokenizer import Tokenizer
+from edgevl.inputs.tokenizer import Tokenizer
 
 
 @pytest.fixture

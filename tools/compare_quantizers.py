@@ -30,10 +30,10 @@ from edgevl.bench.summary import ratio_of
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.evaluate import Samples, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import get_exporter
-from edgevl.measure import compare_output
 from edgevl.quantize.calibrate import calibrate
 from edgevl.runtime.onnx_session import OnnxSession
 from edgevl.runtime.session import Arrays
+from edgevl.verify.measure import compare_output
 
 CALIBRATION, TEST = "scenes:val", "scenes:test"
 PRODUCTS = ["Conv", "MatMul", "Gemm"]

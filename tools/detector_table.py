@@ -13,9 +13,9 @@ import torch
 from torchvision.ops import box_iou
 
 from edgevl.data import open_scenes
-from edgevl.data.regions import BATCH, find_regions
 from edgevl.data.scenes import SIZES, Scenes
-from edgevl.detector import LoadedDetector, load_detector
+from edgevl.regions.cache import BATCH, find_regions
+from edgevl.regions.detector import LoadedDetector, load_detector
 from edgevl.training.compute import forward_macs
 from edgevl.training.detect import average_precision
 

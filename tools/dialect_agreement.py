@@ -22,10 +22,10 @@ from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.errors import EdgeVLError, MissingDependency
 from edgevl.evaluate import Evaluation, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import Exporter, get_exporter, target_names
-from edgevl.measure import compare_output
 from edgevl.quantize import plan_for
 from edgevl.quantize.plan import Plan
 from edgevl.runtime.session import CannotRunHere, open_session
+from edgevl.verify.measure import compare_output
 
 PRECISION, FLOAT = "w8a8", "float"
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.checkpoint import EMBEDDED
 from edgevl.export.bundle_export import export_bundle
 

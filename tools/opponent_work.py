@@ -15,13 +15,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import nms
 
-from edgevl.bench.region_export import background_bias
-from edgevl.bench.region_stages import select_regions
 from edgevl.config import named_config
-from edgevl.models.region import REGION_CONFIGS, RegionAnswerer, RegionConfig
-from edgevl.models.region_detector import RegionHead, RegionTrunk, build_detector
 from edgevl.models.vilt import Vilt, ViltConfig
 from edgevl.models.vqa import VqaModel
+from edgevl.regions.answerer import REGION_CONFIGS, RegionAnswerer, RegionConfig
+from edgevl.regions.export import background_bias
+from edgevl.regions.parts import RegionHead, RegionTrunk, build_detector
+from edgevl.regions.stages import select_regions
 
 NANO = named_config("nano")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgevl.bench.machine import pinned_threads
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.inputs.images import to_tensor
 
 QUESTIONS = ("what color is the car?", "how many animals are there?")

@@ -30,13 +30,13 @@ import jinja2
 
 from edgevl.bench.machine import describe_machine
 from edgevl.bench.run import why_not_timed
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.checkpoint import load_model
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS
 from edgevl.export.family import FAMILY, QUANTIZED, WIDER, untrained_problems, write_untrained
 from edgevl.export.registry import get_exporter, target_names
-from edgevl.verify import VerifyReport
+from edgevl.verify.run import VerifyReport
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROWS, PAGE = DOCS / "targets.jsonl", DOCS / "targets.md"

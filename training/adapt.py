@@ -12,8 +12,8 @@ from torch import nn
 
 from edgevl.contracts import Dataset
 from edgevl.errors import InputError
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
-from edgevl.tokenizer import Tokenizer
 
 ROUND = 32  # rows of the word embedding: a multiple of this
 

@@ -19,11 +19,11 @@ from edgevl.data import open_dataset
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, unknown_name
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.dual_encoder import DualEncoder, dual_encoder
 from edgevl.models.pooling import unit_length
 from edgevl.runtime.eager_session import eager_runner
 from edgevl.tasks.retrieval import Retrieval
-from edgevl.tokenizer import Tokenizer
 from edgevl.training.adapt import copy_words, rounded
 from edgevl.training.data import Sample, channels_first, encoded, pixels_of, repeated
 from edgevl.training.pretrain import trim

@@ -20,9 +20,9 @@ from edgevl.data.annotations import MAX_OBJECTS, Annotations
 from edgevl.data.order import View
 from edgevl.data.scenes import QUESTION_KINDS, Question, Scene, Scenes
 from edgevl.errors import InputError, unknown_name
+from edgevl.inputs.preprocess import load_image, to_pixels
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.limits import shown
-from edgevl.preprocess import load_image, to_pixels
-from edgevl.tokenizer import Tokenizer
 from edgevl.training.recipe import Recipe
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from edgevl.checkpoint import write_json
 from edgevl.data import open_scenes
 from edgevl.data.scenes import CATEGORIES, COLORS, SIZES, Scenes
-from edgevl.detector import Detector, DetectorConfig, save_detector
 from edgevl.errors import MissingDependency
+from edgevl.regions.detector import Detector, DetectorConfig, save_detector
 from edgevl.training.compute import TRAINING_FACTOR, forward_macs
 from edgevl.training.data import MAX_OBJECTS, Positions, Sample, batches, channels_first, in_order, padded_boxes
 from edgevl.training.loop import Note, Progress, Run, fit

@@ -15,7 +15,7 @@ from edgevl.domain.features import MIN_SIDE, picture_features
 from edgevl.domain.fit import SHARE, best_temperature
 from edgevl.domain.judge import DOMAIN, MOST, Domain, distance
 from edgevl.errors import InputError
-from edgevl.tokenizer import CHARACTERS, Tokenizer
+from edgevl.inputs.tokenizer import CHARACTERS, Tokenizer
 from edgevl.training.data import OUTSIDE, make_samples
 from edgevl.training.loop import Progress
 from edgevl.training.recipe import Recipe, parse_recipe

@@ -14,10 +14,10 @@ from edgevl.data import open_dataset
 from edgevl.data.order import for_training, in_portions
 from edgevl.data.scenes import ANSWERS
 from edgevl.errors import InputError
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
-from edgevl.models.region_model import RegionVqaModel, is_region_model
 from edgevl.quantize import require_torchao
-from edgevl.tokenizer import Tokenizer
+from edgevl.regions.model import RegionVqaModel, is_region_model
 from edgevl.training.adapt import Start, adapted, labels_for
 from edgevl.training.backbones import load_backbone, pixel_statistics
 from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder, with_words

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.checkpoint import save_model
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel
-from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import IGNORED, VqaSamples, batches, in_order
 from edgevl.training.pretrain import trim, visual_tokens
 

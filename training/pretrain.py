@@ -11,11 +11,11 @@ from edgevl.config import ModelConfig, named_config
 from edgevl.data import open_scenes
 from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
-from edgevl.detector import LoadedDetector
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
 from edgevl.models.core import VisionLanguageCore
-from edgevl.models.region_model import RegionVqaModel, new_region_model
-from edgevl.tokenizer import Tokenizer
+from edgevl.regions.detector import LoadedDetector
+from edgevl.regions.model import RegionVqaModel, new_region_model
 from edgevl.training.data import PretrainSamples
 from edgevl.training.loop import Note, Progress, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
 from edgevl.errors import InputError
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.quantize import plan_for
 from edgevl.quantize.plan import Plan, save_plan
 from edgevl.quantize.qat import RoundedModel, Scheme, trainable
 from edgevl.quantize.spec import get_dialect
-from edgevl.tokenizer import Tokenizer
 from edgevl.training.adapt import Start
 from edgevl.training.data import VqaSamples
 from edgevl.training.finetune import model_folder

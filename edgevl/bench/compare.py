@@ -17,7 +17,7 @@ from edgevl.bench.run import race_bundles
 from edgevl.bench.schema import BenchReport, BenchResult, Flag, Scope, read_report
 from edgevl.bench.stats import block_medians, unpaired_interval
 from edgevl.bench.summary import apart
-from edgevl.bundle import Bundle, is_bundle
+from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.errors import InputError, no_such_path
 
 SCHEMA = "edgevl.compare/1.0"

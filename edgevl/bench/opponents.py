@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from edgevl.bench.pipelines import Pipeline
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.config import CONFIGS, ModelConfig
 from edgevl.errors import unknown_name
 from edgevl.inputs.texts import WordPiece
-from edgevl.models.region import REGION_CONFIGS
-from edgevl.models.region_model import is_region_model, load_region_model
+from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.regions.answerer import REGION_CONFIGS
+from edgevl.regions.model import is_region_model, load_region_model
 from edgevl.registry import Registry
-from edgevl.tokenizer import Tokenizer
 
 GROUPS = {  # a name that stands for several opponents
     "region-heavy": ("region-heavy", "region-heavy-fpn"),
@@ -86,7 +86,7 @@ def fusion_of(bundle: Bundle, words: Tokenizer, labels: list[str]) -> ModelConfi
 
 def _region(name: str) -> Opponent:
     def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
-        from edgevl.bench.region_export import export_region
+        from edgevl.regions.export import export_region
 
         words, labels = _words_of(bundle)
         export_region(folder, REGION_CONFIGS[name], fusion_of(bundle, words, labels), pixels)
@@ -99,7 +99,7 @@ def _trained(name: str) -> Opponent:
     """A region-feature model that was trained here, by its folder: its own words, answers and weights."""
 
     def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
-        from edgevl.bench.region_export import export_trained
+        from edgevl.regions.export import export_trained
 
         loaded = load_region_model(name)
         export_trained(folder, loaded.model, pixels, name)
@@ -109,7 +109,7 @@ def _trained(name: str) -> Opponent:
 
 
 def _open_region(folder: Path, threads: int) -> Pipeline:
-    from edgevl.bench.region_pipeline import RegionPipeline
+    from edgevl.regions.pipeline import RegionPipeline
 
     return RegionPipeline(folder, threads)
 

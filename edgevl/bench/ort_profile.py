@@ -8,7 +8,7 @@ from typing import Any
 
 from edgevl.bench.pipelines import Arrays
 from edgevl.bench.sessions import open_onnx
-from edgevl.contents.graph import convolution_macs, product_macs
+from edgevl.formats.graph import convolution_macs, product_macs
 from edgevl.guard import Call
 
 WARM_UP, QUERIES = 5, 30

@@ -89,7 +89,7 @@ class EdgePipeline:
 
     @classmethod
     def from_bundle(cls, folder: Path, threads: int) -> "EdgePipeline":
-        from edgevl.bundle import Bundle
+        from edgevl.bundle.folder import Bundle
 
         bundle = Bundle.open(folder)
         manifest = bundle.manifest
@@ -97,7 +97,7 @@ class EdgePipeline:
         return cls(name, runtime_name(manifest.target), bundle.opened(threads, remember=0))
 
     def prepare(self, query: Query, watch: Stopwatch) -> Prepared:
-        from edgevl.preprocess import load_image
+        from edgevl.inputs.preprocess import load_image
 
         assert self.model.runner, "a pipeline is opened to run"
         runner, (pictures, texts) = self.model.runner.holding(), self.model.reads

@@ -16,7 +16,7 @@ from edgevl.bench.roofline import bundle_roofline
 from edgevl.bench.schema import BenchReport, BenchResult, Flag, Peak, TaskAccuracy
 from edgevl.bench.sensors import Reading, both, read_sensors, throttle_flags
 from edgevl.bench.summary import Entry, noise_flags, ratios_against, summarize
-from edgevl.bundle import Bundle, combined_sha256, sha256_file
+from edgevl.bundle.folder import Bundle, combined_sha256, sha256_file
 
 
 @dataclasses.dataclass(frozen=True)

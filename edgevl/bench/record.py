@@ -3,7 +3,7 @@
 from typing import Any
 
 from edgevl.bench.schema import BenchReport
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.errors import EdgeVLError, first_line
 
 

@@ -22,7 +22,7 @@ from edgevl.bench.conversation import converse
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.schema import BenchReport
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 
 SCRIPT = Path(edgevl.__file__).parent / "apps" / "jetson"

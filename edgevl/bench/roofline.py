@@ -13,9 +13,9 @@ from edgevl.bench.ort_profile import Kernel, Profile, profile_onnx
 from edgevl.bench.peaks import read_bandwidth
 from edgevl.bench.pipelines import Arrays
 from edgevl.bench.schema import Peak, Roofline
-from edgevl.bundle import Bundle
-from edgevl.contents import Contents, Operation, Weight, bits_of, read_artifact
-from edgevl.contents.graph import size
+from edgevl.bundle.folder import Bundle
+from edgevl.formats import Contents, Operation, Weight, bits_of, read_artifact
+from edgevl.formats.graph import size
 
 PEAKS = {"float32": "fp32", "float16": "fp32", "int8": "int8"}  # onnxruntime computes float16 in fp32 on a CPU
 NAMED_SHARE = 0.03  # of the time: lesser kinds of operators are summed

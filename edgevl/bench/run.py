@@ -16,7 +16,7 @@ from edgevl.bench.pipelines import CANDIDATE, Query
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.race import Contestant, Steps, Track, race
 from edgevl.bench.schema import BenchReport
-from edgevl.bundle import Bundle, is_bundle
+from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _check_target(bundle: Bundle) -> None:
 def _build(name: str, bundle: Bundle, track: Track, steps: Steps) -> Path:
     import numpy as np
 
-    from edgevl.preprocess import load_image
+    from edgevl.inputs.preprocess import load_image
 
     steps(f"building {name}")
     folder = track.scratch / name.replace("/", "-")

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from edgevl.bench.run import model_call, time_calls, why_not_timed
 from edgevl.bench.schema import Ratio
 from edgevl.bench.summary import ratio_of
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.errors import EdgeVLError
-from edgevl.measure import draw, side_of
-from edgevl.verify import VerifyReport, verify_bundle
+from edgevl.verify.measure import draw, side_of
+from edgevl.verify.run import VerifyReport, verify_bundle
 
 USE, MIXED, NOT_WORTH = "use it", "use it with these modules in float", "not worth it here"
 UNKNOWN = "not measured"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevl.bench.pipelines import EdgePipeline, runtime_name
-from edgevl.bench.region_pipeline import UNTRAINED
+from edgevl.bundle.specs import ProgramSpec
 from edgevl.models.deployable import float_output, picture_input, text_input
 from edgevl.models.vilt import ViltConfig, build_vilt
-from edgevl.specs import ProgramSpec
+from edgevl.regions.pipeline import UNTRAINED
 
 if TYPE_CHECKING:
     from edgevl.contracts import TextCodec
@@ -19,7 +19,7 @@ def export_vilt(folder: Path, config: ViltConfig) -> Path:
     """Write `vilt.onnx` and `vilt.json` to `folder` (must exist). Returns `folder`."""
     import torch
 
-    from edgevl.bench.region_export import export_onnx
+    from edgevl.regions.export import export_onnx
 
     side = config.image_size
     inputs = (
@@ -41,12 +41,12 @@ class ViltPipeline(EdgePipeline):
     """Our own pipeline around another file. `folder` also holds the tokenizer and the labels."""
 
     def __init__(self, folder: Path, threads: int):
+        from edgevl.bundle.specs import ImageProcessing
         from edgevl.decodings.runner import Runner
         from edgevl.inputs.texts import WordPiece
+        from edgevl.inputs.tokenizer import Tokenizer
         from edgevl.opened import Opened
         from edgevl.runtime.onnx_session import OnnxSession
-        from edgevl.specs import ImageProcessing
-        from edgevl.tokenizer import Tokenizer
 
         config = ViltConfig(**json.loads((folder / "vilt.json").read_text(encoding="utf-8")))
         self.tokens = (config.image_size // config.patch) ** 2

@@ -54,7 +54,7 @@ def bench(
     from edgevl.bench import BenchReport, run_bench
     from edgevl.bench.record import record_bench
     from edgevl.bench.remote import bench_on_device
-    from edgevl.bundle import Bundle, is_bundle
+    from edgevl.bundle.folder import Bundle, is_bundle
 
     if schema:
         console.print_json(BenchReport.model_json_schema())

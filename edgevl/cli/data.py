@@ -119,8 +119,8 @@ def annotate(
 ) -> None:
     """Write the boxes, classes and scores that a detector finds: pseudo-labels for pretraining."""
     from edgevl.data.annotations import annotate as write
-    from edgevl.detector import load_detector
     from edgevl.errors import InputError
+    from edgevl.regions.detector import load_detector
 
     if out.exists() and not force:
         raise InputError(f"{out} exists: add --force to replace it, or choose another file with --out")

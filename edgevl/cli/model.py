@@ -83,7 +83,7 @@ def verify(
     in_child(max_seconds, max_memory)
     from edgevl.bench.run import why_not_timed
     from edgevl.checkpoint import EMBEDDED
-    from edgevl.verify import verify_bundle
+    from edgevl.verify.run import verify_bundle
 
     with progress_bar("verify") as progress:
         reference = EMBEDDED if checkpoint and model_argument(str(checkpoint)) is None else checkpoint
@@ -104,7 +104,7 @@ def inspect(
 ) -> None:
     """Show what a bundle holds: inputs, sizes, weight types, operators, and what was measured."""
     in_child(max_seconds, max_memory)
-    from edgevl.audit import inspect_bundle
+    from edgevl.verify.audit import inspect_bundle
 
     report = inspect_bundle(bundle)
     data = report.model_dump(mode="json")
@@ -123,7 +123,7 @@ def predict(
 ) -> None:
     """Answer a question, or several, about a picture."""
     in_child(max_seconds, max_memory)
-    from edgevl.bundle import is_bundle
+    from edgevl.bundle.folder import is_bundle
     from edgevl.predict import Answerer
 
     predictions = Answerer.load(model_argument(bundle)).answer_all(image, question, top)

@@ -15,12 +15,12 @@ import numpy as np
 
 from edgevl.atomic import write_atomically
 from edgevl.data import open_scenes
-from edgevl.data.regions import BATCH, find_regions
 from edgevl.data.scenes import CATEGORIES, COLORS, GROUP_OF, SIZES, Scene, SceneObject
-from edgevl.detector import LoadedDetector, Regions
 from edgevl.errors import InputError
 from edgevl.limits import check_real, shown
 from edgevl.reading import MAX_RESULTS_BYTES, read_text, strict_json
+from edgevl.regions.cache import BATCH, find_regions
+from edgevl.regions.detector import LoadedDetector, Regions
 
 MAX_OBJECTS = 8  # of a picture, best first
 Progress = Callable[[int, int, str], None]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 import numpy as np
 from pydantic import Field, ValidationError
 
+from edgevl.bundle.fields import Part
+from edgevl.bundle.specs import OutputSpec
 from edgevl.contracts import Answer, Described, Query
 from edgevl.errors import InputError
-from edgevl.fields import Part
-from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from edgevl.bundle.fields import Name, Part
+from edgevl.bundle.specs import OutputSpec
 from edgevl.contracts import Answer, Arrays, Query
 from edgevl.decodings import DECODINGS
 from edgevl.decodings.base import Declared, one_text_each, regroup, row_problems
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.fields import Name, Part
-from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

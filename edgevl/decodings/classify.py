@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from edgevl.bundle.fields import Name, Part
+from edgevl.bundle.specs import OutputSpec
 from edgevl.contracts import Answer, Arrays, Described, Query
 from edgevl.decodings import DECODINGS
 from edgevl.decodings.base import (
@@ -22,8 +24,6 @@ from edgevl.decodings.base import (
 )
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.fields import Name, Part
-from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from edgevl.bundle.fields import Name, Part
+from edgevl.bundle.specs import OutputSpec
 from edgevl.contracts import Answer, Arrays, Described, Query
 from edgevl.decodings import DECODINGS
 from edgevl.decodings.base import Declared, kl_divergence, margins_of, one_text_each, row_problems, share_of_equal
 from edgevl.decodings.runner import Loop, Runner
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.fields import Name, Part
-from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

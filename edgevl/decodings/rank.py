@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from edgevl.bundle.fields import Name, Part, Real, Text
+from edgevl.bundle.specs import OutputSpec
 from edgevl.contracts import Answer, Arrays, Described, Query
 from edgevl.decodings import DECODINGS
 from edgevl.decodings.base import (
@@ -25,8 +27,6 @@ from edgevl.decodings.base import (
 )
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.fields import Name, Part, Real, Text
-from edgevl.specs import OutputSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

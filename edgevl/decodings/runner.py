@@ -14,10 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgevl.contracts import Arrays, Query, TextCodec
-from edgevl.errors import InputError
-from edgevl.inputs.images import to_tensor
-from edgevl.specs import (
+from edgevl.bundle.specs import (
     ImageProcessing,
     InputSpec,
     PictureSource,
@@ -29,6 +26,9 @@ from edgevl.specs import (
     TokenSource,
     ValueSource,
 )
+from edgevl.contracts import Arrays, Query, TextCodec
+from edgevl.errors import InputError
+from edgevl.inputs.images import to_tensor
 
 REMEMBERED = 256 * 2**20  # bytes of values that are kept for later queries
 CHUNK = 64  # queries whose inputs are held at a time

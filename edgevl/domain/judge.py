@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from edgevl.bundle.fields import Count, Label, Part, Real, Sha256
+from edgevl.bundle.manifest import parse_json, validate
 from edgevl.domain.features import COUNT, FEATURES, MIN_SIDE, picture_features
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.fields import Count, Label, Part, Real, Sha256
-from edgevl.manifest import parse_json, validate
 from edgevl.plain import command_line
 from edgevl.reading import read_text
 

@@ -16,9 +16,9 @@ from edgevl.domain.fit import calibration_error
 from edgevl.domain.judge import DOMAIN, Domain
 from edgevl.errors import InputError
 from edgevl.inputs.images import to_tensor
-from edgevl.measure import ask, draw, stacked
 from edgevl.opened import Opened
 from edgevl.predict import Answerer
+from edgevl.verify.measure import ask, draw, stacked
 
 Progress = Callable[[int, int, str], None]
 SPLITS = ("val", "test", "test_pairs", "test_style")  # Fluent artwork, but for the last: Noto

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgevl.errors import InputError, MissingDependency
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 
 PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png",

@@ -25,7 +25,7 @@ def limited(function: Callable[..., T], *arguments: Any, limits: Limits | None =
     runtime, not of the whole. What the function prints comes out as usual.
 
     Args:
-        function: one that can be imported by its name, such as `edgevl.verify.verify_bundle`.
+        function: one that can be imported by its name, such as `edgevl.verify.run.verify_bundle`.
         arguments, named: anything that can be pickled, so no callbacks; so must be what is returned.
         limits: None for the defaults of `Limits`.
     Raises:

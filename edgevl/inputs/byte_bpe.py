@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import tokenizers
 
+from edgevl.bundle.specs import TextProcessing
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.inputs.settings import MISSING, Anything, OneOf, check_settings
+from edgevl.inputs.tokenizer import pieces_of
 from edgevl.reading import read_json
-from edgevl.specs import TextProcessing
-from edgevl.tokenizer import pieces_of
 
 START, STOP = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgevl.bundle.specs import TextProcessing
 from edgevl.contracts import TextCodec
 from edgevl.errors import EdgeVLError, InputError, VerificationFailed, first_line
-from edgevl.specs import TextProcessing
-from edgevl.tokenizer import Tokenizer
+from edgevl.inputs.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

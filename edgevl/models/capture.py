@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
+from edgevl.bundle.specs import InputSpec, PictureSource
 from edgevl.contracts import Program
 from edgevl.errors import InputError, unknown_name
 from edgevl.runtime.session import TensorSpec
-from edgevl.specs import InputSpec, PictureSource
 
 Adapter = Callable[[Tensor], Tensor]
 

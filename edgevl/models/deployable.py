@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgevl.contracts import Program, TextCodec
-from edgevl.errors import unknown_name
-from edgevl.specs import (
+from edgevl.bundle.specs import (
     ImageProcessing,
     InputSpec,
     OutputSpec,
@@ -15,6 +13,8 @@ from edgevl.specs import (
     TextSource,
     ValueSource,
 )
+from edgevl.contracts import Program, TextCodec
+from edgevl.errors import unknown_name
 
 if TYPE_CHECKING:
     from edgevl.domain.judge import Domain

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from edgevl.bundle.specs import ImageProcessing, ProgramSpec
 from edgevl.config import DualEncoderConfig
 from edgevl.contracts import Program
 from edgevl.inputs.texts import WordPiece
@@ -19,7 +20,6 @@ from edgevl.models.deployable import DeployableModel, float_output, picture_inpu
 from edgevl.models.fusion import Fusion
 from edgevl.models.merging import deployed
 from edgevl.models.pooling import AttentionPool, unit_length
-from edgevl.specs import ImageProcessing, ProgramSpec
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedDualEncoder

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
 
+from edgevl.bundle.specs import ImageProcessing, InputSpec, ProgramSpec, TextSource
 from edgevl.contracts import Program
 from edgevl.errors import unknown_name
 from edgevl.inputs.texts import WordPiece
 from edgevl.models.capture import capture
 from edgevl.models.deployable import DeployableModel, float_output, picture_input, value_input
 from edgevl.models.merging import deployed
-from edgevl.specs import ImageProcessing, InputSpec, ProgramSpec, TextSource
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel

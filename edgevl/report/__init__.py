@@ -12,9 +12,9 @@ from typing import Any
 from edgevl.bench.machine import describe_machine
 from edgevl.bench.schema import BenchReport, BenchResult, Machine
 from edgevl.bench.titles import title_of
-from edgevl.bundle import write_atomically
+from edgevl.bundle.folder import write_atomically
+from edgevl.bundle.manifest import Hazard
 from edgevl.errors import InputError
-from edgevl.manifest import Hazard
 from edgevl.plain import plain
 from edgevl.report import formats
 from edgevl.report.figures import thumbnail_uri

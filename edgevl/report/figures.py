@@ -23,7 +23,7 @@ FAINTEST = 3  # of STRIP: a single query among thousands is still drawn
 
 def thumbnail_uri(picture: Picture) -> str:
     """A JPEG data URI of at most `THUMBNAIL` pixels a side. Raises `InputError` for bytes that are no picture."""
-    from edgevl.preprocess import load_image
+    from edgevl.inputs.preprocess import load_image
 
     image = load_image(picture)
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)

@@ -9,8 +9,8 @@ from edgevl.errors import InputError
 from edgevl.report.sections import Accuracy, Artifact, KindAccuracy
 
 if TYPE_CHECKING:
-    from edgevl.bundle import Bundle
-    from edgevl.verify import VerifyReport
+    from edgevl.bundle.folder import Bundle
+    from edgevl.verify.run import VerifyReport
 
 
 def sections_from(bundles: Sequence[str | Path], benches: Sequence[str | Path] = ()) -> dict[str, Any]:
@@ -21,9 +21,9 @@ def sections_from(bundles: Sequence[str | Path], benches: Sequence[str | Path] =
 
     Raises:
         InputError: a file is no benchmark, or one of another artifact.
-        VerificationFailed: as `edgevl.bundle.Bundle.open`.
+        VerificationFailed: as `edgevl.bundle.folder.Bundle.open`.
     """
-    from edgevl.bundle import Bundle
+    from edgevl.bundle.folder import Bundle
 
     opened = [Bundle.open(path) for path in bundles]  # once: another reading may find another manifest
     artifacts = [artifact_from_bundle(bundle) for bundle in opened]
@@ -49,7 +49,7 @@ def artifact_from_bundle(source: "str | Path | Bundle", verified: "VerifyReport 
     """The row of a bundle or of the one at a path, from `verified` where given, else from what the manifest says.
 
     Raises:
-        InputError, VerificationFailed: as `edgevl.bundle.Bundle.open`, or the files are not those of the manifest.
+        InputError, VerificationFailed: as `edgevl.Bundle.open`, or the files are not those of the manifest.
     """
     bundle = _opened(source)
     if verified is None:
@@ -97,6 +97,6 @@ def accuracy_from_bundle(
 
 
 def _opened(source: "str | Path | Bundle") -> "Bundle":
-    from edgevl.bundle import Bundle
+    from edgevl.bundle.folder import Bundle
 
     return source if isinstance(source, Bundle) else Bundle.open(source)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from edgevl.manifest import Audit
+from edgevl.bundle.manifest import Audit
 
 Picture = Image.Image | np.ndarray | bytes  # uint8 [H, W, 3] RGB, or the bytes of an image file
 

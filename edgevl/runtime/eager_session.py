@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from edgevl.bundle.specs import InputSpec, PictureSource
 from edgevl.contracts import Deployable, Program
 from edgevl.decodings.runner import Runner
 from edgevl.runtime.session import Arrays, TensorSpec, check_feeds
-from edgevl.specs import InputSpec, PictureSource
 
 BATCH = 32
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from edgevl.contents.executorch_program import ABSENT, Call, Method
 from edgevl.errors import VerificationFailed
+from edgevl.formats.executorch_program import ABSENT, Call, Method
 
 _NUMBERS = ("int", "bool", "float")
 # Operators of ExecuTorch's own that torch knows only once `executorch.exir` is imported, which takes seconds.

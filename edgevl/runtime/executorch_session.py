@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgevl.contents.executorch_program import METHOD, PteProgram, Tensor
-from edgevl.contents.xnnpack_graph import BACKEND, XnnpackGraph
 from edgevl.errors import EdgeVLError
+from edgevl.formats.executorch_program import METHOD, PteProgram, Tensor
+from edgevl.formats.xnnpack_graph import BACKEND, XnnpackGraph
 from edgevl.quiet import with_streams
 from edgevl.runtime.executorch_arguments import check_arguments
 from edgevl.runtime.executorch_quiet import captured_log, import_executorch, quiet_executorch

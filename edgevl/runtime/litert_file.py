@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.contents.flatbuffer import Table
 from edgevl.errors import InputError, MissingDependency, VerificationFailed
+from edgevl.formats.flatbuffer import Table
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every file
 CUSTOM = "CUSTOM:"  # in front of the code of an operator that is not built in

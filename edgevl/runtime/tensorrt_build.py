@@ -19,12 +19,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from edgevl.apps.jetson import build_engine
-from edgevl.bundle import Bundle
-from edgevl.claims import FLOATS, MIN_FLOAT_MACS
+from edgevl.bundle.fields import Count, Name, Part, Real, Text
+from edgevl.bundle.folder import Bundle
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
-from edgevl.fields import Count, Name, Part, Real, Text
 from edgevl.runtime import tensorrt_network
 from edgevl.runtime.tensorrt_network import PRODUCTS
+from edgevl.verify.claims import FLOATS, MIN_FLOAT_MACS
 
 PACKAGE = "tensorrt_rtx"
 CAPABILITIES = ("8.6", "12.0")  # Ampere and Blackwell; it has no 8.7 (Jetson Orin)

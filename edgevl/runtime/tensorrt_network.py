@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from edgevl.apps.jetson import build_engine
-from edgevl.contents.graph import (
+from edgevl.formats.graph import (
     Shape,
     convolution_macs,
     einsum_macs,

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from edgevl.errors import InputError, no_such_path
+from edgevl.inputs.preprocess import load_image
 from edgevl.pictures import MAX_FILE_BYTES
-from edgevl.preprocess import load_image
 from edgevl.search.index import NAME, Entry, Index, load_index, save_index
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")

@@ -12,11 +12,11 @@ import pytest
 import edgevl
 from edgevl.apps.jetson import build_engine
 from edgevl.apps.jetson.bundle_files import SCRIPTS
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.cli import main
 from edgevl.errors import VerificationFailed
 from edgevl.predict import predict
-from edgevl.verify import verify_bundle
+from edgevl.verify.run import verify_bundle
 
 SCRIPT = "build_engine.py"
 CODE = b"\nopen({!r}, 'w').close()\n"

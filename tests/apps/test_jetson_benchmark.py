@@ -19,10 +19,10 @@ from PIL import Image
 from edgevl.bench import PRESETS, BenchReport
 from edgevl.bench.presets import minimum_flags
 from edgevl.bench.summary import drift_flags, noise_flags, steadiness_flags
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.contracts import Query
 from edgevl.errors import InputError
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 FORBIDDEN = ("torch", "edgevl", "tokenizers", "onnx", "tensorrt", "tensorrt_rtx", "psutil", "pydantic", "cuda")

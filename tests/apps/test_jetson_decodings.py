@@ -16,10 +16,10 @@ import pytest
 from older_bundles import as_schema_1
 from small_models import MODELS
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.golden import read_golden, replay
 from edgevl.contracts import Query
 from edgevl.errors import VerificationFailed
-from edgevl.golden import read_golden, replay
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgevl.bundle.specs import ImageProcessing
 from edgevl.errors import InputError
 from edgevl.inputs.images import to_tensor
-from edgevl.specs import ImageProcessing
 
 RANDOM = np.random.default_rng(5)
 SHAPES = [(40, 56), (56, 40), (1, 60), (60, 1), (33, 33), (90, 200), (7, 5)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.cli import main
 
 SCRIPT = Path(__file__).parents[2] / "apps" / "jetson" / "benchmark.py"

@@ -19,7 +19,7 @@ import pytest
 
 from edgevl.bench import BenchReport, remote
 from edgevl.bench.remote import Device, bench_on_device
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.cli import main
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 

@@ -5,8 +5,8 @@ import dataclasses
 import torch
 
 from edgevl.bench.picture import make_photo
-from edgevl.models.region import RegionConfig
-from edgevl.models.region_detector import build_detector, settle
+from edgevl.regions.answerer import RegionConfig
+from edgevl.regions.parts import build_detector, settle
 
 _SMALL = RegionConfig(
     name="tiny", backbone="resnet18", height=160, width=224, classes=7, pre_nms=300, post_nms=120, candidates=60

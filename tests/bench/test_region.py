@@ -12,16 +12,16 @@ from edgevl.bench.harness import Stopwatch
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bench.pipelines import Query, run_pipeline
 from edgevl.bench.probe import ask_fresh_process
-from edgevl.bench.region_export import export_region, rois_of
-from edgevl.bench.region_pipeline import RegionPipeline
-from edgevl.bench.region_stages import split_by_level
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.fusion import Fusion
-from edgevl.models.region import REGION_CONFIGS, RegionAnswerer, RegionConfig
-from edgevl.models.region_detector import LAYOUTS, RegionHead, RegionTrunk
 from edgevl.models.vqa import AnswerHead
-from edgevl.tokenizer import Tokenizer
+from edgevl.regions.answerer import REGION_CONFIGS, RegionAnswerer, RegionConfig
+from edgevl.regions.export import export_region, rois_of
+from edgevl.regions.parts import LAYOUTS, RegionHead, RegionTrunk
+from edgevl.regions.pipeline import RegionPipeline
+from edgevl.regions.stages import split_by_level
 
 WORDS = ModelConfig(text_length=8, vocab_size=128, num_answers=5, width=16, depth=2, heads=2)
 STAGES = ["backbone", "proposals", "region features", "detection NMS", "fusion"]

@@ -12,11 +12,10 @@ from torchvision.ops import batched_nms, nms, roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from edgevl.bench.picture import make_photo
-from edgevl.bench.region_export import background_bias, calibrate_classes, rois_of
-from edgevl.bench.region_stages import fill_up, propose, select_regions, split_by_level
 from edgevl.errors import InputError
-from edgevl.models.region import RegionConfig
-from edgevl.models.region_detector import (
+from edgevl.regions.answerer import RegionConfig
+from edgevl.regions.export import background_bias, calibrate_classes, rois_of
+from edgevl.regions.parts import (
     LAYOUTS,
     RegionHead,
     RegionTrunk,
@@ -24,6 +23,7 @@ from edgevl.models.region_detector import (
     build_detector,
     make_anchors,
 )
+from edgevl.regions.stages import fill_up, propose, select_regions, split_by_level
 
 FPN = TINY["resnet-fpn"]
 TWO_STAGE = [name for name, config in TINY.items() if config.two_stage]

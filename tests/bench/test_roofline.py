@@ -12,8 +12,8 @@ from edgevl.bench.ort_profile import parse_profile, profile_onnx
 from edgevl.bench.peaks import Yardstick, measure_peak, read_bandwidth
 from edgevl.bench.roofline import Counts, bundle_roofline, count_artifact, roofline, weight_bytes, where_time_goes
 from edgevl.bench.schema import Peak
-from edgevl.bundle import Bundle
-from edgevl.contents import read_artifact
+from edgevl.bundle.folder import Bundle
+from edgevl.formats import read_artifact
 
 PEAK = Peak(threads=1, gmacs={"fp32": 100.0, "int8": 400.0}, bandwidth_gbs=10.0, how="by hand")
 

@@ -17,14 +17,14 @@ from edgevl.bench.probe import ask_fresh_process
 from edgevl.bench.record import record_bench
 from edgevl.bench.run import race_bundles
 from edgevl.bench.schema import read_report
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.checkpoint import save_model
 from edgevl.cli import main
 from edgevl.config import ModelConfig
 from edgevl.errors import EdgeVLError, InputError, VerificationFailed
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
 from edgevl.report import artifact_from_bundle
-from edgevl.tokenizer import Tokenizer
 
 CONFIG = ModelConfig(
     name="mini", image_size=64, text_length=12, vocab_size=128, num_answers=3, width=16, depth=2, heads=2

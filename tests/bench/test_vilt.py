@@ -11,8 +11,8 @@ from edgevl.bench.harness import Stopwatch
 from edgevl.bench.picture import encode, make_photo
 from edgevl.bench.pipelines import Query, run_pipeline
 from edgevl.bench.vilt_pipeline import ViltPipeline, export_vilt
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.vilt import Vilt, ViltConfig, build_vilt
-from edgevl.tokenizer import Tokenizer
 
 TINY = ViltConfig(text_length=8, num_answers=5, image_size=64, patch=16, width=24, depth=3, heads=4, vocab_size=50)
 PIPELINE = dataclasses.replace(TINY, vocab_size=200)  # all ids of the test's tokenizer

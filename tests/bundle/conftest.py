@@ -9,7 +9,7 @@ import pytest
 from forked import BOARD, Forked, board_line
 from older_bundles import as_schema_1
 
-from edgevl.bundle import Bundle, list_files
+from edgevl.bundle.folder import Bundle, list_files
 
 TARGETS = ("onnx", "coreml")
 

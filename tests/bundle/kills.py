@@ -55,7 +55,7 @@ def late_kills(model: str, place: str, keep: str, force: bool) -> int:
 
 def killed_records(bundle: str, keep: str) -> int:
     """`Bundle.record` killed at every step; the bundle is copied to KEEP/NUMBER after each kill and put back."""
-    from edgevl.bundle import Bundle
+    from edgevl.bundle.folder import Bundle
 
     def record(step: int) -> None:
         _kill_at(step)

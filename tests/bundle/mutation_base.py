@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevl.bundle import list_files
+from edgevl.bundle.folder import list_files
 
 CANARY = "canary-7f3e"  # in every file outside; it must never show
 Key = str | int

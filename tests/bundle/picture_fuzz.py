@@ -24,7 +24,7 @@ from made_pictures import chunk, exif, png, tiff_file
 from PIL import Image
 
 from edgevl.errors import InputError
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 
 SECONDS = 20
 MEMORY = (

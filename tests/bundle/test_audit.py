@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from sessions_of import claiming
 
-from edgevl.audit import claim_problems, inspect_bundle, read_contents
-from edgevl.bundle import Bundle
-from edgevl.contents import Contents, Weight, bits_of
-from edgevl.contents.onnx_contents import read_onnx
+from edgevl.bundle.folder import Bundle
 from edgevl.errors import VerificationFailed
 from edgevl.export.bundle_export import export_bundle
+from edgevl.formats import Contents, Weight, bits_of
+from edgevl.formats.onnx_contents import read_onnx
+from edgevl.verify.audit import claim_problems, inspect_bundle, read_contents
 
 
 def parameters(tiny_model) -> int:
@@ -48,7 +48,7 @@ def _artifact(path: Path) -> str:
 
 
 def test_verify_writes_the_audit_into_the_bundle(fresh):
-    from edgevl.verify import verify_bundle
+    from edgevl.verify.run import verify_bundle
 
     path = fresh("onnx")
     report = verify_bundle(path, samples=2)

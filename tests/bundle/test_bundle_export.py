@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevl.bundle import Bundle, list_files
-from edgevl.card import render_card
+from edgevl.bundle.card import render_card
+from edgevl.bundle.folder import Bundle, list_files
+from edgevl.bundle.golden import pixels_sha256, read_golden
 from edgevl.checkpoint import load_model
 from edgevl.errors import InputError
 from edgevl.export.bundle_export import export_bundle
-from edgevl.golden import pixels_sha256, read_golden
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevl.bundle import Bundle, atomic_folder, list_files, write_atomically
+from edgevl.bundle.folder import Bundle, atomic_folder, list_files, write_atomically
 from edgevl.errors import EdgeVLError, InputError, VerificationFailed
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ def child(code: str, *arguments: str, **options) -> subprocess.CompletedProcess:
 KILLED_BETWEEN_RENAMES = """
     import os, signal, sys
     from pathlib import Path
-    from edgevl.bundle import atomic_folder
+    from edgevl.bundle.folder import atomic_folder
     rename = Path.rename
     def rename_and_die(self, target):
         rename(self, target)
@@ -273,7 +273,7 @@ def test_no_room_for_the_artifact(tiny_model, tmp_path):
 FULL_DISK = """
     import sys
     from pathlib import Path
-    from edgevl.bundle import atomic_folder
+    from edgevl.bundle.folder import atomic_folder
     from edgevl.errors import InputError
     try:
         with atomic_folder(Path(sys.argv[1])) as folder:

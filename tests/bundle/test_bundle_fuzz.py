@@ -24,10 +24,10 @@ from mutations import all_mutations
 from mutations_limits import limits
 from mutations_schema_2 import schema_2
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.manifest import Manifest
 from edgevl.errors import EdgeVLError
-from edgevl.manifest import Manifest
-from edgevl.verify import THRESHOLDS
+from edgevl.verify.run import THRESHOLDS
 
 LIMITS = list(limits())
 NEWER = list(schema_2())

@@ -11,12 +11,12 @@ from pydantic import TypeAdapter
 
 from edgevl.apps.jetson.bundle_files import file_problems
 from edgevl.apps.jetson.interface import program_problems
-from edgevl.bundle_schema import MAY_BE_MISSING
+from edgevl.bundle.manifest import SCHEMA_FILE, SCHEMA_FILES, check_schema, parse_manifest
+from edgevl.bundle.schema import MAY_BE_MISSING
 from edgevl.decodings.box import BoxFields
 from edgevl.decodings.classify import ClassifyFields
 from edgevl.decodings.generate import GenerateFields
 from edgevl.decodings.rank import RankFields
-from edgevl.manifest import SCHEMA_FILE, SCHEMA_FILES, check_schema, parse_manifest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text("utf-8")
 DEFINITIONS = json.loads(SCHEMA_FILE.read_text("utf-8"))["$defs"]

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevl.audit import inspect_bundle
-from edgevl.bundle import Bundle
-from edgevl.claims import claim_problems
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.manifest import Manifest
 from edgevl.cli import main
-from edgevl.contents import Contents, Operation, Weight
-from edgevl.manifest import Manifest
+from edgevl.formats import Contents, Operation, Weight
+from edgevl.verify.audit import inspect_bundle
+from edgevl.verify.claims import claim_problems
 
 # A file of each precision: bytes of its weights, multiply-adds, operators beside them.
 HONEST = {

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevl.contents import Contents, Operation
-from edgevl.contents.coreml_contents import read_coreml
+from edgevl.formats import Contents, Operation
+from edgevl.formats.coreml_contents import read_coreml
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 
 pytest.importorskip("coremltools")
@@ -179,9 +179,9 @@ def test_the_nano_has_the_same_multiply_adds_in_onnx_core_ml_and_torch(nano, tmp
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from edgevl.contents.onnx_contents import read_onnx
     from edgevl.export.to_coreml import write_coreml
     from edgevl.export.to_onnx import write_onnx
+    from edgevl.formats.onnx_contents import read_onnx
     from edgevl.models.capture import ADAPTERS, Adapted, example_inputs
     from edgevl.models.question_answering import answering_program, export_program
 

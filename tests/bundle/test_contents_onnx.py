@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevl.contents import Contents, Operation
-from edgevl.contents.onnx_contents import read_onnx
 from edgevl.errors import VerificationFailed
+from edgevl.formats import Contents, Operation
+from edgevl.formats.onnx_contents import read_onnx
 
 onnx = pytest.importorskip("onnx")
 helper, FLOAT, HALF, INT64 = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from mutations_json import WEIRD
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.checkpoint import EMBEDDED
 from edgevl.domain import DOMAIN, parse_domain
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.export.bundle_export import export_bundle
 from edgevl.predict import Answerer, predict
 from edgevl.training.domain import fit_domain
-from edgevl.verify import verify_bundle
+from edgevl.verify.run import verify_bundle
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 QUESTION = "what color is the car?"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edgevl.bundle import Bundle, write_atomically
+from edgevl.bundle.folder import Bundle, write_atomically
+from edgevl.bundle.manifest import FileEntry
 from edgevl.errors import EdgeVLError, InputError
-from edgevl.manifest import FileEntry
 
 KILLS = 10
 NAME = "x.edgevl"

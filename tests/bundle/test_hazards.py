@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edgevl.audit import MAX_HAZARDS, audit_contents
-from edgevl.contents import Contents, Operation, Weight
-from edgevl.hazards import _COREML_PROVIDER, _NNAPI_PROVIDER, _TENSORRT_REFUSES, KINDS
-from edgevl.manifest import Audit
+from edgevl.bundle.manifest import Audit
+from edgevl.formats import Contents, Operation, Weight
+from edgevl.verify.audit import MAX_HAZARDS, audit_contents
+from edgevl.verify.hazards import _COREML_PROVIDER, _NNAPI_PROVIDER, _TENSORRT_REFUSES, KINDS
 
 
 def audit(*operations: Operation, target: str = "tensorrt", inputs=(("image", (1, 2, 2, 3)),), weights=()) -> Audit:

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.specs import ValueSource
 from edgevl.cli import main
 from edgevl.errors import VerificationFailed
 from edgevl.export.bundle_export import export_bundle
 from edgevl.predict import Answerer
-from edgevl.specs import ValueSource
-from edgevl.verify import verify_bundle
+from edgevl.verify.run import verify_bundle
 
 QUESTIONS = ["what color is the car?", "how many animals are there?", "is there a dog?"]
 
@@ -119,7 +119,7 @@ def test_mistakes(options, fragment, tmp_path, monkeypatch, capsys):
 
 def test_the_second_question_costs_at_most_sixty_percent(tmp_path):
     """Of the embedded model, in multiply-adds: no busy machine changes them. `tools/split_cost.py` takes the time."""
-    from edgevl.audit import read_contents
+    from edgevl.verify.audit import read_contents
 
     bundle = Bundle.open(export_bundle(None, "onnx", out=tmp_path / "nano.edgevl", layout="split"))
     macs = {name: sum(contents.macs.values()) for name, contents in read_contents(bundle).items()}

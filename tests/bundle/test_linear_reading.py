@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgevl.contents import Contents, read_artifact
-from edgevl.contents.flatbuffer import REUSE, Table
-from edgevl.contents.graph import Backwards, Once, Parts, Step, elements, live_values
 from edgevl.errors import VerificationFailed
+from edgevl.formats import Contents, read_artifact
+from edgevl.formats.flatbuffer import REUSE, Table
+from edgevl.formats.graph import Backwards, Once, Parts, Step, elements, live_values
 
 ROW = [1, 4]
 

@@ -8,10 +8,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from edgevl.apps.jetson.bundle_files import check_relative
-from edgevl.bundle_schema import bundle_schema
-from edgevl.errors import VerificationFailed
-from edgevl.fields import RelativePath
-from edgevl.manifest import (
+from edgevl.bundle.fields import RelativePath
+from edgevl.bundle.manifest import (
     SCHEMA_FILE,
     Manifest,
     Provenance,
@@ -19,7 +17,9 @@ from edgevl.manifest import (
     parse_manifest,
     read_text,
 )
-from edgevl.specs import ImageProcessing
+from edgevl.bundle.schema import bundle_schema
+from edgevl.bundle.specs import ImageProcessing
+from edgevl.errors import VerificationFailed
 
 DIGEST = "0" * 64
 
@@ -250,7 +250,7 @@ def test_the_schema_describes_every_field():
 def test_the_published_schema_is_todays():
     """Both edgevl and the board's script read the file, so it may not be another than what the models say."""
     assert json.loads(SCHEMA_FILE.read_text("utf-8")) == bundle_schema(), (
-        "write it again: python -m edgevl.bundle_schema"
+        "write it again: python -m edgevl.bundle.schema"
     )
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 import edgevl.pictures
 from edgevl.errors import InputError
-from edgevl.preprocess import load_image
+from edgevl.inputs.preprocess import load_image
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 MADE = every_picture()

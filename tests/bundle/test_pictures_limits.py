@@ -15,7 +15,7 @@ from made_pictures import chunk, exif, tiff_file
 from PIL import Image
 
 from edgevl.errors import InputError
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 
 LIMIT, LARGE = 89_478_485, 50_331_648
 GIB = 2**30
@@ -106,7 +106,7 @@ COSTLY: dict[str, tuple[int, Callable[[Path, int], object]]] = {
 
 MEASURE = """
 import json, os, resource, sys
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 from PIL import GifImagePlugin, Image, JpegImagePlugin, TiffImagePlugin, WebPImagePlugin
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

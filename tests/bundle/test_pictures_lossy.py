@@ -11,7 +11,7 @@ from PIL import Image
 from second_pictures import turned
 
 from edgevl.errors import InputError
-from edgevl.preprocess import load_image
+from edgevl.inputs.preprocess import load_image
 
 RNG = np.random.default_rng(5)
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from edgevl.audit import inspect_bundle
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.cli import main
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter
 from edgevl.quantize.plan import save_plan
+from edgevl.verify.audit import inspect_bundle
 
 if TYPE_CHECKING:
     from edgevl.quantize.plan import Plan

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.golden import read_golden
 from edgevl.data.scenes import Scenes
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.golden import read_golden
+from edgevl.inputs.preprocess import load_image
 from edgevl.predict import SAMPLE, Answerer, predict
-from edgevl.preprocess import load_image
 
 
 def test_both_targets_and_the_checkpoint_give_the_golden_answers(exported, tiny_model):

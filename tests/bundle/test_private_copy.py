@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevl.audit import inspect_bundle
 from edgevl.bench.run import _as_bundle
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.golden import replay
 from edgevl.copying import hash_file
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.golden import replay
 from edgevl.predict import Answerer
 from edgevl.reading import Unreadable
-from edgevl.verify import verify_bundle
+from edgevl.verify.audit import inspect_bundle
+from edgevl.verify.run import verify_bundle
 
 NAMES = ("onnx", "coreml", "split")
 
@@ -140,7 +140,9 @@ def test_the_copy_goes_when_nothing_needs_it(other, scratch):
 
 
 def test_the_copy_goes_when_the_process_ends(other, scratch):
-    program = "import sys; from edgevl.bundle import Bundle; b = Bundle.open(sys.argv[1]).checked(); print(b.path)"
+    program = (
+        "import sys; from edgevl.bundle.folder import Bundle; b = Bundle.open(sys.argv[1]).checked(); print(b.path)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, other("onnx")], capture_output=True, text=True, encoding="utf-8"
     )

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from edgevl.apps.jetson import schema_1
+from edgevl.bundle.manifest import Parity, parse_manifest
 from edgevl.config import ModelConfig
 from edgevl.errors import VerificationFailed
-from edgevl.manifest import Parity, parse_manifest
 
 DIGEST = "0" * 64
 PREPROCESSING = {

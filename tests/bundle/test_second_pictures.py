@@ -14,12 +14,12 @@ from mutations_files import png
 from PIL import Image
 from second_pictures import read_picture
 
+from edgevl.bundle.specs import ImageProcessing
 from edgevl.checkpoint import EMBEDDED
 from edgevl.domain import Domain, parse_domain, picture_features
 from edgevl.errors import InputError
 from edgevl.inputs.images import to_tensor
-from edgevl.preprocess import to_pixels
-from edgevl.specs import ImageProcessing
+from edgevl.inputs.preprocess import to_pixels
 
 BUDGET = settings(deadline=None, max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 PROCESSINGS = [

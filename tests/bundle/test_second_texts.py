@@ -13,7 +13,7 @@ from edgevl.checkpoint import EMBEDDED
 from edgevl.errors import InputError
 from edgevl.inputs.byte_bpe import START, STOP, ByteBPE
 from edgevl.inputs.texts import WordPiece
-from edgevl.tokenizer import Tokenizer
+from edgevl.inputs.tokenizer import Tokenizer
 
 LENGTH = 24
 FILE = json.loads((EMBEDDED / "tokenizer.json").read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from edgevl.verify import FULL, THRESHOLDS
+from edgevl.verify.run import FULL, THRESHOLDS
 
 
 def test_the_full_count_proves_what_is_promised():

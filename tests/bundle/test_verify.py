@@ -12,12 +12,12 @@ import onnx
 import onnx.numpy_helper
 import pytest
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.evaluate import Samples, draw_samples, judge, wilson
-from edgevl.measure import MAX_DB, compare_output, draw
 from edgevl.runtime.session import CannotRunHere
-from edgevl.verify import THRESHOLDS, verify_bundle
+from edgevl.verify.measure import MAX_DB, compare_output, draw
+from edgevl.verify.run import THRESHOLDS, verify_bundle
 
 TARGETS = ("onnx", "coreml")
 N = 16
@@ -386,7 +386,7 @@ def test_wilson():
 
 def test_samples_are_the_same_every_time():
     code = (
-        "import hashlib; from edgevl.measure import draw; s = draw('scenes:test', 'vqa', 5, 32); "
+        "import hashlib; from edgevl.verify.measure import draw; s = draw('scenes:test', 'vqa', 5, 32); "
         "print(hashlib.sha256(b''.join(each.query.pictures[0].tobytes() for each in s) + "
         "repr([(each.query.texts, each.target, each.kind) for each in s]).encode()).hexdigest())"
     )

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from terminals import on_a_terminal
 
-from edgevl.bundle import list_files
+from edgevl.bundle.folder import list_files
 from edgevl.cli import main, streams
 from edgevl.plain import command_line, plain, plain_json
 

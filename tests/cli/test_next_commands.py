@@ -83,7 +83,7 @@ def test_after_writing_data(tmp_path, monkeypatch, capsys):
     assert main(["data", "scenes", "--count", "2", "--out", PLACE]) == 0
     (shown, _) = next_words(capsys.readouterr().err)
     assert shown[:3] == ["python", "-m", "webbrowser"] and shown[3].startswith("file://")
-    monkeypatch.setattr("edgevl.detector.load_detector", lambda folder: None)
+    monkeypatch.setattr("edgevl.regions.detector.load_detector", lambda folder: None)
     monkeypatch.setattr("edgevl.data.annotations.annotate", lambda *_: None)
     assert main(["data", "annotate", "scenes:train", "--detector", "x", "--out", f"{PLACE}.jsonl"]) == 0
     assert next_words(capsys.readouterr().err)[0][-1] == f"data.annotations={PLACE}.jsonl"

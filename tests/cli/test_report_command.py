@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from edgevl.bench.schema import BenchReport, BenchResult, Machine
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.cli import main
 
 MACHINE = Machine(

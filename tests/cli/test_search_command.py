@@ -9,8 +9,8 @@ from PIL import Image
 from edgevl.checkpoint import save_dual_encoder
 from edgevl.config import DualEncoderConfig
 from edgevl.data.scenes import VOCABULARY
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
-from edgevl.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 from small_models import MODELS, PICTURES, TEXTS, query_for
 
 from edgevl.apps.jetson.interface import call_problems
+from edgevl.bundle.specs import ProgramSpec
 from edgevl.contracts import Query
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
 from edgevl.opened import eager
 from edgevl.runtime.eager_session import EagerSession, eager_runner
-from edgevl.specs import ProgramSpec
 
 
 def runner(model, layout, batch=1, **options) -> Runner:

@@ -14,8 +14,8 @@ from edgevl.domain.fit import best_temperature, calibration_error
 from edgevl.domain.strangers import DRAWINGS, NOISE, PHOTOGRAPHS, files, gibberish, noise
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.evaluate import draw_samples, evaluate_model
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.predict import Answerer
-from edgevl.tokenizer import Tokenizer
 
 TEXT = (EMBEDDED / DOMAIN).read_text(encoding="utf-8")
 SHA = json.loads(TEXT)["checkpoint_sha256"]
@@ -224,7 +224,7 @@ def test_a_file_of_other_weights_beside_a_model_is_refused(tiny_model, tmp_path)
 
 def test_a_picture_of_another_size_or_format_is_still_a_scene(domain, tmp_path):
     """A user's copy of a scene: larger, or saved as JPEG."""
-    from edgevl.preprocess import load_image, to_pixels
+    from edgevl.inputs.preprocess import load_image, to_pixels
 
     large = [to_pixels(Image.fromarray(Scenes("test", size=256).scene(index).image), 128) for index in range(60)]
     assert flagged(domain, large) < 0.1

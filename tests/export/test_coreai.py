@@ -18,10 +18,10 @@ pytest.importorskip("coreai_torch", reason='coreai-torch comes with pip install 
 from sessions_of import reference as float_session
 
 from edgevl.config import ModelConfig
-from edgevl.contents import read_artifact
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_coreai import write_coreai
+from edgevl.formats import read_artifact
 from edgevl.models import VqaModel, build_model
 from edgevl.models.question_answering import export_program
 from edgevl.runtime.session import Arrays, open_session

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from int8_plans import CONFIG, export, float_logits, logits_of, psnr  # pyright: ignore[reportMissingImports]
 
-from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_coreml import write_coreml
+from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel
 from edgevl.quantize.plan import ModulePlan, Plan
 from edgevl.runtime.coreml_reference import MLProgram

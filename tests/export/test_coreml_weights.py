@@ -13,12 +13,12 @@ pytest.importorskip("coremltools")
 from sessions_of import reference as float_session
 
 from edgevl.config import ModelConfig
-from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
 from edgevl.export.coreml_weights import _packed, block_groups
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_coreml import write_coreml
 from edgevl.export.weight_codes import cluster, palettize, quantize
+from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel, build_model
 from edgevl.models.question_answering import export_program
 from edgevl.runtime.session import open_session

@@ -16,24 +16,24 @@ pytest.importorskip("executorch", reason='ExecuTorch comes with pip install "edg
 from sessions_of import Chain, claiming
 from sessions_of import reference as float_session
 
-from edgevl.audit import claim_problems
-from edgevl.bundle import Bundle, list_files
+from edgevl.bundle.folder import Bundle, list_files
 from edgevl.checkpoint import load_model, save_model
 from edgevl.cli import main
 from edgevl.config import ModelConfig
-from edgevl.contents import Contents, read_artifact
 from edgevl.data.scenes import ANSWERS
 from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_executorch import write_executorch
+from edgevl.formats import Contents, read_artifact
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
 from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.executorch_quiet import import_executorch
 from edgevl.runtime.session import CannotRunHere
-from edgevl.tokenizer import Tokenizer
+from edgevl.verify.audit import claim_problems
 
 TOKENIZER = Tokenizer.from_words(VOCABULARY)
 CONFIG = ModelConfig(
@@ -261,14 +261,14 @@ def test_data_that_nothing_reads_is_seen(single: Path, tmp_path: Path) -> None:
 
 
 def keys(path: Path) -> list[str]:
-    from edgevl.contents.executorch_program import PteProgram
+    from edgevl.formats.executorch_program import PteProgram
 
     return list(PteProgram.load(path).named_data)
 
 
 def test_numbers_are_those_of_the_schema() -> None:
     """The names and fields that the reader of XNNPACK's graphs uses, against the schema in ExecuTorch's wheel."""
-    from edgevl.contents import xnnpack_graph as graph
+    from edgevl.formats import xnnpack_graph as graph
 
     package = import_executorch("executorch.backends.xnnpack.serialization.xnnpack_graph_schema", "a test").__file__
     schema = (Path(str(package)).parent / "schema.fbs").read_text(encoding="utf-8")

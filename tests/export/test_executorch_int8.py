@@ -13,11 +13,10 @@ pytest.importorskip("torchao", reason='pip install "edgevl[quantize]"')
 
 from int8_plans import CONFIG, export, float_logits, logits_of, psnr
 
-from edgevl.claims import quantizes_activations
-from edgevl.contents import Contents, read_artifact
 from edgevl.errors import InputError
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_executorch import to_pte
+from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel
 from edgevl.models.capture import name_outputs
 from edgevl.models.question_answering import export_program
@@ -25,6 +24,7 @@ from edgevl.quantize.plan import ModulePlan, Plan
 from edgevl.quantize.ptq import quantize_program
 from edgevl.quantize.spec import get_dialect
 from edgevl.runtime.session import open_session
+from edgevl.verify.claims import quantizes_activations
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_weights_and_tables_are_int8_and_biases_int32(contents: Contents) -> Non
 def test_no_more_borders_than_the_float_file(model: VqaModel, contents: Contents) -> None:
     """What ExecuTorch runs itself is the same, but for two small operators of the table."""
     pte = to_pte(export_program(model, "raw"))
-    from edgevl.contents.executorch_program import PteProgram
+    from edgevl.formats.executorch_program import PteProgram
 
     steps = [call.operator for call in PteProgram(pte).forward.calls]
     own = [op.type for op in contents.operations if op.type.startswith(("aten::", "dim_order_ops::"))]

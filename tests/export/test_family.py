@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.config import CONFIGS
 from edgevl.errors import MissingDependency, VerificationFailed
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.family import FAMILY, QUANTIZED, WIDER, untrained_problems, write_untrained
 from edgevl.quantize.model_folder import quantize_model
-from edgevl.verify import verify_bundle
+from edgevl.verify.run import verify_bundle
 
 SHIPPED = {"onnx": "fp32", "coreml": "fp16", "tensorrt": "fp16", "executorch": "fp32", "litert": "fp32"}
 # A convolutional one whose branches are merged, a plain transformer, and one with windows and channels-last maps.

@@ -16,12 +16,10 @@ import torch
 from sessions_of import Chain, claiming
 from sessions_of import reference as float_session
 
-from edgevl.audit import claim_problems, read_contents
-from edgevl.bundle import Bundle, list_files
+from edgevl.bundle.folder import Bundle, list_files
 from edgevl.checkpoint import save_model
 from edgevl.cli import main
 from edgevl.config import ModelConfig
-from edgevl.contents import Contents, read_artifact
 from edgevl.data.scenes import ANSWERS
 from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency
@@ -29,14 +27,16 @@ from edgevl.export.bundle_export import export_bundle
 from edgevl.export.litert_model import to_bytes
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_litert import serialize, to_litert, write_litert
+from edgevl.formats import Contents, read_artifact
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
 from edgevl.models.capture import name_outputs
 from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.litert_file import import_schema, parse_model
 from edgevl.runtime.session import TensorSpec
-from edgevl.tokenizer import Tokenizer
-from edgevl.verify import verify_bundle
+from edgevl.verify.audit import claim_problems, read_contents
+from edgevl.verify.run import verify_bundle
 
 pytest.importorskip("litert_torch", reason='pip install "edgevl[litert]"')
 pytest.importorskip("ai_edge_litert", reason='pip install "edgevl[litert]"')

@@ -12,7 +12,7 @@ pytest.importorskip("torchao", reason='pip install "edgevl[quantize]"')
 
 from int8_plans import CONFIG, export, float_logits, logits_of, psnr
 
-from edgevl.contents import Contents, read_artifact
+from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel
 from edgevl.quantize.plan import ModulePlan, Plan
 from edgevl.quantize.spec import get_dialect

@@ -8,9 +8,9 @@ import pytest
 from int8_plans import CONFIG, export, float_logits, logits_of, psnr  # pyright: ignore[reportMissingImports]
 from onnx import numpy_helper
 
-from edgevl.contents import read_artifact
 from edgevl.errors import InputError
 from edgevl.export.registry import get_exporter
+from edgevl.formats import read_artifact
 from edgevl.models import VqaModel
 from edgevl.quantize.plan import Plan, Range
 from edgevl.quantize.spec import DIALECTS, get_dialect

@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from edgevl.apps.jetson import build_engine
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
 from edgevl.export.bundle_export import export_bundle

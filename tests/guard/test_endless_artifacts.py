@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgevl.bundle import list_files
+from edgevl.bundle.folder import list_files
 
 
 @pytest.fixture(scope="module")

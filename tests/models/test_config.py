@@ -12,10 +12,10 @@ import pytest
 from edgevl.apps.jetson.conventions import MAX_PARAMETERS
 from edgevl.checkpoint import EMBEDDED, load_model
 from edgevl.config import CONFIGS, ModelConfig
-from edgevl.detector import DetectorConfig
 from edgevl.errors import InputError
 from edgevl.export.family import FAMILY
-from edgevl.models.region_model import RegionModelConfig
+from edgevl.regions.detector import DetectorConfig
+from edgevl.regions.model import RegionModelConfig
 
 WRONG = {
     "width of 10^9": ({"width": 10**9}, "width is 1000000000: it must be a whole number from 1 to 16384"),

@@ -16,11 +16,11 @@ from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
 from edgevl.export.registry import get_exporter
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder, build_model
 from edgevl.models.kinds import deployable_of, open_deployable
 from edgevl.runtime.eager_session import eager_runner
 from edgevl.runtime.session import open_session
-from edgevl.tokenizer import Tokenizer
 
 SMALL = {
     "backbone": "test_resnet", "backbone_options": {}, "image_size": 32, "text_length": 16, "width": 32, "heads": 2

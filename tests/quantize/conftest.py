@@ -12,8 +12,8 @@ from edgevl.config import ModelConfig
 from edgevl.data import DATASETS, Scenes
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.evaluate import draw_samples
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
-from edgevl.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ def test_all_samples_are_observed(toy):
 def test_the_embedded_model_loses_little():
     """Bias correction on the embedded model: closer to float than without it, on samples it never saw."""
     from edgevl.checkpoint import load_model
-    from edgevl.measure import compare_output
+    from edgevl.verify.measure import compare_output
 
     loaded = load_model()
     plan = calibrate(loaded, samples=128)

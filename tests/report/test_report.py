@@ -10,8 +10,8 @@ import pytest
 
 from edgevl.bench.schema import BenchReport, BenchResult, Board, Flag, Machine, Peak, Rail, Ratio
 from edgevl.bench.titles import title_of
+from edgevl.bundle.manifest import Audit, AuditWeight, Duplicate, Hazard
 from edgevl.errors import InputError
-from edgevl.manifest import Audit, AuditWeight, Duplicate, Hazard
 from edgevl.report import (
     Accuracy,
     Artifact,

@@ -17,12 +17,12 @@ import torch
 pytest.importorskip("executorch", reason='ExecuTorch comes with pip install "edgevl[executorch]"')
 
 from edgevl.config import ModelConfig
-from edgevl.contents.executorch_contents import read_executorch
-from edgevl.contents.executorch_program import ABSENT, PteProgram
-from edgevl.contents.flatbuffer import REUSE, Table
-from edgevl.contents.xnnpack_graph import BACKEND, XnnpackGraph
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.export.to_executorch import to_pte, write_executorch
+from edgevl.formats.executorch_contents import read_executorch
+from edgevl.formats.executorch_program import ABSENT, PteProgram
+from edgevl.formats.flatbuffer import REUSE, Table
+from edgevl.formats.xnnpack_graph import BACKEND, XnnpackGraph
 from edgevl.models import build_model
 from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session

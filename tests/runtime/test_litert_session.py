@@ -189,7 +189,7 @@ import random, sys
 from pathlib import Path
 import numpy as np
 from edgevl.errors import EdgeVLError
-from edgevl.contents import read_artifact
+from edgevl.formats import read_artifact
 from edgevl.runtime.litert_file import read_model
 from edgevl.runtime.litert_session import LiteRTSession
 source, folder, start, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

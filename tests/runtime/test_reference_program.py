@@ -9,8 +9,8 @@ import pytest
 import torch
 from mil_programs import coremltools, save_mil  # pyright: ignore[reportMissingImports]
 
-from edgevl.contents.coreml_contents import read_coreml
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.formats.coreml_contents import read_coreml
 from edgevl.runtime.coreml_quiet import quiet_coremltools
 from edgevl.runtime.coreml_reference import MLProgram, UnsupportedOp
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from edgevl.apps.jetson import build_engine
-from edgevl.bundle import Bundle, list_files
+from edgevl.bundle.folder import Bundle, list_files
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.export.bundle_export import export_bundle
 from edgevl.runtime import open_session
 from edgevl.runtime.onnx_session import OnnxSession
 from edgevl.runtime.tensorrt_build import build_section
 from edgevl.runtime.tensorrt_session import as_error, cache_folder, why_not_here
-from edgevl.verify import verify_bundle
+from edgevl.verify.run import verify_bundle
 
 
 @pytest.fixture(scope="module")

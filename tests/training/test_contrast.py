@@ -13,9 +13,9 @@ from edgevl.config import DualEncoderConfig, ModelConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder, build_model
 from edgevl.models.kinds import deployable_of
-from edgevl.tokenizer import Tokenizer
 from edgevl.training import finetune
 from edgevl.training.contrast import ContrastSamples, mirrored, recall_of
 from edgevl.training.loop import make_optimizer

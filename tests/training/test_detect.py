@@ -11,8 +11,8 @@ from torchvision.ops import box_iou
 
 from edgevl.cli import main
 from edgevl.data.scenes import CATEGORIES, COLORS, SIZES, Scenes
-from edgevl.detector import Detector, DetectorConfig, load_detector, save_detector
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.regions.detector import Detector, DetectorConfig, load_detector, save_detector
 from edgevl.training import checkpoints, detect, pretrain
 from edgevl.training.compute import forward_macs
 from edgevl.training.recipe import load_recipe, parse_recipe

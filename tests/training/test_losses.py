@@ -7,8 +7,8 @@ import torch
 
 from edgevl.data.scenes import CATEGORIES, COLORS, VOCABULARY, Scenes
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
-from edgevl.tokenizer import Tokenizer
 from edgevl.training.data import PretrainSamples
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss, RegionDistillationLoss
 from edgevl.training.losses.mlm import IGNORED

@@ -15,8 +15,8 @@ from edgevl.data import open_dataset
 from edgevl.data.photos import import_table
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.dual_encoder import DualEncoder
-from edgevl.tokenizer import Tokenizer
 from edgevl.training import finetune
 from edgevl.training.adapt import Start, adapted
 from edgevl.training.contrast import with_words

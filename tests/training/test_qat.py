@@ -17,6 +17,7 @@ from edgevl.checkpoint import load_model, save_model, write_json
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError, MissingDependency
 from edgevl.evaluate import draw_samples, evaluate_model
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
 from edgevl.models.question_answering import export_program
 from edgevl.quantize.calibrate import calibrate
@@ -24,7 +25,6 @@ from edgevl.quantize.plan import PLAN, load_plan, save_plan
 from edgevl.quantize.ptq import quantize_program
 from edgevl.quantize.qat import RoundedModel, Scheme, ValueRounding, WeightRounding, evaluate_rounded, trainable
 from edgevl.quantize.spec import DIALECTS, get_dialect
-from edgevl.tokenizer import Tokenizer
 from edgevl.training import checkpoints, finetune
 from edgevl.training.pretrain import build_config
 from edgevl.training.recipe import parse_recipe
@@ -237,7 +237,7 @@ def test_without_a_plan_it_calibrates(tmp_path, qat_values, plan):
 @pytest.mark.slow
 def test_the_run_exports_to_w8a8_and_answers_as_it_was_trained(tmp_path, qat_values):
     pytest.importorskip("onnxruntime")
-    from edgevl.bundle import Bundle
+    from edgevl.bundle.folder import Bundle
     from edgevl.evaluate import evaluate_session
     from edgevl.export.bundle_export import export_bundle
 

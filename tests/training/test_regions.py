@@ -12,16 +12,16 @@ import torch
 
 from edgevl.bench.harness import Stopwatch
 from edgevl.bench.opponents import expand, find_opponent
-from edgevl.bench.region_pipeline import RegionPipeline
 from edgevl.checkpoint import EMBEDDED, load_model
 from edgevl.cli import main
 from edgevl.data.annotations import Annotations, annotate, inside
-from edgevl.data.regions import cache_regions, find_regions
 from edgevl.data.scenes import CATEGORIES, Scenes
-from edgevl.detector import load_detector, save_detector
 from edgevl.errors import InputError
 from edgevl.evaluate import draw_samples, evaluate_model
-from edgevl.models.region_model import load_region_model, new_region_model
+from edgevl.regions.cache import cache_regions, find_regions
+from edgevl.regions.detector import load_detector, save_detector
+from edgevl.regions.model import load_region_model, new_region_model
+from edgevl.regions.pipeline import RegionPipeline
 from edgevl.training import distill, finetune, pretrain, regions
 from edgevl.training.recipe import load_recipe, parse_recipe
 
@@ -69,7 +69,7 @@ def test_kept_regions_are_those_of_a_fresh_forward(tmp_path, loaded):
 
 def test_regions_are_computed_once_for_a_data_set_and_a_detector(tmp_path, loaded, monkeypatch):
     cache_regions(loaded, "scenes:val", 0, 64, 5, tmp_path)
-    monkeypatch.setattr("edgevl.data.regions.find_regions", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("edgevl.regions.cache.find_regions", lambda *_: pytest.fail("computed again"))
     cache_regions(loaded, "scenes:val", 0, 10, 5, tmp_path)
     for other in (("scenes:test", 0, 5), ("scenes:val", 1, 5), ("scenes:val", 0, 6)):
         with pytest.raises(pytest.fail.Exception, match="computed again"):
@@ -105,7 +105,7 @@ def test_a_region_feature_model_goes_through_pretraining_finetuning_and_evaluati
     model = load_region_model(tuned / "model")
     scores = evaluate_model(model, draw_samples("scenes:val", 8, 64))
     assert scores.logits_NA.shape == (8, len(model.labels)) and np.isfinite(scores.logits_NA).all()
-    monkeypatch.setattr("edgevl.data.regions.find_regions", lambda *_: pytest.fail("a step ran the detector"))
+    monkeypatch.setattr("edgevl.regions.cache.find_regions", lambda *_: pytest.fail("a step ran the detector"))
     again = pretrain.run(parse_recipe(region_values, "test"), out=tmp_path / "again")
     assert [row["mlm"] for row in losses_of(again)] == [row["mlm"] for row in losses_of(pre)]
 

@@ -13,7 +13,7 @@ from edgevl.checkpoint import load_model
 from edgevl.config import CONFIGS
 from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
-from edgevl.tokenizer import Tokenizer
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.training import checkpoints, finetune, pretrain
 from edgevl.training.data import Positions, VqaSamples, batches, errors_in_one_line, in_order
 from edgevl.training.loop import learning_rate, parameter_groups

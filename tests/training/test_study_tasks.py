@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from edgevl.checkpoint import load_model
 from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
-from edgevl.tokenizer import Tokenizer
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.training import finetune, pretrain
 from edgevl.training.data import RetrievalSamples, StatementSamples
 from edgevl.training.recipe import parse_recipe

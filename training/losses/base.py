@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError, unknown_name
+from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.core import TextEmbedding, VisionLanguageCore
 from edgevl.registry import Registry
-from edgevl.tokenizer import Tokenizer
 
 Batch = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)

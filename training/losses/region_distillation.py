@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from edgevl.detector import load_detector
 from edgevl.models.core import VisionLanguageCore
+from edgevl.regions.detector import load_detector
 from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingLoss
 from edgevl.training.teachers import TEACHERS
 

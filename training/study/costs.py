@@ -11,9 +11,9 @@ import torch
 from edgevl.bench.machine import Neighbors
 from edgevl.bench.pipelines import SCOPES
 from edgevl.bench.run import run_bench
-from edgevl.detector import load_detector
-from edgevl.models.region_model import is_region_model
 from edgevl.reading import read_json
+from edgevl.regions.detector import load_detector
+from edgevl.regions.model import is_region_model
 from edgevl.training import detect, finetune, pretrain
 from edgevl.training.compute import forward_macs
 from edgevl.training.loop import Progress

@@ -16,10 +16,10 @@ from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.data import annotations, open_scenes
 from edgevl.data.scenes import SIZES
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
-from edgevl.detector import load_detector
 from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
-from edgevl.models.region_model import is_region_model, load_region_model
 from edgevl.reading import read_json
+from edgevl.regions.detector import load_detector
+from edgevl.regions.model import is_region_model, load_region_model
 from edgevl.training.data import RetrievalSamples, channels_first, statement_questions
 from edgevl.training.loop import Progress
 from edgevl.training.retrieval import recall, retrieval_heads

@@ -17,7 +17,7 @@ from edgevl.data.photos.folder import DATA_FOLDER, IMAGES, write_records
 from edgevl.data.photos.heic import heic_to_jpeg, is_heic
 from edgevl.data.photos.reading import Gathered, Problem, gather
 from edgevl.errors import InputError
-from edgevl.preprocess import load_image, to_pixels
+from edgevl.inputs.preprocess import load_image, to_pixels
 
 Progress = Callable[[int, int, str], None]
 SHOWN = 20  # problems of a kind that the report names; it counts all

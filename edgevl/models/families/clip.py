@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgevl.bundle.specs import ImageProcessing, ProgramSpec
 from edgevl.checkpoint import file_sha256
 from edgevl.contracts import Program
 from edgevl.errors import InputError, MissingDependency, first_line
@@ -24,7 +25,6 @@ from edgevl.models.families import FAMILIES
 from edgevl.models.fusion import MASKED
 from edgevl.models.pooling import unit_length
 from edgevl.reading import read_json
-from edgevl.specs import ImageProcessing, ProgramSpec
 
 CUBIC = 3  # PIL.Image.Resampling.BICUBIC
 PROMPTS = ("a photo of a {}.",)

@@ -1,0 +1,1 @@
+"""The format of a bundle: its folder, manifest, golden cases and card."""

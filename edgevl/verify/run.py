@@ -1,0 +1,338 @@
+"""`edgevl verify`: run the artifact itself and prove what its bundle claims. The thresholds are in docs/verify.md.
+
+Digests, audit, golden cases, then parity and accuracy on real samples, from cheap to dear. A bundle whose files are
+not those of its manifest is not run.
+"""
+
+import contextlib
+import dataclasses
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.golden import replay
+from edgevl.bundle.manifest import Accuracy, Audit, KindAccuracy, Manifest, MetricValue, Parity
+from edgevl.contracts import Metric, Sample
+from edgevl.data import open_dataset
+from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed, first_line
+from edgevl.opened import Opened
+from edgevl.runtime.session import CannotRunHere
+from edgevl.verify.audit import audit_contents, claim_problems, read_contents
+from edgevl.verify.measure import Measured, ask, compare, draw, measure, per_kind, side_of, unknown_targets
+from edgevl.verify.reference import Reference, find_reference, measured_reference, source_problems
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """What an artifact of one precision must reach against the float PyTorch program.
+
+    Counts of answers are judged as what they are, draws: see `different` and `drift`.
+    """
+
+    snr_db: float  # of each output, around the reference's mean: a file that always gives that mean has 0
+    top1_agreement: float  # expected share of equal decisions
+    accuracy: float  # largest difference, as a share
+
+    def different(self, samples: int) -> float:
+        """How many best answers may differ: the expected number and two standard deviations, at least one."""
+        expected = (1 - self.top1_agreement) * samples
+        return max(1.0, expected + 2 * math.sqrt(expected))
+
+    def drift(self, samples: int) -> float:
+        """By how much the accuracy may differ: with fewer than `FULL` samples, by as many answers as with that many."""
+        return max(self.accuracy, self.accuracy * FULL / samples, 1 / samples)
+
+
+FULL = 1000  # samples that the thresholds of accuracy are meant for
+THRESHOLDS = {
+    "fp32": Thresholds(snr_db=45, top1_agreement=0.9995, accuracy=0.001),
+    "fp16": Thresholds(snr_db=25, top1_agreement=0.995, accuracy=0.002),
+    "w8": Thresholds(snr_db=14, top1_agreement=0.98, accuracy=0.003),
+    "w8a8": Thresholds(snr_db=12, top1_agreement=0.97, accuracy=0.005),
+    "w4": Thresholds(snr_db=7, top1_agreement=0.93, accuracy=0.01),
+}
+
+
+class GoldenReport(BaseModel):
+    passed: int
+    total: int
+
+
+class VerifyReport(BaseModel):
+    """What `edgevl verify --json` prints. A section that was not measured is null, and `notes` says why."""
+
+    ok: bool
+    bundle: str
+    target: str
+    precision: str
+    runtime: str
+    parity: Parity | None
+    accuracy: Accuracy | None
+    audit: Audit
+    golden: GoldenReport | None
+    notes: list[str]
+
+
+def verify_bundle(
+    path: str | Path,
+    samples: int = 1000,
+    data: str = "scenes:test",
+    progress: Progress | None = None,
+    write: bool = True,
+    checkpoint: str | Path | None = None,
+) -> VerifyReport:
+    """Verify a bundle and, if it passes, write the measured sections into its manifest and card.
+
+    Args:
+        path: the bundle.
+        samples: how many samples to run, 1 or more.
+        data: a data specification such as "scenes:test".
+        progress: called as progress(done, total, text).
+        write: False leaves the bundle untouched.
+        checkpoint: the model folder that the bundle was made from; needed for parity unless it is the embedded one or
+            lies beside the bundle or in the current folder. Its weights must have the recorded digest.
+
+    Returns:
+        The report. `ok` is False if anything failed; `audit.problems` has a sentence for each failure.
+
+    Raises:
+        InputError: there is no bundle, no such data, or `checkpoint` holds other weights.
+        VerificationFailed: the manifest is missing, truncated or invalid, so there is nothing to verify against.
+        MissingDependency: the target's runtime is not installed.
+    """
+    if samples < 1:
+        raise InputError(f"at least 1 sample is needed, got {samples}")
+    open_dataset(data)  # a misspelled name fails before any work
+    bundle = Bundle.open(path)
+    reference = find_reference(bundle, checkpoint)
+    check = _Check(bundle.copied())
+    check.files()
+    check.audit()
+    if not check.problems:
+        check.run(samples, data, reference, progress)
+    report = check.report()
+    if report.ok and write:
+        report = _write(bundle, report)
+    return report
+
+
+class _Check:
+    """Collects the results of one verification."""
+
+    def __init__(self, bundle: Bundle):
+        """bundle: a private copy of the one to verify, so that what was compared is what is read and run."""
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.inside = Audit(ok=False, weight_bytes={})
+        self.golden: GoldenReport | None = None
+        self.parity: Parity | None = None
+        self.accuracy: Accuracy | None = None
+        self.tensorrt: dict[str, Any] | None = None
+        self.runtime = runtime_name(self.manifest.target)
+
+    def files(self) -> None:
+        self.problems += [str(problem) for problem in self.bundle.problems]
+
+    def audit(self) -> None:
+        try:
+            contents = read_contents(self.bundle)
+        except VerificationFailed as error:
+            self.problems.append(str(error))
+            return
+        self.inside = audit_contents(self.manifest.target, contents)
+        self.problems += claim_problems(self.manifest, contents)
+
+    def run(self, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
+        """Golden cases first: if they fail, a thousand samples would only say it again.
+
+        Where this machine cannot run the target, what needs no runtime is still looked at: labels and tokenizers, and
+        the pixels, token ids and results of the golden cases.
+        """
+        model = None
+        with self._guarded():
+            model = self._open()
+            replayed = replay(self.bundle, model)
+            self.problems += replayed.problems
+            self.problems += source_problems(self.bundle, reference)
+            if model.runner is None:
+                return
+            self.runtime = runtime_name(model.runtime)
+            self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
+            if self.manifest.target == "tensorrt" and not self.problems:
+                self.build(progress)
+        if model is not None and model.runner and not self.problems:
+            self.measure(model, samples, data, reference, progress)
+
+    def build(self, progress: Progress | None) -> None:
+        """Is it a file that TensorRT accepts? Its parser and builder say so without a GPU."""
+        from edgevl.runtime.tensorrt_build import build_section
+
+        if progress:
+            progress(0, 1, "parsing and building with TensorRT")
+        section, problems, notes = build_section(self.bundle)
+        self.tensorrt = section.model_dump(mode="json") if section else None
+        self.problems += problems
+        self.notes += notes
+
+    def _open(self) -> Opened:
+        """The model; without a runner, and with a note, where no installation would make it run here."""
+        try:
+            return self.bundle.opened()
+        except CannotRunHere as error:
+            self.notes.append(f"parity: null, because {error}")
+            return self.bundle.opened(run=False)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Whatever the artifact does when it is loaded or run is a finding about it, not a crash of verify."""
+        try:
+            yield
+        except MissingDependency:
+            raise
+        except EdgeVLError as error:
+            self.problems.append(self.bundle.public(str(error)))
+        except Exception as error:  # each runtime fails in its own ways
+            reason = self.bundle.public(first_line(error))
+            self.problems.append(f"{self.manifest.artifact} fails when it runs: {reason}")
+
+    def measure(self, model: Opened, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
+        if progress:
+            progress(0, samples, "drawing samples")
+        drawn = draw(data, model.task_name, samples, side_of(model))
+        own = theirs = None
+        with self._guarded():
+            own = measure(model, drawn, progress)
+        if own is None:
+            return
+        if reference.found:
+            if progress:
+                progress(0, 0, "running the PyTorch reference")
+            theirs = measured_reference(reference.path, str(self.manifest.provenance.checkpoint_sha256), data, samples)
+            with self._guarded():
+                self.compare(model, own, theirs, drawn, data, progress)
+        else:
+            self.notes.append(f"parity: {reference.reason}; the golden values are the only reference")
+        self.judge(own, theirs, data, unknown_targets(model, drawn))
+
+    def compare(
+        self,
+        model: Opened,
+        own: Measured,
+        theirs: Measured,
+        drawn: Sequence[Sample],
+        data: str,
+        progress: Progress | None,
+    ) -> None:
+        answers = own.answers
+        if model.decoder.sequential:  # values are compared along the reference's own decisions
+            answers = ask(model, drawn, theirs.answers, progress)
+        parity = compare(model, answers, theirs.answers, data, self.runtime)
+        self.parity = parity.model_copy(update={"tensorrt": self.tensorrt})
+        precisions = {spec.name: program.precision for program in self.manifest.programs for spec in program.outputs}
+        for name, found in parity.outputs.items():
+            least = THRESHOLDS[precisions[name]].snr_db
+            if found.snr_db is not None and found.snr_db < least:
+                what = f"parity: the signal-to-noise ratio of {name} is"
+                self._fail(what, f"{found.snr_db:.1f} dB", f"{least:g} dB", precisions[name])
+        limits = THRESHOLDS[self.manifest.precision]
+        different = round((1 - parity.top1_agreement) * parity.samples)
+        if different > limits.different(parity.samples):
+            wanted = 1 - limits.different(parity.samples) / parity.samples
+            self._fail("parity: the same answer for", f"{parity.top1_agreement:.2%}", f"{wanted:.2%}")
+
+    def judge(self, own: Measured, theirs: Measured | None, data: str, unknown: int) -> None:
+        first, count = own.metrics[0], own.metrics[0].samples
+        if unknown == count:
+            self.notes.append(f"accuracy: none of the answers in {data} is among the labels of this model")
+            return
+        expected = {metric.name: metric for metric in theirs.metrics} if theirs else {}
+        reference = expected[first.name].value if theirs else None
+        kinds = {
+            kind: KindAccuracy(
+                artifact=share, reference=per_kind(theirs.metrics)[kind][0] if theirs else None, samples=number
+            )
+            for kind, (share, number) in first.per_kind.items()
+        }
+        self.accuracy = Accuracy(
+            metric=first.name,
+            metrics=tuple(_metric_value(metric, expected) for metric in own.metrics),
+            artifact=first.value,
+            reference=reference,
+            samples=count,
+            data=data,
+            ci95=first.ci95,
+            per_kind=kinds,
+            runtime=self.runtime,
+        )
+        limit = THRESHOLDS[self.manifest.precision].drift(count)
+        if reference is not None and abs(first.value - reference) > limit + 1e-9:
+            self.problems.append(
+                f"{first.name}: {first.value:.2%} on {count} samples of {data}, PyTorch has {reference:.2%}; "
+                f"they may differ by {limit:.2%}"
+            )
+
+    def _fail(self, what: str, value: str, wanted: str, precision: str = "") -> None:
+        self.problems.append(f"{what} {value}, at least {wanted} is needed for {precision or self.manifest.precision}")
+
+    def report(self) -> VerifyReport:
+        manifest, problems = self.manifest, tuple(" ".join(problem.split())[:2000] for problem in self.problems)
+        ok = not problems
+        audit = self.inside.model_copy(update={"ok": ok, "problems": problems})
+        return VerifyReport(
+            ok=ok,
+            bundle=str(self.bundle.source),
+            target=manifest.target,
+            precision=manifest.precision,
+            runtime=self.runtime,
+            parity=self.parity,
+            accuracy=self.accuracy,
+            audit=audit,
+            golden=self.golden,
+            notes=self.notes,
+        )
+
+
+def _metric_value(metric: Metric, expected: Mapping[str, Metric]) -> MetricValue:
+    theirs = expected.get(metric.name)
+    return MetricValue(
+        name=metric.name,
+        artifact=metric.value,
+        reference=theirs.value if theirs else None,
+        ci95=metric.ci95,
+        samples=metric.samples,
+    )
+
+
+def runtime_name(runtime: str) -> str:
+    """What ran the artifact, in words, for the report."""
+    return f"{runtime}, {platform.system()}"
+
+
+def _write(bundle: Bundle, report: VerifyReport) -> VerifyReport:
+    """Put the measurements into the bundle; one that cannot be written to stays as it is, and the report says so.
+
+    What an earlier verify measured of these files, on a machine that could or beside the checkpoint, is not replaced by
+    less.
+    """
+    old, found = bundle.manifest, {"audit": report.audit, "parity": report.parity, "accuracy": report.accuracy}
+    if report.parity is None and old.parity:
+        found = {"audit": report.audit}
+        note = f"the parity and accuracy of an earlier verify stay in the bundle ({old.parity.runtime})"
+        report = report.model_copy(update={"notes": [*report.notes, note]})
+    elif report.accuracy is None and old.accuracy:
+        del found["accuracy"]
+    try:
+        bundle.record(**found)
+    except (EdgeVLError, OSError) as error:
+        note = f"the measurements could not be written into the bundle: {first_line(error)}"
+        return report.model_copy(update={"notes": [*report.notes, note]})
+    return report
