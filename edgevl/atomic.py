@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
@@ -9,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgevl.bundle.manifest import MANIFEST
 from edgevl.errors import EdgeVLError, InputError
@@ -122,6 +123,14 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace one text file so that a reader sees the old or the new content, never a part."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace one JSON file, as `write_atomically` does. Raises `InputError` for text that is not Unicode."""
+    try:
+        write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path.name} cannot be written as UTF-8: {error.reason}") from None
 
 
 def _replace(temporary: Path, destination: Path, aside: Path) -> None:

@@ -8,7 +8,6 @@ like in training). Nothing is unpickled.
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import nn
 
-from edgevl.atomic import atomic_file, write_atomically
+from edgevl.atomic import atomic_file, write_json
 from edgevl.config import DUAL_ENCODER, Config, DualEncoderConfig, ModelConfig
 from edgevl.copying import hash_file, open_plain
 from edgevl.domain.judge import Domain, load_domain
@@ -198,11 +197,6 @@ def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
     """The name of the first tensor that holds a number that is not finite."""
     floats = ((name, value) for name, value in state.items() if value.is_floating_point())
     return next((name for name, value in floats if not torch.isfinite(value).all()), None)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON through a temporary sibling, so that a reader never sees half a file."""
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def file_sha256(path: Path) -> str:

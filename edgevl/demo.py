@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevl.errors import InputError
 from edgevl.plain import command_line
+from edgevl.progress import Progress
 
 if TYPE_CHECKING:
     from edgevl.bench.schema import BenchReport
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from edgevl.report import Example
     from edgevl.verify.run import VerifyReport
 
-Progress = Callable[[int, int, str], None]
 Say = Callable[[str], None]
 
 DATA = "scenes:test"

@@ -6,7 +6,6 @@ Versions are read from package metadata; a package is imported only where its im
 import contextlib
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import re
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 import edgevl
+from edgevl.bench.machine import cpu_name, usable_cores
 from edgevl.jetson import Jetson, find_jetson
 
 EMBEDDED = Path(edgevl.__file__).parent / "assets" / "nano"
@@ -189,24 +189,12 @@ def _machine() -> Machine:
     return Machine(
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=usable_cores(),
         memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
         accelerator=_accelerator(),
         jetson=find_jetson(),
     )
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _accelerator() -> str | None:

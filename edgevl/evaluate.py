@@ -7,13 +7,14 @@ import dataclasses
 import functools
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgevl.errors import InputError
+from edgevl.progress import Progress
 from edgevl.runtime.session import batch_size
 from edgevl.tasks.metrics import wilson
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from edgevl.runtime.session import Session
 
 _MIN_SIDE = 32  # the smallest scenes there are; a smaller model gets them squashed
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import edgevl
 from edgevl.apps.jetson.interface import pictures_of
+from edgevl.atomic import write_json
 from edgevl.bundle.card import README, write_card
 from edgevl.bundle.folder import SUFFIX, Bundle, atomic_folder, check_destination, list_files
 from edgevl.bundle.golden import GOLDEN, write_golden
@@ -19,13 +20,13 @@ from edgevl.bundle.specs import ArtifactSpec, InputSpec
 from edgevl.contracts import Deployable, Program
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
+from edgevl.progress import Progress
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
     from edgevl.export.registry import Exporter
     from edgevl.quantize.plan import Plan
 
-Progress = Callable[[int, int, str], None]
 LABELS = "labels.json"
 GOLDEN_DATA = "scenes:test"  # that pictures and texts of golden cases are from
 # Packages that have a part in every bundle, and in those of a target.
@@ -188,7 +189,7 @@ def _write_texts(deployable: Deployable, folder: Path) -> None:
     for codec in deployable.texts.values():
         (folder / codec.spec.file).write_text(codec.to_text(), encoding="utf-8", newline="\n")
     if deployable.labels is not None:
-        _write_json(folder / LABELS, list(deployable.labels))
+        write_json(folder / LABELS, list(deployable.labels))
     if deployable.domain:
         (folder / DOMAIN).write_text(deployable.domain.to_json(), encoding="utf-8", newline="\n")
 
@@ -295,10 +296,3 @@ def _versions(target: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _write_json(path: Path, value: Any) -> None:
-    try:
-        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{path.name} cannot be written as UTF-8: {error.reason}") from None

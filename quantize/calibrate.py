@@ -1,6 +1,6 @@
 """Calibration: run samples through the float program, with an observer on every value."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,7 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 from edgevl.errors import unknown_name
 from edgevl.evaluate import Samples, draw_samples
 from edgevl.models.question_answering import export_program
+from edgevl.progress import Progress
 from edgevl.quantize.bias import bias_shifts
 from edgevl.quantize.calibration_audit import audit_ranges, audit_samples
 from edgevl.quantize.module_errors import judge_modules
@@ -25,7 +26,6 @@ BATCH = 16
 _JUDGED = 4  # batches that errors and means of modules are measured on
 
 Batch = tuple[Tensor, ...]
-Progress = Callable[[int, int, str], None]
 
 
 def calibrate(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from edgevl.atomic import Kind, atomic_folder, check_destination
@@ -10,6 +9,7 @@ from edgevl.checkpoint import FILES, LoadedModel, load_model
 from edgevl.data import open_dataset
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError, unknown_precision
+from edgevl.progress import Progress
 from edgevl.quantize import require_torchao
 from edgevl.quantize.plan import DATA, OBSERVER, PLAN, SAMPLES, Plan, save_plan
 from edgevl.quantize.weights import plan_weights, save_weights
@@ -17,8 +17,6 @@ from edgevl.quantize.weights import plan_weights, save_weights
 PRECISIONS = ("w8a8", "w4")
 QUANTIZED = Kind("quantized model", PLAN, "FOLDER/NAME-w8a8")
 _FURTHER = ("README.md", "training.json", "curves.png", DOMAIN)  # of a model folder, where it has them
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True)

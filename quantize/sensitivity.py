@@ -5,7 +5,7 @@ Everything is measured end to end on the float program, products rounded as `edg
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.fx import Node
 from edgevl.errors import BudgetFailed
 from edgevl.evaluate import Evaluation, Samples, draw_samples, judge
 from edgevl.models.question_answering import export_program
+from edgevl.progress import Progress
 from edgevl.quantize.calibrate import BATCH, Observation, batches_of
 from edgevl.quantize.plan import Budget, Plan
 from edgevl.quantize.rounding import Rounding, is_product
@@ -24,7 +25,6 @@ from edgevl.quantize.values import module_of
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
 
-Progress = Callable[[int, int, str], None]
 COST_SAMPLES, DROP_SAMPLES = 128, 1000
 
 

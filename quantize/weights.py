@@ -25,6 +25,7 @@ from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.export.coreml_weights import LARGEST_KEPT, SMALLEST, block_groups
 from edgevl.export.weight_codes import quantize
 from edgevl.models.merging import deployed
+from edgevl.progress import Progress
 from edgevl.quantize.calibration_audit import audit_samples
 from edgevl.quantize.plan import Calibration, ModulePlan, Plan, load_plan
 
@@ -36,8 +37,6 @@ ROWS = 1 << 17  # inputs of a batch that a layer's statistics are made of, about
 _DAMPING = 0.01  # of the mean diagonal, as the paper has it
 _LOW, _HIGH = -8, 7
 _AGAIN = "make plan and weights again with `edgevl quantize --precision w4`"
-
-Progress = Callable[[int, int, str], None]
 
 
 def plan_weights(

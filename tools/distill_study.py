@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from edgevl.atomic import write_json
 from edgevl.bench.stats import t_interval
-from edgevl.checkpoint import load_model, save_model, write_json
+from edgevl.checkpoint import load_model, save_model
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.models.fusion import Fusion
 from edgevl.training import distill, finetune

@@ -18,8 +18,9 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from edgevl.atomic import write_json
 from edgevl.bench.machine import cpu_name
-from edgevl.checkpoint import EMBEDDED, FILES, LoadedModel, load_model, write_json
+from edgevl.checkpoint import EMBEDDED, FILES, LoadedModel, load_model
 from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.evaluate import draw_samples, evaluate_model

@@ -12,7 +12,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edgevl.checkpoint import LoadedModel, load_model, write_json
+from edgevl.atomic import write_json
+from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
 from edgevl.quantize.qat import evaluate_rounded
 from edgevl.training import finetune

@@ -25,8 +25,8 @@ from edgevl.models.pooling import unit_length
 from edgevl.runtime.eager_session import eager_runner
 from edgevl.tasks.retrieval import Retrieval
 from edgevl.training.adapt import copy_words, rounded
+from edgevl.training.batch import trim
 from edgevl.training.data import Sample, channels_first, encoded, pixels_of, repeated
-from edgevl.training.pretrain import trim
 from edgevl.training.recipe import Recipe
 
 OTHER_SIDE = {"left": "right", "right": "left"}

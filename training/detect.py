@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from edgevl.checkpoint import write_json
+from edgevl.atomic import write_json
 from edgevl.data import open_scenes
 from edgevl.data.scenes import CATEGORIES, COLORS, SIZES, Scenes
 from edgevl.errors import MissingDependency
+from edgevl.progress import Progress
 from edgevl.regions.detector import Detector, DetectorConfig, save_detector
 from edgevl.training.compute import TRAINING_FACTOR, forward_macs
 from edgevl.training.data import MAX_OBJECTS, Positions, Sample, batches, channels_first, in_order, padded_boxes
-from edgevl.training.loop import Note, Progress, Run, fit
+from edgevl.training.loop import Note, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import check_weights
 from edgevl.training.recipe import Recipe

@@ -16,8 +16,8 @@ from edgevl.domain.fit import SHARE, best_temperature
 from edgevl.domain.judge import DOMAIN, MOST, Domain, distance
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import CHARACTERS, Tokenizer
+from edgevl.progress import Progress
 from edgevl.training.data import OUTSIDE, make_samples
-from edgevl.training.loop import Progress
 from edgevl.training.recipe import Recipe, parse_recipe
 
 PICTURES, QUESTIONS = 500, 2000  # of training, and held out

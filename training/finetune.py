@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from edgevl.checkpoint import EMBEDDED, check_size, load_weights, read_labels, write_json
+from edgevl.atomic import write_json
+from edgevl.checkpoint import EMBEDDED, check_size, load_weights, read_labels
 from edgevl.config import ModelConfig
 from edgevl.contracts import Dataset
 from edgevl.data import open_dataset
@@ -16,6 +17,7 @@ from edgevl.data.scenes import ANSWERS
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
+from edgevl.progress import Progress
 from edgevl.quantize import require_torchao
 from edgevl.regions.model import RegionVqaModel, is_region_model
 from edgevl.training.adapt import Start, adapted, labels_for
@@ -24,12 +26,11 @@ from edgevl.training.contrast import ContrastObjective, ContrastSamples, startin
 from edgevl.training.data import VqaSamples, make_samples
 from edgevl.training.domain import fit_trained
 from edgevl.training.grow import grow
-from edgevl.training.loop import Note, Progress, Run, fit
+from edgevl.training.loop import Note, Run, fit
 from edgevl.training.losses import Criterion
 from edgevl.training.losses.base import check_weights, loss_weights
 from edgevl.training.objectives import AnswerObjective, VqaObjective
-from edgevl.training.pretrain import build_config
-from edgevl.training.recipe import Recipe
+from edgevl.training.recipe import Recipe, build_config
 from edgevl.training.regions import model_regions, region_start
 from edgevl.training.retrieval import RetrievalObjective, retrieval_heads
 from edgevl.training.run_folder import open_run, recipe_of, run_folder

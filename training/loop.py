@@ -7,7 +7,7 @@ run is the weights, the optimizer's moments and one number, and a killed run goe
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from edgevl.checkpoint import DIVERGED
 from edgevl.errors import EdgeVLError
+from edgevl.progress import Progress
 from edgevl.training import checkpoints
 from edgevl.training.data import Positions, Sample, batches, errors_in_one_line
 from edgevl.training.losses.criterion import Criterion
@@ -26,7 +27,6 @@ from edgevl.training.metric_log import MetricLog
 from edgevl.training.muon import Muon, muon_groups
 from edgevl.training.recipe import OptimizerSection, Recipe
 
-Progress = Callable[[int, int, str], None]
 Note = checkpoints.Note
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from edgevl.checkpoint import save_model
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel
+from edgevl.training.batch import trim, visual_tokens
 from edgevl.training.data import IGNORED, VqaSamples, batches, in_order
-from edgevl.training.pretrain import trim, visual_tokens
 
 
 class AnswerObjective(nn.Module):

@@ -7,20 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from edgevl.checkpoint import save_model, save_weights
-from edgevl.config import ModelConfig, named_config
+from edgevl.config import ModelConfig
 from edgevl.data import open_scenes
 from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
 from edgevl.models.core import VisionLanguageCore
+from edgevl.progress import Progress
 from edgevl.regions.detector import LoadedDetector
 from edgevl.regions.model import RegionVqaModel, new_region_model
+from edgevl.training.batch import trim, visual_tokens
 from edgevl.training.data import PretrainSamples
-from edgevl.training.loop import Note, Progress, Run, fit
+from edgevl.training.loop import Note, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
 from edgevl.training.losses.base import check_weights, loss_weights, make_losses
-from edgevl.training.recipe import Recipe
+from edgevl.training.recipe import Recipe, build_config
 from edgevl.training.regions import pretraining_detector, with_regions
 from edgevl.training.run_folder import open_run, recipe_of, run_folder
 
@@ -45,19 +47,6 @@ class PretrainObjective(nn.Module):
 
     def evaluate(self) -> dict[str, float]:
         return {}
-
-
-def visual_tokens(core: VisionLanguageCore | RegionVqaModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """Tokens [B, V, D] of the pictures of a batch, or [B, K, D] of their regions where the model takes regions."""
-    if isinstance(core, RegionVqaModel):
-        return core.encode_regions(batch["region_features"], batch["region_boxes"])
-    return core.encode_image(batch["image"].float().contiguous(memory_format=torch.channels_last))
-
-
-def trim(batch: Mapping[str, Tensor], *keys: str) -> dict[str, Tensor]:
-    """Drop the last columns of the texts under `keys` that are padding in all of them: they only cost time."""
-    longest = max(int((batch[key] != 0).sum(-1).max()) for key in keys)
-    return {**batch, **{key: batch[key][..., :longest] for key in keys}}
 
 
 def run(
@@ -133,10 +122,3 @@ def build_losses(
     if eyes:
         context = LossContext(config, tokenizer, eyes.config.classes, eyes.config.attributes)
     return make_losses(recipe.losses, LOSSES, context)
-
-
-def build_config(recipe: Recipe, tokenizer: Tokenizer, num_answers: int) -> ModelConfig:
-    changes = {key: value for key, value in recipe.model.items() if key != "config"}
-    base = named_config(recipe.model.get("config", "nano"))
-    sizes = {"vocab_size": -(-tokenizer.vocab_size // 32) * 32, "num_answers": num_answers}
-    return ModelConfig.from_dict(base.to_dict() | sizes | changes)

@@ -1,7 +1,7 @@
 """Recipes: YAML files checked field by field, with `key=value` overrides; an unknown key names the nearest one."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -13,11 +13,14 @@ from pydantic import (
     model_validator,
 )
 
-from edgevl.config import DUAL_ENCODER, DualEncoderConfig
+from edgevl.config import DUAL_ENCODER, DualEncoderConfig, ModelConfig, named_config
 from edgevl.errors import InputError, unknown_name
 from edgevl.limits import MAX_TEXT, check_name, check_numbers, shown
 from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES
 from edgevl.training.yaml_file import Bad, Like, field_kind, parse_scalar, read_yaml
+
+if TYPE_CHECKING:
+    from edgevl.inputs.tokenizer import Tokenizer
 
 RECIPES = Path(__file__).parent / "recipes"
 MAX_STEPS = 10**8 - 1  # a checkpoint's folder has eight digits
@@ -257,3 +260,11 @@ def _clear(error: ValidationError, origin: str) -> InputError:
     return InputError(
         f"{origin}: {unknown_name(f'key in {prefix}' if prefix else 'key', place[-1], section.model_fields)}"
     )
+
+
+def build_config(recipe: Recipe, tokenizer: "Tokenizer", num_answers: int) -> ModelConfig:
+    """Return the sizes of the model that a recipe asks for, with the words of `tokenizer`."""
+    changes = {key: value for key, value in recipe.model.items() if key != "config"}
+    base = named_config(recipe.model.get("config", "nano"))
+    sizes = {"vocab_size": -(-tokenizer.vocab_size // 32) * 32, "num_answers": num_answers}
+    return ModelConfig.from_dict(base.to_dict() | sizes | changes)

@@ -6,11 +6,11 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from edgevl.errors import InputError
+from edgevl.progress import Progress
 from edgevl.regions.cache import RegionCache, cache_regions
 from edgevl.regions.detector import LoadedDetector, load_detector
 from edgevl.regions.model import RegionVqaModel, open_region_model
 from edgevl.training.data import Sample
-from edgevl.training.loop import Progress
 from edgevl.training.losses.region_distillation import is_detector
 from edgevl.training.recipe import Recipe
 

@@ -18,9 +18,10 @@ from edgevl.checkpoint import load_weights, save_model
 from edgevl.config import ModelConfig
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.training.batch import visual_tokens
 from edgevl.training.data import RetrievalSamples, batches, in_order
 from edgevl.training.losses import ContrastLoss, LossContext, MatchingLoss
-from edgevl.training.pretrain import RETRIEVAL_HEADS, PretrainObjective, save_retrieval_heads, visual_tokens
+from edgevl.training.pretrain import RETRIEVAL_HEADS, PretrainObjective, save_retrieval_heads
 
 RERANKED = 10  # R
 EVAL_BATCH = 64  # pictures

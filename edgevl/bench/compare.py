@@ -11,7 +11,6 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from edgevl.bench.harness import Progress
 from edgevl.bench.presets import NOISE_DRIFT
 from edgevl.bench.run import race_bundles
 from edgevl.bench.schema import BenchReport, BenchResult, Flag, Scope, read_report
@@ -19,6 +18,7 @@ from edgevl.bench.stats import block_medians, unpaired_interval
 from edgevl.bench.summary import apart
 from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.errors import InputError, no_such_path
+from edgevl.progress import Progress
 
 SCHEMA = "edgevl.compare/1.0"
 MAX_SLOWDOWN, MAX_DROP = 0.05, 0.5  # share of the old time; points of accuracy

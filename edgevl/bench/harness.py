@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from edgevl.bench.presets import Preset
 from edgevl.bench.schema import Scope
+from edgevl.progress import Progress
 
 Clock = Callable[[], float]  # seconds, monotonic
-Progress = Callable[[int, int, str], None]
 
 
 class Stopwatch:

@@ -16,12 +16,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgevl.bench.harness import Clock, Progress, Stopwatch, Subject, Trace
+from edgevl.bench.harness import Clock, Stopwatch, Subject, Trace
 from edgevl.bench.pipelines import CANDIDATE, EdgePipeline, Pipeline, Query
 from edgevl.bench.stats import percentile
 from edgevl.errors import EdgeVLError, VerificationFailed
 from edgevl.guard.children import be_limited
 from edgevl.guard.processes import run_module
+from edgevl.progress import Progress
 
 TIMEOUT_S = 300
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgevl.bench.energy import Rapl, energy_of
-from edgevl.bench.harness import Progress, Stopwatch, Subject, Trace, interleave
+from edgevl.bench.harness import Stopwatch, Subject, Trace, interleave
 from edgevl.bench.machine import Neighbors, describe_machine, load_average
 from edgevl.bench.opponents import find_opponent
 from edgevl.bench.peaks import Yardstick, measure_peak
@@ -17,6 +17,7 @@ from edgevl.bench.schema import BenchReport, BenchResult, Flag, Peak, TaskAccura
 from edgevl.bench.sensors import Reading, both, read_sensors, throttle_flags
 from edgevl.bench.summary import Entry, noise_flags, ratios_against, summarize
 from edgevl.bundle.folder import Bundle, combined_sha256, sha256_file
+from edgevl.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)

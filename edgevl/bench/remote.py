@@ -24,6 +24,7 @@ from edgevl.bench.presets import PRESETS
 from edgevl.bench.schema import BenchReport
 from edgevl.bundle.folder import Bundle
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
+from edgevl.progress import Progress
 
 SCRIPT = Path(edgevl.__file__).parent / "apps" / "jetson"
 ADDRESS = re.compile(r"ssh:((?:[\w.][\w.-]*@)?(?:[\w.][\w.-]*|\[[0-9a-fA-F:.]+(?:%\w+)?\]))(?::(\d{1,5}))?")
@@ -48,8 +49,6 @@ _REASONS = {  # what ssh says -> what to do
     "Host key verification failed": "its key is not the one that is known: connect with ssh once and look at it",
     "Permission denied": "install your key there with ssh-copy-id",
 }
-
-Progress = Callable[[int, int, str], None]
 
 
 class MissingOnDevice(MissingDependency):

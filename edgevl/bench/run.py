@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevl import contracts
-from edgevl.bench.harness import Progress, Subject, Trace, interleave
+from edgevl.bench.harness import Subject, Trace, interleave
 from edgevl.bench.machine import pinned_threads, usable_cores
 from edgevl.bench.opponents import expand, find_opponent
 from edgevl.bench.picture import encode, make_photo
@@ -18,6 +18,7 @@ from edgevl.bench.race import Contestant, Steps, Track, race
 from edgevl.bench.schema import BenchReport
 from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.errors import InputError
+from edgevl.progress import Progress
 
 if TYPE_CHECKING:
     from edgevl.opened import Opened

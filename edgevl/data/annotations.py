@@ -7,7 +7,7 @@ A JSON Lines file. The first line says where it comes from (`data`, `seed`, `siz
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from edgevl.data import open_scenes
 from edgevl.data.scenes import CATEGORIES, COLORS, GROUP_OF, SIZES, Scene, SceneObject
 from edgevl.errors import InputError
 from edgevl.limits import check_real, shown
+from edgevl.progress import Progress
 from edgevl.reading import MAX_RESULTS_BYTES, read_text, strict_json
 from edgevl.regions.cache import BATCH, find_regions
 from edgevl.regions.detector import LoadedDetector, Regions
 
 MAX_OBJECTS = 8  # of a picture, best first
-Progress = Callable[[int, int, str], None]
 
 
 def annotate(

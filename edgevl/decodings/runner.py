@@ -32,7 +32,6 @@ from edgevl.inputs.images import to_tensor
 
 REMEMBERED = 256 * 2**20  # bytes of values that are kept for later queries
 CHUNK = 64  # queries whose inputs are held at a time
-Progress = Callable[[int, int], None]
 
 
 class Runs(Protocol):
@@ -105,14 +104,14 @@ class Runner:
         return self._held or _Leaves(self.images, self.texts, self._memory.limit > 0)
 
     # ---- values that need no loop ------------------------------------------------------------------------------------
-    def many(self, value: str, queries: Sequence[Query], progress: Progress | None = None) -> list[np.ndarray]:
+    def many(
+        self, value: str, queries: Sequence[Query], progress: Callable[[int, int], None] | None = None
+    ) -> list[np.ndarray]:
         """Return the value, without batch side, for each query. `progress` is called as progress(done, total)."""
         rows: list[np.ndarray] = []
         size = _rounded_up(CHUNK, self.batches[self._maker(value).name])
         for start in range(0, len(queries), size):
             rows += self._pull(value, queries[start : start + size], self._leaves())
-            if progress:
-                progress(len(rows), len(queries))
         return rows
 
     def _maker(self, value: str) -> ProgramSpec:

@@ -3,7 +3,7 @@
 Shapes: N samples, S side of the model's picture, A answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,9 @@ from edgevl.errors import InputError
 from edgevl.inputs.images import to_tensor
 from edgevl.opened import Opened
 from edgevl.predict import Answerer
+from edgevl.progress import Progress
 from edgevl.verify.measure import ask, draw, stacked
 
-Progress = Callable[[int, int, str], None]
 SPLITS = ("val", "test", "test_pairs", "test_style")  # Fluent artwork, but for the last: Noto
 SEED = 7
 NOISES, GIBBERISH = 100, 100

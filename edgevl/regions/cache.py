@@ -9,7 +9,6 @@ A file holds `SCENES_PER_FILE` scenes and is written under a temporary name, so 
 it stopped. DETECTOR is the beginning of the digest of its weights: another detector has other files.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,12 @@ from edgevl.atomic import CannotWrite, atomic_file
 from edgevl.data import open_scenes
 from edgevl.data.scenes import Scenes
 from edgevl.errors import InputError, first_line
+from edgevl.progress import Progress
 from edgevl.regions.detector import LoadedDetector, Regions
 
 SCENES_PER_FILE = 1024
 BATCH = 32
 NUMBERS = {"f": np.float32, "i": np.int64}
-Progress = Callable[[int, int, str], None]
 
 
 class RegionCache:

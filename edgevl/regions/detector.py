@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevl.checkpoint import load_weights, save_weights, write_json
+from edgevl.atomic import write_json
+from edgevl.checkpoint import load_weights, save_weights
 from edgevl.config import check_fields, check_options
 from edgevl.errors import InputError
 from edgevl.limits import check_name, check_real, check_text, check_whole

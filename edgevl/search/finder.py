@@ -19,7 +19,8 @@ from edgevl.decodings.base import to_shares
 from edgevl.decodings.rank import Rank
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
-from edgevl.search.folder import Changes, Progress, update_index
+from edgevl.progress import Progress
+from edgevl.search.folder import Changes, update_index
 from edgevl.search.index import Index
 
 _SIDES = re.compile(r"\b(left|right|above|below|under|over|behind)\b", re.IGNORECASE)

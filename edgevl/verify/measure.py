@@ -5,7 +5,7 @@ Shapes: N samples, R rows of a value over all samples.
 
 import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,11 @@ import numpy as np
 from edgevl.bundle.manifest import OutputParity, Parity
 from edgevl.contracts import Answer, Metric, Sample
 from edgevl.errors import InputError
+from edgevl.progress import Progress
 
 if TYPE_CHECKING:
     from edgevl.opened import Opened
 
-Progress = Callable[[int, int, str], None]
 MAX_DB = 300.0  # reported for values that are equal, where the ratio is infinite
 _LARGEST = 1e12  # what the manifest can hold
 _CHUNK = 32  # samples that are asked at a time

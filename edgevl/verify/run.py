@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,11 @@ from edgevl.contracts import Metric, Sample
 from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed, first_line
 from edgevl.opened import Opened
+from edgevl.progress import Progress
 from edgevl.runtime.session import CannotRunHere
 from edgevl.verify.audit import audit_contents, claim_problems, read_contents
 from edgevl.verify.measure import Measured, ask, compare, draw, measure, per_kind, side_of, unknown_targets
 from edgevl.verify.reference import Reference, find_reference, measured_reference, source_problems
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,7 @@ from edgevl.training import checkpoints, distill, finetune
 from edgevl.training.grow import block_origins, grow
 from edgevl.training.losses.base import make_losses
 from edgevl.training.losses.distillation import DISTILLATION, resize_grid
-from edgevl.training.pretrain import build_config
-from edgevl.training.recipe import parse_recipe
+from edgevl.training.recipe import build_config, parse_recipe
 
 LOSSES = {
     "logits": {"weight": 1.0},

@@ -14,8 +14,8 @@ from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguag
 from edgevl.training.losses.mlm import IGNORED
 from edgevl.training.losses.object import center_ness
 from edgevl.training.losses.region_distillation import pool_regions
-from edgevl.training.pretrain import build_config, build_losses
-from edgevl.training.recipe import parse_recipe
+from edgevl.training.pretrain import build_losses
+from edgevl.training.recipe import build_config, parse_recipe
 
 OTHERS = ("region_distillation", "region_labels")  # a teacher; tokens that are regions: test_regions.py
 TEACHER_FREE = [name for name in LOSSES if name not in OTHERS]

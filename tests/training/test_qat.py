@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
 
-from edgevl.checkpoint import load_model, save_model, write_json
+from edgevl.atomic import write_json
+from edgevl.checkpoint import load_model, save_model
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError, MissingDependency
 from edgevl.evaluate import draw_samples, evaluate_model
@@ -26,8 +27,7 @@ from edgevl.quantize.ptq import quantize_program
 from edgevl.quantize.qat import RoundedModel, Scheme, ValueRounding, WeightRounding, evaluate_rounded, trainable
 from edgevl.quantize.spec import DIALECTS, get_dialect
 from edgevl.training import checkpoints, finetune
-from edgevl.training.pretrain import build_config
-from edgevl.training.recipe import parse_recipe
+from edgevl.training.recipe import build_config, parse_recipe
 
 PICTURES, QUESTIONS = 2, 3
 

@@ -11,12 +11,12 @@ import torch
 from edgevl.bench.machine import Neighbors
 from edgevl.bench.pipelines import SCOPES
 from edgevl.bench.run import run_bench
+from edgevl.progress import Progress
 from edgevl.reading import read_json
 from edgevl.regions.detector import load_detector
 from edgevl.regions.model import is_region_model
 from edgevl.training import detect, finetune, pretrain
 from edgevl.training.compute import forward_macs
-from edgevl.training.loop import Progress
 from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.recipe import Recipe
 from edgevl.training.study.arms import BASELINE, OPPONENT, OURS

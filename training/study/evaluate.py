@@ -17,11 +17,11 @@ from edgevl.data import annotations, open_scenes
 from edgevl.data.scenes import SIZES
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
+from edgevl.progress import Progress
 from edgevl.reading import read_json
 from edgevl.regions.detector import load_detector
 from edgevl.regions.model import is_region_model, load_region_model
 from edgevl.training.data import RetrievalSamples, channels_first, statement_questions
-from edgevl.training.loop import Progress
 from edgevl.training.retrieval import recall, retrieval_heads
 from edgevl.training.study.intervals import calibration_error
 from edgevl.training.study.preset import Preset

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edgevl.atomic import write_atomically
+from edgevl.atomic import write_atomically, write_json
 from edgevl.bench.machine import Neighbors, cpu_name, installed_versions, usable_cores
-from edgevl.checkpoint import write_json
 from edgevl.errors import InputError
+from edgevl.progress import Progress
 from edgevl.reading import MAX_RESULTS_BYTES, read_json
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.lock import exclusive
-from edgevl.training.loop import Progress
 from edgevl.training.study.jobs import Job, in_row, make_jobs, wanted_jobs
 from edgevl.training.study.preset import Preset, load_preset
 from edgevl.training.study.results import SCHEMA, load_results

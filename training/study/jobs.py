@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.errors import unknown_name
+from edgevl.progress import Progress
 from edgevl.training.checkpoints import list_checkpoints
-from edgevl.training.loop import Progress
 from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.recipe import Recipe
 from edgevl.training.study import costs, evaluate

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from edgevl.data.photos.heic import heic_to_jpeg, is_heic
 from edgevl.data.photos.reading import Gathered, Problem, gather
 from edgevl.errors import InputError
 from edgevl.inputs.preprocess import load_image, to_pixels
+from edgevl.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 SHOWN = 20  # problems of a kind that the report names; it counts all
 _NEAREST_TO_TEST = {split: place for place, split in enumerate(reversed(SPLITS))}
 

@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ from edgevl.atomic import Kind, atomic_folder
 from edgevl.data.scenes.contact_sheet import contact_sheet
 from edgevl.data.scenes.scene import Scene, SceneObject, Scenes
 from edgevl.errors import InputError
+from edgevl.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 SHEET_SCENES = 12
 SHARD_SCENES = 1000
 MARKER = "annotations.jsonl"
