@@ -1,6 +1,6 @@
 """The JSON Schema of a bundle's JSON files: apps/jetson/bundle.schema.json, which every reader may use.
 
-`python -m edgevl.bundle.schema` writes it from the models of `edgevl.bundle.folder` and `edgevl.domain`. `edgevl` and the
+`python -m edgevl.bundle.schema` writes it from the models of manifest, golden cases and domain. `edgevl` and the
 board's script hold every bundle against the file; what no schema can say (paths that fit together, the sizes of the
 model) is in `apps/jetson/bundle_files.py`, `interface.py` and `conventions.py`. Each kind of decoding has a definition
 of its own: other packages may bring kinds.
