@@ -144,7 +144,9 @@ def _line(label: str, text: str, width: int) -> None:
 def _parity(parity: Data | None) -> str:
     if parity is None:
         return "not measured"
+    snr = parity.get("snr_db")
     return (
+        f"{'' if snr is None else f'signal to noise {snr:.1f} dB, '}"
         f"max abs {parity['max_abs']:.2g}, PSNR {parity['psnr_db']:.1f} dB, cosine {parity['cosine']:.6f}, "
         f"same answer {_percent(parity['top1_agreement'])}, {parity['samples']} samples of {parity['data']}"
     )

@@ -68,6 +68,7 @@ def artifact_from_bundle(source: "str | Path | Bundle", verified: "VerifyReport 
         runtime=accuracy.runtime if accuracy else None,
         max_abs=parity.max_abs if parity else None,
         psnr_db=parity.psnr_db if parity else None,
+        snr_db=parity.snr_db if parity else None,
         top1=parity.top1_agreement if parity else None,
         parity_samples=parity.samples if parity else None,
         accuracy=accuracy.artifact if accuracy else None,

@@ -59,6 +59,7 @@ class Artifact:
     runtime: str | None = None  # what ran it
     max_abs: float | None = None  # parity with the float program: largest difference of a logit
     psnr_db: float | None = None
+    snr_db: float | None = None
     top1: float | None = None  # share 0..1 of equal best answers
     parity_samples: int | None = None
     accuracy: float | None = None  # share 0..1, of the artifact
