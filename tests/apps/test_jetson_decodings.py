@@ -94,7 +94,7 @@ def test_a_planted_fault_is_found(jetson, copy, name, fault):
     if fault is wrong_ids and name in ("captioner", "prefixed"):
         pytest.skip("a captioner reads no text")
     edit(path, "golden.json", lambda golden: fault(golden["cases"][1]))
-    words = {wrong_value: "differs by|does not follow", wrong_ids: "token ids", wrong_pixels: "pixels",
+    words = {wrong_value: "differs by|not follow", wrong_ids: "token ids", wrong_pixels: "pixels",
              wrong_result: "does not follow"}[fault]  # fmt: skip
     with pytest.raises(jetson.problems.Problem, match=words) as caught:
         replayed(jetson, path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevl.bundle.folder import golden
+from edgevl.bundle import golden
 from edgevl.contracts import Deployable, Query
 from edgevl.export.bundle_export import Request, _finish, _precisions, _write_texts
 from edgevl.export.registry import get_exporter

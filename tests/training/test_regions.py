@@ -30,7 +30,7 @@ COUNT = 16  # scenes that four steps of the tiny recipes see
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
-    from edgevl.data import regions as files
+    from edgevl.regions import cache as files
 
     monkeypatch.setattr(files, "SCENES_PER_FILE", 64)
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from edgevl.checkpoint import load_model
+from edgevl.config import named_config
 from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
@@ -23,7 +24,7 @@ def pretrained(tmp_path, pretrain_values):
 
 def test_statements_are_answered_by_yes_and_no_as_the_scene_says():
     scenes, tokenizer = Scenes("train", size=64), Tokenizer.from_words(VOCABULARY)
-    samples = StatementSamples(scenes, tokenizer, pretrain.named_config("nano"), ANSWERS, texts=4)
+    samples = StatementSamples(scenes, tokenizer, named_config("nano"), ANSWERS, texts=4)
     said = [statement.label for statement in scenes.scene(3).statements(4)]
     assert [ANSWERS[i] == "yes" for i in samples[3]["answers"]] == said
 
@@ -59,7 +60,7 @@ def test_cls_becomes_mask_for_questions_only(pretrained):
 
 def test_retrieval_reads_the_longest_captions():
     scenes, tokenizer = Scenes("train", size=64), Tokenizer.from_words(VOCABULARY)
-    config = pretrain.named_config("nano")
+    config = named_config("nano")
     samples = RetrievalSamples(scenes, tokenizer, config, 2)
     longest = max(scenes.scene(5).captions(8), key=len)
     assert (samples[5]["captions"][0] == tokenizer.encode(longest, config.text_length)).all()
