@@ -17,7 +17,7 @@ from edgevl.bundle.folder import SUFFIX, Bundle, atomic_folder, check_destinatio
 from edgevl.bundle.golden import GOLDEN, write_golden
 from edgevl.bundle.manifest import MANIFEST, FileEntry, LabelsSpec, Manifest, Provenance
 from edgevl.bundle.specs import ArtifactSpec, InputSpec
-from edgevl.contracts import Deployable, Program
+from edgevl.contracts import Deployable, Program, Query
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.progress import Progress
@@ -121,11 +121,11 @@ def export_deployable(
     force: bool = False,
     plan_of: Callable[[], "Plan | None"] = lambda: None,
     tell: Callable[[str], None] = lambda text: None,
-    data: str = GOLDEN_DATA,
+    data: str | Sequence[Query] = GOLDEN_DATA,
 ) -> Path:
     """Write the bundle of a Deployable and return its path.
 
-    `plan_of` gives the ranges that w8a8 needs; pictures and texts of golden cases are from `data`. Raises as
+    `plan_of` gives the ranges that w8a8 needs; golden cases are from the data set `data`, or these queries. Raises as
     `export_bundle` does.
     """
     from edgevl.export.trial import try_out

@@ -126,19 +126,20 @@ class Replay:
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
-def write_golden(model: "Opened", folder: Path, precisions: Mapping[str, str], data: str) -> None:
+def write_golden(model: "Opened", folder: Path, precisions: Mapping[str, str], data: str | Sequence[Query]) -> None:
     """Write `golden.json` and the pictures `golden/*.png` into a bundle's folder.
 
     Args:
         model: the float model.
         folder: of the bundle.
         precisions: output -> precision of the program that gives it.
-        data: that pictures and texts are from.
+        data: that pictures and texts are from, or the queries themselves.
 
     Raises `InputError` for a model whose values are not finite.
     """
     (folder / "golden").mkdir()
-    cases = [_write_case(model, folder, name, query) for name, query in _choose(model, data)]
+    chosen = _choose(model, data) if isinstance(data, str) else ((f"{n}-query", query) for n, query in enumerate(data))
+    cases = [_write_case(model, folder, name, query) for name, query in chosen]
     tolerance = {}
     for output in cases[0].values:
         stored = np.concatenate([case.values[output].array().ravel() for case in cases])

@@ -9,6 +9,7 @@ import typer
 
 from edgevl import __version__
 from edgevl.cli import (
+    apps,
     bench,
     console,
     data,
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, doctor, data, train, study, quantize, domain, model, search, bench, report):
+for group in (demo, doctor, data, train, study, quantize, domain, model, search, bench, apps, report):
     group.add_to(app)
 
 

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from small_models import MODELS, program
-
+from edgevl.app.conformance.small_models import MODELS, program
 from edgevl.contracts import Record
 from edgevl.data import DATASETS, Scenes
 from edgevl.models.deployable import DeployableModel, value_input

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from older_bundles import as_schema_1
-from small_models import MODELS
 
+from edgevl.app.conformance.small_models import MODELS
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle.golden import read_golden, replay
 from edgevl.contracts import Query

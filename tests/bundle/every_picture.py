@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from made_pictures import CHANNELS, bmp, chunk, exif, gif, packed, png, pnm, tiff
+
+from edgevl.app.conformance.encoders import CHANNELS, bmp, chunk, exif, gif, packed, png, pnm, tiff
 
 PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # of each color type
 

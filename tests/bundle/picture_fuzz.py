@@ -20,9 +20,9 @@ from types import FrameType
 import numpy as np
 from every_picture import every_picture
 from made_lossy import ANIM, EXIF, JFIF, TABLES, adobe, anmf, jpeg, riff, segment, vp8l, vp8x, webp_chunk
-from made_pictures import chunk, exif, png, tiff_file
 from PIL import Image
 
+from edgevl.app.conformance.encoders import chunk, exif, png, tiff_file
 from edgevl.errors import InputError
 from edgevl.inputs.preprocess import load_image, to_pixels
 

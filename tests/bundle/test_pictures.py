@@ -14,10 +14,10 @@ import pytest
 import second_pictures as second
 from every_picture import every_picture
 from made_lossy import jpeg, riff, vp8l
-from made_pictures import bmp, chunk, exif, gif, png, pnm, tiff
 from PIL import Image
 
 import edgevl.pictures
+from edgevl.app.conformance.encoders import bmp, chunk, exif, gif, png, pnm, tiff
 from edgevl.errors import InputError
 from edgevl.inputs.preprocess import load_image
 

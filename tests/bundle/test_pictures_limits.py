@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from made_lossy import EXIF, anmf, riff, segment, vp8x, webp_chunk
-from made_pictures import chunk, exif, tiff_file
 from PIL import Image
 
+from edgevl.app.conformance.encoders import chunk, exif, tiff_file
 from edgevl.errors import InputError
 from edgevl.inputs.preprocess import load_image, to_pixels
 

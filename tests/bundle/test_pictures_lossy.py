@@ -6,10 +6,10 @@ import struct
 import numpy as np
 import pytest
 from made_lossy import ANIM, EXIF, JFIF, TABLES, adobe, anmf, jpeg, riff, segment, vp8l, vp8x, webp_chunk
-from made_pictures import exif, tiff, tiff_file
 from PIL import Image
 from second_pictures import turned
 
+from edgevl.app.conformance.encoders import exif, tiff, tiff_file
 from edgevl.errors import InputError
 from edgevl.inputs.preprocess import load_image
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import second_implementation as second
-from queried_bundles import small_bundle
-from small_models import MODELS, PICTURES, TEXTS, query_for
 
+from edgevl.app.conformance.bundles import small_bundle
+from edgevl.app.conformance.small_models import MODELS, PICTURES, TEXTS, query_for
 from edgevl.contracts import Query
 
 LENGTH = 24

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small_models import MODELS, PICTURES, TEXTS, query_for
 
+from edgevl.app.conformance.small_models import MODELS, PICTURES, TEXTS, query_for
 from edgevl.contracts import Answer, Query
 from edgevl.decodings import DECODINGS, decoding_of
 from edgevl.decodings.box import iou

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from small_models import MODELS, PICTURES, TEXTS, query_for
 
+from edgevl.app.conformance.small_models import MODELS, PICTURES, TEXTS, query_for
 from edgevl.apps.jetson.interface import call_problems
 from edgevl.bundle.specs import ProgramSpec
 from edgevl.contracts import Query

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from small_models import MODELS, query_for
 
+from edgevl.app.conformance.small_models import MODELS, query_for
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError

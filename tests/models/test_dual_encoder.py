@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from small_models import PICTURES, TEXTS
 
+from edgevl.app.conformance.small_models import PICTURES, TEXTS
 from edgevl.checkpoint import EMBEDDED, load_dual_encoder, load_model, open_model, save_dual_encoder, save_model
 from edgevl.config import DualEncoderConfig, ModelConfig
 from edgevl.contracts import Query

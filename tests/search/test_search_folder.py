@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from small_models import MODELS
 
+from edgevl.app.conformance.small_models import MODELS
 from edgevl.errors import InputError
 from edgevl.search import folder as search_folder
 from edgevl.search.finder import Embedder, Finder, notes_about

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_models import MODELS
 
+from edgevl.app.conformance.small_models import MODELS
 from edgevl.contracts import Answer, Query, Record, Sample
 from edgevl.decodings import DECODINGS, decoding_of
 from edgevl.errors import InputError

@@ -47,7 +47,7 @@ class Reader:
 
 
 def test_a_tie_is_wrong_and_each_kind_is_counted_by_itself():
-    from small_models import MODELS
+    from edgevl.app.conformance.small_models import MODELS
 
     model, scenes = MODELS["towers"](), Scenes("test", size=32)
     tokenizer = model.texts["main"].tokenizer  # pyright: ignore[reportAttributeAccessIssue]
