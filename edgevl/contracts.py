@@ -70,6 +70,10 @@ class TextCodec(Protocol):
         """Return int32 ids [T]. Raises `InputError` for a text without a piece, unless the spec allows it."""
         ...
 
+    def mask(self, text: str) -> np.ndarray:
+        """Return int32 [T]: 1 for start, pieces and stop, 0 for the padding behind them, whatever id that has."""
+        ...
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""
         ...

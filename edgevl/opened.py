@@ -67,6 +67,14 @@ class Opened:
         return self.decoder.run(self.runner, queries, along)
 
     @property
+    def sight(self) -> ImageProcessing | None:
+        """The image processing of the first input that is a picture: a domain is about its pixels."""
+        sources = (spec.source for program in self.programs for spec in program.inputs)
+        names = (source.processing for source in sources if isinstance(source, PictureSource))
+        name = next(names, None)
+        return self.images[name] if name else None
+
+    @property
     def reads(self) -> tuple[int, int]:
         """How many pictures and how many texts of a query the programs read at least."""
         pictures, texts = [-1], [-1]  # indices

@@ -103,8 +103,8 @@ class Answerer:
         return self.model.runner
 
     def _score(self, picture: Any) -> float | None:
-        domain, processings = self.model.domain, list(self.model.images.values())
-        return domain.score(to_tensor(picture, processings[0])) if domain and processings else None
+        domain, processing = self.model.domain, self.model.sight
+        return domain.score(to_tensor(picture, processing)) if domain and processing else None
 
     def _trust(self, query: Query, answer: Answer[Any], score: float | None) -> dict[str, Any]:
         """`notes`, `unknown_words`, `in_domain` and `confidence` of an answer about a picture with this score."""

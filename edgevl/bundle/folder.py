@@ -168,7 +168,7 @@ class Bundle:
         if DOMAIN not in self.manifest.files:
             return None
         text = read_text(self.file(DOMAIN), MAX_BYTES)
-        side = min(processing.size for processing in self.manifest.image_processing.values())
+        side = min((processing.size for processing in self.manifest.image_processing.values()), default=0)
         return parse_domain(text, self.manifest.provenance.checkpoint_sha256, side)
 
     def opened(self, threads: int | None = None, run: bool = True, remember: int | None = None) -> "Opened":

@@ -158,12 +158,22 @@ def _choose(model: "Opened", data: str) -> Iterator[tuple[str, Query]]:
     samples = list(_candidates(dataset, model))
     if not samples:
         raise InputError(f'"{data}" holds nothing that the task {model.task_name} can ask')
-    for index, sample in enumerate(_surest(model, samples)):
-        yield f"{index}-{sample.kind.replace(' ', '_')}", sample.query
+    chosen = _surest(model, samples)
+    queries = _together(model, [sample.query for sample in (*chosen, samples[0], samples[-1])])
+    for index, (sample, query) in enumerate(zip(chosen, queries)):
+        yield f"{index}-{sample.kind.replace(' ', '_')}", query
     pictures = [np.asarray(load_image(picture)) for sample in samples for picture in sample.query.pictures]
     if pictures:
-        yield "wide", _with_picture(samples[0].query, _wide(pictures))
-        yield "tall", _with_picture(samples[-1].query, _tall(pictures))
+        yield "wide", _with_picture(queries[-2], _wide(pictures))
+        yield "tall", _with_picture(queries[-1], _tall(pictures))
+
+
+def _together(model: "Opened", queries: Sequence[Query]) -> list[Query]:
+    """Ask all texts of each query where texts are answered together, so that a wrong order of texts is seen."""
+    texts = tuple(dict.fromkeys(text for query in queries for text in query.texts))
+    if len(model.decoder.apart(Query(queries[0].pictures, texts))) > 1:
+        return list(queries)
+    return [dataclasses.replace(query, texts=texts) for query in queries]
 
 
 def _candidates(dataset: "Dataset", model: "Opened") -> Iterator["Sample"]:

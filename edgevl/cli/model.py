@@ -31,8 +31,12 @@ def export(
         str | None, typer.Option(help="fp32, fp16, w8, w4 or w8a8, as the target offers. Default: what suits it best.")
     ] = None,
     layout: Annotated[
-        str, typer.Option(help="single; or split: a vision encoder and a fusion head, to ask a picture many questions.")
-    ] = "single",
+        str | None,
+        typer.Option(
+            help="How to cut it into programs; default: the model's first way. One that answers questions: single, or "
+            "split: a vision encoder and a fusion head, to ask a picture many questions."
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples of one run, fixed in the artifact.")] = 1,
     deployment_target: Annotated[
         str | None,

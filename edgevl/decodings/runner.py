@@ -242,8 +242,7 @@ class _Leaves:
 
     def _text(self, text: str, source: TextSource) -> np.ndarray:
         codec = self._texts[source.processing]
-        ids = codec.encode(text)
-        return ids if source.part == "ids" else (ids != codec.spec.pad_id).astype(np.int32)
+        return codec.encode(text) if source.part == "ids" else codec.mask(text)
 
     def _once(self, key: Any, make: Callable[[], np.ndarray]) -> tuple[np.ndarray, Any]:
         if key not in self._found:

@@ -78,10 +78,9 @@ def measure(source: str | Path | None, samples: int = 1000, progress: Progress |
         MissingDependency: scikit-image, which holds the photographs, is not installed.
     """
     model = Answerer.load(source).model
-    domain = model.domain
-    if domain is None or model.decoder.kind != "classify":
+    domain, processing = model.domain, model.sight
+    if domain is None or processing is None or model.decoder.kind != "classify":
         raise InputError(f"{source} has no {DOMAIN}: make one with edgevl domain fit, then export again")
-    (processing,) = model.images.values()
     scenes = {name: draw(name, model.task_name, samples, processing.size) for name in map("scenes:{}".format, SPLITS)}
     questions = [sample.query.texts[0] for sample in scenes["scenes:test"]]
     strange = {name: _asked(pixels, questions) for name, pixels in _strange(processing.size).items()}

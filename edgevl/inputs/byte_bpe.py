@@ -3,6 +3,7 @@
 docs/bundle.md gives the steps for second implementations; `tokenizers` does the work here.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from edgevl.bundle.specs import TextProcessing
 from edgevl.errors import EdgeVLError, InputError
@@ -100,6 +102,11 @@ class ByteBPE:
         ids[: len(pieces) + 2] = [self.spec.start_id, *pieces, self.spec.stop_id]
         return ids
 
+    def mask(self, text: str) -> np.ndarray:
+        """Return int32 [T]: 1 for start, pieces and the first stop behind them. CLIP pads with its stop token."""
+        tokens = min(len(pieces_of(self.backend, text)), self.spec.room) + 2
+        return (np.arange(self.spec.length) < tokens).astype(np.int32)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, lower-cased and with one blank between words; special tokens are left out."""
         special = {self.spec.start_id, self.spec.stop_id}
@@ -130,7 +137,15 @@ def _pieces(values: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str
     ids = list(vocabulary.values())
     if not all(type(index) is int for index in ids) or sorted(ids) != list(range(len(ids))):
         raise InputError(f"the ids of model.vocab must be the numbers from 0 to {len(ids) - 1}, each once")
+    if lacking := [symbol for symbol in _symbols() if symbol not in vocabulary]:
+        raise InputError(f"model.vocab lacks {len(lacking)} of the 512 symbols of bytes, the first is {lacking[0]!r}")
     return vocabulary, _merges(merges, vocabulary), _added(added, vocabulary)
+
+
+def _symbols() -> list[str]:
+    """The pieces that every text can be made of: a symbol for each byte, inside a word and at its end."""
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return symbols + [symbol + SUFFIX for symbol in symbols]
 
 
 def _check_splits(value: Any) -> None:
@@ -149,7 +164,13 @@ def _merges(values: Any, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
     for pair in pairs:
         if len(pair) != 2 or not all(isinstance(part, str) for part in pair) or "".join(pair) not in vocabulary:
             raise InputError(f"model.merges has a pair that makes no piece of the vocabulary: {str(pair)[:80]}")
-    return [(str(a), str(b)) for a, b in pairs]
+        if not all(part in vocabulary for part in pair):
+            raise InputError(f"model.merges has a pair of what are no pieces of the vocabulary: {str(pair)[:80]}")
+    merges = [(str(a), str(b)) for a, b in pairs]
+    if len(set(merges)) < len(merges):
+        twice = next(pair for pair, count in Counter(merges).items() if count > 1)
+        raise InputError(f"model.merges has the pair {str(twice)[:80]} twice: readers would differ in its rank")
+    return merges
 
 
 def _added(values: Any, vocabulary: dict[str, int]) -> list[dict[str, Any]]:
@@ -166,8 +187,6 @@ def _added(values: Any, vocabulary: dict[str, int]) -> list[dict[str, Any]]:
 def _backend(
     vocabulary: dict[str, int], merges: list[tuple[str, str]], added: list[dict[str, Any]]
 ) -> tokenizers.Tokenizer:
-    from tokenizers import decoders, models, normalizers, pre_tokenizers
-
     backend: Any = tokenizers.Tokenizer(models.BPE(vocabulary, merges, unk_token=STOP, end_of_word_suffix=SUFFIX))
     steps = [normalizers.NFC(), normalizers.Replace(tokenizers.Regex(r"\s+"), " "), normalizers.Lowercase()]
     backend.normalizer = normalizers.Sequence(steps)

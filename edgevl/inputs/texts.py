@@ -37,6 +37,10 @@ class WordPiece:
         """Return int32 ids [T]. Raises `InputError` for a text without a piece."""
         return self.tokenizer.encode(text, self.spec.length)
 
+    def mask(self, text: str) -> np.ndarray:
+        """Return int32 [T]: 1 for a token, 0 for padding, which no piece of a text is."""
+        return (self.encode(text) != self.spec.pad_id).astype(np.int32)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return words separated by blanks; special tokens are left out."""
         special = {self.spec.pad_id, self.spec.start_id, self.spec.stop_id}

@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgevl.bundle.folder import Bundle, sha256_file
 from edgevl.bundle.manifest import MANIFEST, parse_json, read_text
-from edgevl.errors import InputError
+from edgevl.errors import EdgeVLError, InputError
 from edgevl.opened import Opened, eager
 from edgevl.verify.measure import Measured, draw, measure, side_of
 
@@ -26,6 +29,7 @@ def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference
     Raises `InputError` if `given` holds other weights, or the manifest has no digest to know them by.
     """
     from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.kinds import is_foreign
 
     provenance = bundle.manifest.provenance
     if provenance.checkpoint_sha256 is None:
@@ -33,7 +37,7 @@ def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference
             raise InputError(f'"{bundle.path.name}" names no checkpoint that "{given}" could be; drop --checkpoint')
         return Reference(False, reason="the manifest names no checkpoint")
     if given is not None:
-        if not (Path(given) / "model.safetensors").is_file():
+        if not is_foreign(given) and not (Path(given) / "model.safetensors").is_file():
             raise InputError(f'"{given}" is not a model folder: model.safetensors is missing')
         if not _holds(Path(given), provenance.checkpoint_sha256):
             raise InputError(f'"{given}" does not hold the weights that "{bundle.path.name}" was made from')
@@ -85,7 +89,7 @@ def source_problems(bundle: Bundle, reference: Reference) -> list[str]:
         ("task", model.task_name, manifest.task),
         ("image_processing", dict(model.images), dict(manifest.image_processing)),
         ("text_processing", said, held),
-        ("decoding", dict(model.decoding), dict(manifest.decoding)),
+        ("decoding", _as_json(model.decoding), _as_json(manifest.decoding)),
     ]
     problems = [f"{MANIFEST}: {name} is not that of the checkpoint" for name, own, other in pairs if own != other]
     for name, spec in manifest.text_processing.items():
@@ -97,9 +101,19 @@ def source_problems(bundle: Bundle, reference: Reference) -> list[str]:
     return problems
 
 
+def _as_json(values: Mapping[str, Any]) -> Any:
+    """Return values as a file holds them: a tuple is a list there."""
+    return json.loads(json.dumps(dict(values)))
+
+
 def _holds(folder: Path, sha256: str) -> bool:
+    """Compare digests: of a folder of ours that of one file, of a foreign one whatever its family says."""
+    from edgevl.models.kinds import is_foreign, open_deployable
+
     weights = folder / "model.safetensors"
     try:
+        if is_foreign(folder):
+            return open_deployable(folder).sha256 == sha256
         return weights.is_file() and sha256_file(weights) == sha256
-    except OSError:
+    except (OSError, EdgeVLError):
         return False

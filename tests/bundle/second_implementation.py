@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from second_pictures import Rows, read_picture
 from second_resize import to_square
-from second_texts import encode
+from second_texts import encode, mask
 
 Row = list[float]  # numbers of one sample, flat
 Values = dict[str, list[Row]]
@@ -119,8 +119,7 @@ class SecondBundle:
         elif kind == "text":
             value = self.ids(query.texts[index], processing)
             if source.get("part", "ids") == "mask":
-                pad = self.manifest["text_processing"][processing]["pad_id"]
-                value = [int(each != pad) for each in value]
+                value = mask(value, self.manifest["text_processing"][processing])
         elif kind == "value":
             value = self.value(source["name"], part(query, source))
         elif kind == "state" and loop and loop.outputs:

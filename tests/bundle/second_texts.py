@@ -36,6 +36,16 @@ def encode(text: str, processing: dict[str, Any], file: dict[str, Any]) -> list[
     return ids + [processing["pad_id"]] * (processing["length"] - len(ids))
 
 
+def mask(ids: list[int], processing: dict[str, Any]) -> list[int]:
+    """1 for tokens, 0 for padding: what is behind the last stop token, or where that pads, behind the first of them."""
+    stop, pad = processing["stop_id"], processing["pad_id"]
+    tokens = len(ids)
+    while tokens and ids[tokens - 1] == pad:
+        tokens -= 1
+    tokens = min(len(ids), tokens + 1) if stop == pad else tokens
+    return [1] * tokens + [0] * (len(ids) - tokens)
+
+
 def decode(ids: list[int], processing: dict[str, Any], file: dict[str, Any]) -> str:
     """The words of token ids."""
     pieces = {index: piece for piece, index in file["model"]["vocab"].items()}

@@ -93,7 +93,8 @@ def trained_words() -> dict:
     )  # fmt: skip
     backend.train_from_iterator(["a photo of a red car", "the small green tree is left of the house"] * 20, trainer)
     model = json.loads(backend.to_str())["model"]
-    for name in ("<|startoftext|>", "<|endoftext|>"):
+    ends = [f"{symbol}</w>" for symbol in sorted(pre_tokenizers.ByteLevel.alphabet())]
+    for name in (*(end for end in ends if end not in model["vocab"]), "<|startoftext|>", "<|endoftext|>"):
         model["vocab"][name] = len(model["vocab"])
     return model
 

@@ -24,6 +24,7 @@ from edgevl.models.deployable import DeployableModel, float_output, picture_inpu
 from edgevl.models.families import FAMILIES
 from edgevl.models.fusion import MASKED
 from edgevl.models.pooling import unit_length
+from edgevl.quiet import quiet_python, without_bars
 from edgevl.reading import read_json
 
 CUBIC = 3  # PIL.Image.Resampling.BICUBIC
@@ -133,9 +134,10 @@ def _model(folder: Path) -> Any:
     if not list(folder.glob("*.safetensors")):
         raise InputError(f"{folder} holds no *.safetensors: nothing is unpickled, so save the model with safetensors")
     try:
-        loaded = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, attn_implementation="eager", dtype=torch.float32
-        )
+        with without_bars(), quiet_python():
+            loaded = CLIPModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, attn_implementation="eager", dtype=torch.float32
+            )
     except Exception as error:  # whatever a damaged folder makes of it
         raise InputError(f"{folder} cannot be loaded as CLIPModel: {first_line(error)}") from None
     return loaded.eval()
