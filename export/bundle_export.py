@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import itertools
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +73,7 @@ def export_bundle(
     batch: int = 1,
     options: Mapping[str, str | None] | None = None,
     license: str | None = None,
+    data: str = GOLDEN_DATA,
 ) -> Path:
     """Write NAME-TARGET-PRECISION.edgevl and return its path.
 
@@ -90,6 +90,7 @@ def export_bundle(
         batch: samples of one run, fixed in the artifact.
         options: what only some targets have, such as `{"deployment_target": "iOS18"}`; None is a default.
         license: of the weights, in words, for the manifest; None is that of the embedded weights for these.
+        data: a data specification that pictures and texts of golden cases are from.
 
     Raises:
         InputError: no such model, target, precision, layout or option; the destination exists or cannot be written; the
@@ -97,7 +98,7 @@ def export_bundle(
         MissingDependency: the target's package is not installed.
         VerificationFailed: the artifact does not run on this machine, which has the target's runtime, or is far off.
     """
-    tell = _steps(progress, 6 + 2 * (2 if layout == "split" else 1))
+    tell = _Steps(progress)
     tell("loading PyTorch")
     from edgevl.export.registry import get_exporter
 
@@ -108,10 +109,11 @@ def export_bundle(
     exporter.check_packages()
     tell("loading the model")
     deployable, plan_of = _open(model, request)
+    tell.programs = len(deployable.programs(layout or deployable.layouts[0]))
     destination = (
         Path(out) if out is not None else Path(request.bundle_name(stem_of(model, deployable), deployable.layouts[0]))
     )
-    return export_deployable(deployable, request, destination, force, plan_of, tell)
+    return export_deployable(deployable, request, destination, force, plan_of, tell, data)
 
 
 def export_deployable(
@@ -163,10 +165,18 @@ def _open(model: str | Path | None, request: Request) -> tuple[Deployable, Calla
     return deployable_of(_rounded(loaded, request)), lambda: plan_for(loaded) if request.precision == "w8a8" else None
 
 
-def _steps(progress: Progress | None, total: int) -> Callable[[str], None]:
-    """A function that reports the beginning of each step, of which there are `total`, the last one being the end."""
-    done = itertools.count()
-    return lambda text: progress(next(done), total - 1, text) if progress else None
+@dataclasses.dataclass
+class _Steps:
+    """Reports the beginning of each step, the last one being the end: two for each program, and five others."""
+
+    progress: Progress | None
+    programs: int = 1
+    done: int = 0
+
+    def __call__(self, text: str) -> None:
+        if self.progress:
+            self.progress(self.done, 5 + 2 * self.programs, text)
+        self.done += 1
 
 
 def stem_of(model: str | Path | None, deployable: Deployable) -> str:

@@ -53,6 +53,9 @@ def export(
     license: Annotated[
         str | None, typer.Option(help='Of the weights, for the manifest, such as MIT. Default: "not stated" if yours.')
     ] = None,
+    data: Annotated[
+        str, typer.Option(help="What golden cases are from: pictures and texts that the model can answer.")
+    ] = "scenes:test",
     out: Annotated[
         Path | None, typer.Option(help="Bundle to write. Default: named after the model, target and precision.")
     ] = None,
@@ -65,7 +68,7 @@ def export(
     with progress_bar("export") as progress:
         bundle = export_bundle(
             model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options,
-            license=license,
+            license=license, data=data,
         )  # fmt: skip
     console.result(str(bundle))
     console.next_commands(["edgevl", "verify", bundle], ["edgevl", "inspect", bundle])
@@ -96,8 +99,17 @@ def verify(
     console.print_json(data_out) if json else show.verify(data_out)
     if not report.ok:
         raise VerificationFailed(f"{bundle} is not what it claims: {'; '.join(report.audit.problems)}")
-    ask = ["edgevl", "predict", bundle, "sample", "what color is the car?"]
+    ask = ["edgevl", "predict", bundle, "sample", *_examples(bundle)]
     console.next_commands(["edgevl", "inspect" if why_not_timed(report.target) else "bench", bundle], ask)
+
+
+def _examples(bundle: Path) -> tuple[str, ...]:
+    """What the bundle can be asked: where its texts are answered together, those of a golden case."""
+    from edgevl.bundle import Bundle as Folder
+    from edgevl.golden import read_golden
+
+    texts = read_golden(Folder.open(bundle)).cases[0].texts
+    return texts[:3] if len(texts) > 1 else ("what color is the car?",)
 
 
 def inspect(

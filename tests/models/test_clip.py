@@ -3,12 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from clip_folder import PICTURES, TEXTS, horizontal_first, opaque, transformers, write_clip
 
 from edgevl.contracts import Query
 from edgevl.decodings import decoding_of
@@ -19,103 +18,10 @@ from edgevl.models.capture import capture
 from edgevl.models.families import open_family
 from edgevl.runtime.eager_session import eager_runner
 
-transformers: Any = pytest.importorskip("transformers", reason="a CLIP model is compared with transformers")
-
-SIZE = 64
-RANDOM = np.random.default_rng(0)
-SHAPES = [(64, 64), (64, 65), (100, 70), (70, 100), (65, 250), (250, 65), (9, 7), (5, 1), (1, 5), (64, 128), (300, 299)]
-PICTURES = [Image.fromarray(RANDOM.integers(0, 256, (*shape, 3), np.uint8)) for shape in SHAPES]
-PICTURES += [Image.fromarray(RANDOM.integers(0, 256, (90, 80), np.uint8))]  # gray
-TEXTS = [
-    "a photo of a red car",
-    "Ünïcödé é",
-    "",
-    "   ",
-    "<|endoftext|> x <|startoftext|>",
-    "it's 42 don't!!  ''s",
-    "日本語 🚗🐕",
-    "a" * 5000,
-    " \t\n x",
-    "İstanbul ſ ß",
-    "e\u0301\u0301",
-    "\x00\x01a",
-    "ﬁ ligature",
-    "١٢٣",
-    "½ x² ",
-    "\ufffd",
-    "A\u00a0B",
-    "don'T WE'LL i'VE",
-    "car." * 60,
-    "\u200bzero\u200dwidth",
-    "ǅ Ǆ",
-    "नमस्ते",
-    "שלום",
-    "مرحبا",
-    "สวัสดี",
-    "👩‍👩‍👧‍👦 family",
-    "100,000.50",
-    "a-b_c",
-    "C++ & C#",
-    "<|endoftext|>",
-    "<|EndOfText|>",
-    "…",
-    "naïve café",
-    "\r\n",
-    "x\ty",
-    "§1.2(a)",
-    "ꙮ",
-    "🏳️‍🌈",
-    "１２３ full",
-    "ÅÅ Å",
-    "o'clock",
-    "''''",
-    "!?!?",
-    "e" + "\u0301" * 40,
-    "mixed漢字kana かな",
-    "end</w>",
-    "</w>",
-    "Ġ",
-    "tab\there",
-    "the the the",
-]
-
-
-def trained_words() -> dict:
-    """Vocabulary and merges of a small byte-level BPE, as CLIP's file holds them."""
-    import tokenizers
-    from tokenizers import models, pre_tokenizers, trainers
-
-    backend = tokenizers.Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, end_of_word_suffix="</w>", initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )  # fmt: skip
-    backend.train_from_iterator(["a photo of a red car", "the small green tree is left of the house"] * 20, trainer)
-    model = json.loads(backend.to_str())["model"]
-    ends = [f"{symbol}</w>" for symbol in sorted(pre_tokenizers.ByteLevel.alphabet())]
-    for name in (*(end for end in ends if end not in model["vocab"]), "<|startoftext|>", "<|endoftext|>"):
-        model["vocab"][name] = len(model["vocab"])
-    return model
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    path, words = tmp_path_factory.mktemp("clip") / "tiny-clip", trained_words()
-    tokenizer = transformers.CLIPTokenizer(vocab=words["vocab"], merges=[tuple(pair) for pair in words["merges"]])
-    sides = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
-    size, width = len(words["vocab"]), {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    width |= {"num_attention_heads": 2}
-    ends = {"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1}
-    config = transformers.CLIPConfig(
-        text_config={**width, **ends, "vocab_size": size, "max_position_embeddings": 77},
-        vision_config={**width, "image_size": SIZE, "patch_size": 16},
-        projection_dim=16,
-    )
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(path)
-    transformers.CLIPProcessor(transformers.CLIPImageProcessorPil(**sides), tokenizer).save_pretrained(path)
-    return path
+    return write_clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 @pytest.fixture(scope="module")
@@ -123,23 +29,14 @@ def model(folder):
     return open_family(folder)
 
 
-def horizontal_first(monkeypatch) -> None:
-    """Pillow 13 resizes some tall pictures vertically first, and earlier ones, with which CLIP was trained, none."""
-    resize = Image.Image.resize
-
-    def two_passes(image, size, resample=None, box=None, reducing_gap=None):
-        return resize(resize(image, (size[0], image.height), resample), size, resample)
-
-    monkeypatch.setattr(Image.Image, "resize", two_passes)
-
-
 def test_pixels_are_those_of_the_processor(model, folder, monkeypatch):
     found = [to_tensor(picture, model.images["main"]) for picture in PICTURES]
     horizontal_first(monkeypatch)
     processor = transformers.CLIPImageProcessorPil.from_pretrained(folder)
     for picture, own in zip(PICTURES, found):
+        picture = opaque(picture)
         values = processor(picture, do_normalize=False, do_rescale=False, return_tensors="np")["pixel_values"][0]
-        assert np.array_equal(own, values.transpose(1, 2, 0)), picture.size
+        assert np.array_equal(own, values.transpose(1, 2, 0)), (picture.size, picture.mode)
 
 
 def test_ids_are_those_of_the_tokenizer(model, folder, tmp_path):
@@ -151,6 +48,8 @@ def test_ids_are_those_of_the_tokenizer(model, folder, tmp_path):
         expected = tokenizer(text, padding="max_length", max_length=77, truncation=True)["input_ids"]
         assert words.encode(text).tolist() == expected == again.encode(text).tolist(), text
         assert words.is_truncated(text) == (len(tokenizer(text)["input_ids"]) > 77), text
+        attended = tokenizer(text, padding="max_length", max_length=77, truncation=True)["attention_mask"]
+        assert words.mask(text).tolist() == attended, text  # the padding is the stop token
     assert words.decode(words.encode("A  photo of a red car")) == "a photo of a red car"
 
 
@@ -164,7 +63,7 @@ def test_embeddings_are_those_of_transformers(model, folder, monkeypatch):
     reference = transformers.CLIPModel.from_pretrained(folder, attn_implementation="eager").eval()
     ids = tokenizer(TEXTS, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     with torch.no_grad():
-        outputs = reference(**processor(PICTURES, return_tensors="pt"), **ids)
+        outputs = reference(**processor(list(map(opaque, PICTURES)), return_tensors="pt"), **ids)
     for name in ("image_embeds", "text_embeds"):
         assert np.abs(own.values[name] - outputs[name].numpy()).max() < 1e-5, name
     scores = decoding.scores(own.values["image_embeds"], own.values["text_embeds"])  # pyright: ignore[reportAttributeAccessIssue]
@@ -189,6 +88,16 @@ def test_both_towers_are_captured_with_static_masks(model):
         ("processor_config.json", lambda v: v["image_processor"].update(do_pad=True), "do_pad is true"),
         ("processor_config.json", lambda v: v["image_processor"].update(size={"height": 9}), "size is"),
         ("processor_config.json", lambda v: v["image_processor"].update(image_std=[0, 1, 1]), "image_std"),
+        ("preprocessor_config.json", lambda v: v.update(do_pad=True), "preprocessor_config.json: do_pad is true"),
+        ("preprocessor_config.json", lambda v: v.update(rescale_factor=0.5), "rescale_factor is 0.5"),
+        ("preprocessor_config.json", lambda v: v.update(crop_size=32), "crop_size is 32"),
+        (
+            "tokenizer.json",
+            lambda v: v["model"]["vocab"].update({"q</w>x": v["model"]["vocab"].pop("q</w>")}),
+            "lacks 1 of",
+        ),
+        ("tokenizer.json", lambda v: v["model"]["merges"].append(v["model"]["merges"][3]), "twice: readers"),
+        ("tokenizer.json", lambda v: v["model"]["merges"].append(["ca", "r a"]), "model.merges has a pair"),
         ("tokenizer.json", lambda v: v["normalizer"]["normalizers"].pop(), "normalizer.normalizers"),
         ("tokenizer.json", lambda v: v["model"].update(dropout=0.1), "model.dropout is 0.1"),
         ("tokenizer.json", lambda v: v["model"].update(end_of_word_suffix=""), "model.end_of_word_suffix"),
@@ -202,6 +111,9 @@ def test_both_towers_are_captured_with_static_masks(model):
 def test_a_setting_that_nobody_declared_is_refused_by_name(folder, tmp_path, file, change, words):
     copy = tmp_path / "clip"
     shutil.copytree(folder, copy)
+    if file == "preprocessor_config.json":  # where transformers before 5 writes the image processor
+        held = json.loads((copy / "processor_config.json").read_text("utf-8"))["image_processor"]
+        (copy / file).write_text(json.dumps(held), "utf-8")
     values = json.loads((copy / file).read_text("utf-8"))
     change(values)
     (copy / file).write_text(json.dumps(values), "utf-8")
