@@ -26,7 +26,7 @@ def verify(data: Data) -> None:
         lines |= audit_lines(data["audit"]) | {"hazards": hazard_summary(data["audit"])}
     _lines(lines)
     kinds = (data["accuracy"] or {}).get("per_kind") or {}
-    if kinds:
+    if kinds.keys() - {"all"}:
         rows = [
             [kind, _percent(k["artifact"]), _percent(k["reference"]), str(k["samples"])] for kind, k in kinds.items()
         ]
@@ -156,8 +156,9 @@ def _accuracy(accuracy: Data | None) -> str:
     if accuracy is None:
         return "not measured"
     low, high = accuracy["ci95"]
+    name = accuracy.get("metric", "accuracy")
     return (
-        f"{_percent(accuracy['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
+        ("" if name == "accuracy" else f"{name} ") + f"{_percent(accuracy['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
         f"{_percent(accuracy['reference'])}, {accuracy['samples']} samples of {accuracy['data']}"
     )
 
