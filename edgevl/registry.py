@@ -1,5 +1,6 @@
 """One registry for everything that is looked up by name: exporters, losses, sessions, decodings, data sets."""
 
+import contextlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar, cast
@@ -43,6 +44,14 @@ class Registry(Mapping[str, T], Generic[T]):
         except Exception as error:  # whatever another package does when it is imported
             package = point.dist.name if point.dist else point.value
             raise InputError(f'{self.kind} "{name}" of the package {package} fails: {first_line(error)}') from error
+
+    def loaded(self) -> dict[str, T]:
+        """Return all that can be loaded: a broken one is heard of when its name is asked for."""
+        found = {}
+        for name in self:
+            with contextlib.suppress(InputError):
+                found[name] = self[name]
+        return found
 
     def __contains__(self, name: object) -> bool:
         return name in self._items or name in self._others()

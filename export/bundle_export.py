@@ -20,6 +20,7 @@ from edgevl.contracts import Deployable, Program, Query
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.progress import Progress
+from edgevl.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
@@ -28,17 +29,7 @@ if TYPE_CHECKING:
 
 LABELS = "labels.json"
 GOLDEN_DATA = "scenes:test"  # that pictures and texts of golden cases are from
-# Packages that have a part in every bundle, and in those of a target.
-_VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")
-_ONNX_VERSIONS = ("onnx", "onnxscript", "onnxruntime")
-_TARGET_VERSIONS = {
-    "onnx": _ONNX_VERSIONS,
-    "tensorrt": (*_ONNX_VERSIONS, "tensorrt-rtx-cu13"),
-    "coreml": ("coremltools",),
-    "executorch": ("executorch",),
-    "litert": ("litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
-    "coreai": ("coreai-torch", "coreai-core"),
-}
+_VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")  # packages that have a part in every bundle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,7 +291,7 @@ def _text(value: Any) -> str | None:
 
 def _versions(target: str) -> dict[str, str]:
     versions = {"edgevl": edgevl.__version__, "python": platform.python_version()}
-    for name in (*_VERSIONS, *_TARGET_VERSIONS[target]):
+    for name in (*_VERSIONS, *(package.name for package in TARGETS[target].packages)):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevl.config import ModelConfig
+from edgevl.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -103,9 +104,6 @@ def _wider(backbone: str) -> ModelConfig:
 
 WIDER: dict[str, ModelConfig] = {name: _wider(name) for name in _WIDER}
 
-# Least PSNR of the values of an untrained model, in dB.
-UNTRAINED_PSNR_DB = {"fp32": 60.0, "fp16": 40.0, "w8": 30.0, "w8a8": 30.0, "w4": 23.0}
-
 
 def untrained_problems(report: "VerifyReport") -> list[str]:
     """Return sentences that say what is wrong with the artifact of an untrained model.
@@ -114,7 +112,7 @@ def untrained_problems(report: "VerifyReport") -> list[str]:
     ties. So noise is judged beside the largest value, and answers are not judged.
     """
     problems = [problem for problem in report.audit.problems if not problem.startswith(("parity", "accuracy"))]
-    least, found = UNTRAINED_PSNR_DB[report.precision], report.parity and report.parity.psnr_db
+    least, found = PRECISIONS[report.precision].untrained_psnr_db, report.parity and report.parity.psnr_db
     if found is None or found < least:
         problems.append(f"PSNR {found} dB, at least {least:g} dB is needed for {report.precision}")
     return problems

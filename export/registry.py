@@ -1,4 +1,4 @@
-"""The exporters by target name. A new target is one file `to_<target>.py` and one line in `_MODULES`."""
+"""How programs become artifacts: the exporter of each target. A new target is a file and a record: `edgevl.targets`."""
 
 import difflib
 import importlib
@@ -14,13 +14,12 @@ from edgevl.contracts import Program
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, first_line, unknown_name, unknown_precision
 from edgevl.models.capture import capture, picture_names
 from edgevl.registry import Registry
+from edgevl.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgevl.quantize.plan import Plan
 
 ONE_FILE = 2**31  # bytes: protobuf and FlatBuffers count them in 31 bits
-# Imported on first use; none of them imports its backend before it writes.
-_MODULES = ("to_onnx", "to_coreml", "to_tensorrt", "to_executorch", "to_litert", "to_coreai")
 
 
 class Unconvertible(EdgeVLError):
@@ -70,7 +69,6 @@ class Exporter:
     batch_advice: str = ""  # what to do instead of a larger batch
     finish: Callable[[Path], None] | None = None  # adds further files to the folder of the artifacts
     check: Callable[..., object] | None = None  # check(precision, **options): `InputError` if they do not go together
-    packages: Mapping[str, str] = field(default_factory=dict)  # what it imports, by pip's name -> the extra with it
     dialect: str = ""  # of `w8a8`: a name of `edgevl.quantize.spec.DIALECTS`; an option of this name may say otherwise
     # Precision -> bytes that each parameter takes in the one file, of `ONE_FILE` bytes at most, or on the way to it.
     one_file: Mapping[str, int] = field(default_factory=dict)
@@ -106,9 +104,9 @@ class Exporter:
 
     def check_packages(self) -> None:
         """Raises `MissingDependency` for a package that is not there, at once: nothing is imported."""
-        for package, extra in self.packages.items():
-            if importlib.util.find_spec(package.replace("-", "_")) is None:
-                raise MissingDependency(package, extra, f"export to {self.name}")
+        for package in TARGETS[self.name].exports_with:
+            if importlib.util.find_spec(package.module) is None:
+                raise MissingDependency(package.name, package.extra, f"export to {self.name}")
 
     def check_precision(self, precision: str | None) -> str:
         """Return the precision to use; `None` means the default. Raises `InputError` for one it cannot write."""
@@ -244,7 +242,6 @@ def register_exporter(
     batch_advice: str = "",
     finish: Callable[[Path], None] | None = None,
     check: Callable[..., object] | None = None,
-    packages: Mapping[str, str] | None = None,
     dialect: str = "",
     one_file: Mapping[str, int] | None = None,
 ) -> Callable[[W], W]:
@@ -253,7 +250,7 @@ def register_exporter(
     def add(write: W) -> W:
         exporter = Exporter(
             name, artifact, adapter, precisions, write, aliases, options or {}, max_batch, batch_advice, finish, check,
-            packages or {}, dialect, one_file or {},
+            dialect, one_file or {},
         )  # fmt: skip
         exporters.register(name)(exporter)
         return write
@@ -284,6 +281,6 @@ def _list(names: list[str]) -> str:
 
 
 def _all_exporters() -> Registry[Exporter]:
-    for module in _MODULES:
-        importlib.import_module(f"edgevl.export.{module}")
+    for target in TARGETS.loaded().values():
+        importlib.import_module(target.exporter)  # none imports its backend before it writes
     return exporters

@@ -32,7 +32,6 @@ PRECISIONS = ("fp32", "fp16")
     adapter="raw",
     precisions=PRECISIONS,
     aliases=("aimodel", "core-ai"),
-    packages={"coreai-torch": "coreai"},
 )
 def write_coreai(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
     """Write `program`, whose `image` is uint8 [B, S, S, 3], as a Core AI asset, a folder.

@@ -70,7 +70,6 @@ def check_compression(precision: str, deployment_target: str, scheme: str = "non
     aliases=("core-ml", "mlpackage", "mlprogram"),
     options=_OPTIONS,
     check=check_compression,
-    packages={"coremltools": "coreml"},
     max_batch=1,
     batch_advice="a Core ML image is one picture; an app passes several to MLModel.predictions(from:)",
     dialect="coreml",

@@ -41,7 +41,6 @@ def check_delegate(precision: str, delegate: str) -> None:
     aliases=("pte", "et"),
     options={"delegate": Option(DELEGATES, "xnnpack")},
     check=check_delegate,
-    packages={"executorch": "executorch"},
     dialect="xnnpack",
 )
 def write_executorch(program: ExportedProgram, path: Path, precision: str = "fp32", delegate: str = "xnnpack") -> None:

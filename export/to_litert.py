@@ -44,7 +44,6 @@ PRECISIONS = tuple(_CONVERT)
     adapter="raw",
     precisions=PRECISIONS,
     aliases=("tflite", "lite-rt"),
-    packages={"litert-torch": "litert"},
     dialect="litert",
     one_file=dict.fromkeys(PRECISIONS, 4),  # every precision is made of the converted file, which is in fp32
 )

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 OPSET = 20  # the highest that ONNX Runtime's static int8 kernels take (docs/export.md)
 _CONVERT = {"fp32": lambda model: model, "fp16": to_half, "w8": quantize_weights, "w8a8": to_static_int8}
 PRECISIONS = tuple(_CONVERT)
-PACKAGES = {"onnx": "onnx", "onnxscript": "onnx"}  # both are in the extra `onnx`
 DIALECTS = ("x86", "arm")
 # fp16 is made from the file in fp32, and shapes are inferred from its bytes.
 ONE_FILE_BYTES = {"fp32": 4, "fp16": 4, "w8": 1, "w8a8": 1}
@@ -46,7 +45,6 @@ def check_dialect(precision: str, dialect: str) -> None:
     aliases=("ort", "onnxruntime"),
     options={"dialect": Option((*DIALECTS, "none"), "none", {"w8a8": "x86"})},
     check=check_dialect,
-    packages=PACKAGES,
     one_file=ONE_FILE_BYTES,
 )
 def write_onnx(program: ExportedProgram, path: Path, precision: str = "fp32", dialect: str = "none") -> None:

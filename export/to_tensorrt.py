@@ -9,7 +9,7 @@ from edgevl.apps.jetson import build_engine
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, unknown_name
 from edgevl.export.onnx_qdq import to_symmetric_int8
 from edgevl.export.registry import register_exporter
-from edgevl.export.to_onnx import ONE_FILE_BYTES, PACKAGES, one_protobuf, save_onnx, to_onnx, write_onnx
+from edgevl.export.to_onnx import ONE_FILE_BYTES, one_protobuf, save_onnx, to_onnx, write_onnx
 from edgevl.models.capture import program_inputs
 
 PRECISIONS = ("fp16", "fp32", "w8a8")
@@ -39,7 +39,6 @@ def copy_script(folder: Path) -> None:
     adapter="raw",
     precisions=PRECISIONS,
     aliases=("trt", "engine", "rtx"),
-    packages=PACKAGES,
     finish=copy_script,
     dialect="tensorrt",
     one_file=ONE_FILE_BYTES,

@@ -6,7 +6,6 @@ import numpy as np
 
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle.golden import (
-    RELATIVE_TOLERANCE,
     GoldenCase,
     largest_difference,
     query_of,
@@ -15,6 +14,7 @@ from edgevl.bundle.golden import (
 )
 from edgevl.contracts import Answer
 from edgevl.errors import EdgeVLError, MissingDependency, VerificationFailed, first_line
+from edgevl.precisions import PRECISIONS
 from edgevl.runtime.session import CannotRunHere
 from edgevl.verify.audit import claim_problems, read_contents
 
@@ -53,7 +53,7 @@ def try_out(bundle: Bundle, exporter: "Exporter") -> None:
     precisions = {spec.name: program.precision for program in bundle.manifest.programs for spec in program.outputs}
     for name, array in expected.items():
         largest = float(np.abs(array[np.isfinite(array)]).max())
-        allowed = min(_SLACK * RELATIVE_TOLERANCE[precisions[name]], _NONSENSE) * largest
+        allowed = min(_SLACK * PRECISIONS[precisions[name]].golden, _NONSENSE) * largest
         difference = largest_difference(own.values, array, name)
         if not difference <= allowed:  # also when it is not a number
             raise VerificationFailed(

@@ -16,6 +16,7 @@ from edgevl.bench.harness import Stopwatch, Subject
 from edgevl.bench.schema import Scope
 from edgevl.decodings.runner import Runner
 from edgevl.opened import Opened
+from edgevl.targets import TARGETS
 
 Arrays = Mapping[str, np.ndarray]
 SCOPES: tuple[Scope, ...] = ("model", "pipeline")
@@ -121,6 +122,5 @@ class EdgePipeline:
 def runtime_name(target: str) -> str:
     from importlib import metadata
 
-    packages = {"onnx": "onnxruntime", "coreml": "coremltools", "litert": "ai-edge-litert"}
-    package = packages.get(target, target)
-    return f"{package} {metadata.version(package)}, CPU"
+    runtime = TARGETS[target].runs_with
+    return f"{runtime[0].name} {metadata.version(runtime[0].name)}, CPU" if runtime else f"{target}, CPU"

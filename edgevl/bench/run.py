@@ -1,6 +1,5 @@
 """Our model against its opponents: one run, one runtime, the same pixels and words to an answer."""
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +18,12 @@ from edgevl.bench.schema import BenchReport
 from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.errors import InputError
 from edgevl.progress import Progress
+from edgevl.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgevl.opened import Opened
 
 QUESTION = "what color is the car?"
-_NOT_TIMED = {
-    "coreml": "Core ML runs on a Mac; here only the reference executor runs it",
-    "tensorrt": "TensorRT runs on its GPU; here a stand-in runs its file",
-    "coreai": "Core AI is for Apple's hardware; here its runtime uses the CPU",
-}
 
 
 def run_bench(
@@ -113,7 +108,8 @@ def _as_bundle(source: str | Path | None, scratch: Path, steps: Steps) -> Bundle
 
 def why_not_timed(target: str) -> str:
     """Why the times of a target would mean nothing on this machine; "" if they mean something."""
-    return "" if target == "coreml" and sys.platform == "darwin" else _NOT_TIMED.get(target, "")
+    record = TARGETS[target]
+    return "" if record.is_native else record.not_timed
 
 
 def _check_target(bundle: Bundle) -> None:

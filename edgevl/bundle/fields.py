@@ -7,7 +7,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from edgevl.apps.jetson.bundle_files import check_folder_name, check_relative
 from edgevl.limits import NAME_PATTERN
 
-PRECISIONS = ("fp32", "fp16", "w8", "w4", "w8a8")
 Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8"]
 DType = Literal["float32", "float16", "int32", "int64", "int8", "uint8"]
 

@@ -24,6 +24,7 @@ from edgevl.contracts import Answer, Arrays, Decoding, Query
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.inputs.images import to_tensor
 from edgevl.inputs.preprocess import load_image
+from edgevl.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from edgevl.contracts import Dataset, Sample
@@ -33,11 +34,6 @@ GOLDEN = "golden.json"
 PLAIN_CASES = 4
 _CANDIDATES = 16  # records looked at for the plain cases
 _FIRST_RECORD = 1_000_000  # of an endless data set: far from the samples that accuracy is measured on
-# Largest difference of a value that a precision may make, as a share of the largest absolute golden value. Measured on
-# nano and on the random model of the tests: fp16 up to 0.0008, w8 0.012, w4 0.07 by blocks and 0.17 by palette (ONNX
-# Runtime, Core ML's reference executor). A phone's half precision sums less exactly, hence the room. A scale of one
-# tensor that is 1.5 times too large makes 0.1 to 0.5. w8a8: up to 0.023, over all targets.
-RELATIVE_TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "w8": 0.05, "w8a8": 0.1, "w4": 0.3}
 _DIGITS = 6  # behind the point, of a value
 _CLOSE = 1e-4  # of a margin, beside the one that follows from the values
 
@@ -144,7 +140,7 @@ def write_golden(model: "Opened", folder: Path, precisions: Mapping[str, str], d
     for output in cases[0].values:
         stored = np.concatenate([case.values[output].array().ravel() for case in cases])
         largest = float(np.abs(stored[np.isfinite(stored)]).max())
-        tolerance[output] = float(f"{RELATIVE_TOLERANCE[precisions[output]] * max(largest, 1e-6):.3g}")
+        tolerance[output] = float(f"{PRECISIONS[precisions[output]].golden * max(largest, 1e-6):.3g}")
     golden = GoldenFile(tolerance=tolerance, cases=tuple(cases))
     text = json.dumps(golden.model_dump(mode="json", exclude_none=True), indent=1, ensure_ascii=False)
     (folder / GOLDEN).write_text(text + "\n", encoding="utf-8")

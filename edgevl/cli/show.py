@@ -158,7 +158,8 @@ def _accuracy(accuracy: Data | None) -> str:
     low, high = accuracy["ci95"]
     name = accuracy.get("metric", "accuracy")
     return (
-        ("" if name == "accuracy" else f"{name} ") + f"{_percent(accuracy['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
+        ("" if name == "accuracy" else f"{name} ")
+        + f"{_percent(accuracy['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
         f"{_percent(accuracy['reference'])}, {accuracy['samples']} samples of {accuracy['data']}"
     )
 

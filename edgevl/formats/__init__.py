@@ -1,23 +1,13 @@
 """What is inside an artifact, read from the file without running it. One reader per target, `<target>_contents.py`."""
 
 import dataclasses
-import importlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgevl.guard import Call
-from edgevl.registry import Registry
-
-_MODULES = {
-    "onnx": "onnx_contents",
-    "tensorrt": "onnx_contents",
-    "coreml": "coreml_contents",
-    "executorch": "executorch_contents",
-    "litert": "litert_contents",
-    "coreai": "coreai_contents",
-}
+from edgevl.targets import TARGETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +86,6 @@ def merge(parts: Iterable[Contents]) -> Contents:
     return Contents(*(tuple(item for part in parts for item in getattr(part, field)) for field in fields))
 
 
-readers: Registry[Callable[[Path], Contents]] = Registry("artifact format")
-
-
 def read_artifact(path: Path, target: str) -> Contents:
     """Read the artifact of a target. Each format has its own exceptions for a damaged file.
 
@@ -107,10 +94,9 @@ def read_artifact(path: Path, target: str) -> Contents:
         MissingDependency: the package that reads the format is not installed.
         VerificationFailed: the file contradicts itself.
     """
-    if target in _MODULES:
-        importlib.import_module(f"edgevl.formats.{_MODULES[target]}")
+    read = TARGETS[target].load("reader")
     with Call.on("reading", path):
-        return readers[target](path)
+        return read(path)
 
 
 def bits_of(dtype: str) -> int:

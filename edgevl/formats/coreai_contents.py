@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.errors import VerificationFailed
-from edgevl.formats import Contents, Operation, Weight, bits_of, readers
+from edgevl.formats import Contents, Operation, Weight, bits_of
 from edgevl.formats.graph import Step, constant_values, convolution_macs, live_values, product_macs
 from edgevl.runtime.coreai_asset import PROGRAM, check_asset, import_coreai, quiet_coreai
 
@@ -31,7 +31,6 @@ _DTYPES = {"i1": "bool", "bf16": "bfloat16", "f16": "float16", "f32": "float32",
 Shape = tuple[int, ...]
 
 
-@readers.register("coreai")
 def read_coreai(path: Path) -> Contents:
     """Read `model.aimodel`.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.errors import VerificationFailed
-from edgevl.formats import Contents, Weight, bits_of, readers
+from edgevl.formats import Contents, Weight, bits_of
 from edgevl.formats.coreml_operations import MilProgram, tensor_type
 from edgevl.formats.graph import Parts, digest, elements
 
@@ -20,7 +20,6 @@ _BLOB_HEADER = struct.Struct("<IIQQ")  # sentinel, dtype, bytes, offset of the d
 _BLOB_SENTINEL = 0xDEADBEEF
 
 
-@readers.register("coreml")
 def read_coreml(path: Path) -> Contents:
     """Read `model.mlpackage`: the ML Program's operators and its weight file, block by block."""
     from edgevl.runtime.coreml_quiet import import_coremltools

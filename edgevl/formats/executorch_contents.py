@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgevl.errors import VerificationFailed
-from edgevl.formats import Contents, Operation, Weight, readers
+from edgevl.formats import Contents, Operation, Weight
 from edgevl.formats.executorch_program import Call, Method, PteProgram, Tensor
 from edgevl.formats.flatbuffer import Buffer
 from edgevl.formats.graph import Once, attention_macs, convolution_macs, digest, product_macs, size
@@ -25,7 +25,6 @@ _PACKAGE = ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel", "Data/com.ap
 _COREML_DIRECTORY = 1 << 20  # bytes at the end of a Core ML payload that are searched for its table of files
 
 
-@readers.register("executorch")
 def read_executorch(path: Path) -> Contents:
     """Read `model.pte`.
 

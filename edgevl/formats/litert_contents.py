@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgevl.formats import Contents, Operation, Weight, bits_of, readers
+from edgevl.formats import Contents, Operation, Weight, bits_of
 from edgevl.formats.graph import Once, digest
 from edgevl.runtime.litert_file import CUSTOM, LiteModel, numbers, read_model, tensor_name, tensor_shape
 
 
-@readers.register("litert")
 def read_litert(path: Path) -> Contents:
     """Read `model.tflite`: its stored tensors, its operators, and the inputs and outputs of its signature."""
     model = read_model(path, "reading a LiteRT file")

@@ -7,13 +7,11 @@ from typing import Any
 
 from edgevl.apps.jetson.bundle_files import check_relative
 from edgevl.errors import MissingDependency, VerificationFailed
-from edgevl.formats import Contents, Weight, bits_of, readers
+from edgevl.formats import Contents, Weight, bits_of
 from edgevl.formats.graph import SMALLEST_DIGEST, Parts, digest, elements, live_values
 from edgevl.formats.onnx_operations import dtype_name, read_operations, shape_of, steps_of, subgraphs
 
 
-@readers.register("onnx")
-@readers.register("tensorrt")
 def read_onnx(path: Path) -> Contents:
     """Read `model.onnx`: initializers, constants inside nodes (subgraphs and functions too), external data."""
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgevl.errors import EdgeVLError, MissingDependency, first_line
 from edgevl.runtime.coreai_asset import check_asset, import_coreai, quiet_coreai
-from edgevl.runtime.session import Arrays, ArtifactSession, CannotRunHere, Session, TensorSpec, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, CannotRunHere, Session, TensorSpec
 
 ENTRY = "main"  # the function that `edgevl export` writes
 
@@ -109,6 +109,5 @@ def _specs(described: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
     return inputs, tuple(spec(name, described.output_descriptor(name)) for name in described.output_names)
 
 
-@sessions.register("coreai")
 def open_coreai(path: Path, threads: int | None = None) -> Session:
     return CoreAISession(path)

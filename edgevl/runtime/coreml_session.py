@@ -12,7 +12,7 @@ from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
 from edgevl.runtime.coreml_reference import MLProgram
 from edgevl.runtime.coreml_reference import TensorSpec as ProgramSpec
 from edgevl.runtime.eager_session import torch_threads
-from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec
 
 
 class CoreMLReferenceSession(ArtifactSession):
@@ -96,6 +96,5 @@ def _specs(specs: Sequence[ProgramSpec]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(spec.name, spec.dtype, spec.shape) for spec in specs)
 
 
-@sessions.register("coreml")
 def open_coreml(path: Path, threads: int | None = None) -> Session:
     return CoreMLSession(path) if platform.system() == "Darwin" else CoreMLReferenceSession(path, threads)

@@ -16,7 +16,7 @@ from edgevl.formats.xnnpack_graph import BACKEND, XnnpackGraph
 from edgevl.quiet import with_streams
 from edgevl.runtime.executorch_arguments import check_arguments
 from edgevl.runtime.executorch_quiet import captured_log, import_executorch, quiet_executorch
-from edgevl.runtime.session import Arrays, ArtifactSession, CannotRunHere, Session, TensorSpec, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, CannotRunHere, Session, TensorSpec
 
 _PURPOSE = "running an ExecuTorch program"
 # Not `portable_lib`, which offers the same names: it imports all of `executorch.exir`, seconds, for one warning.
@@ -162,7 +162,6 @@ class _ThreadPool:
 _pool = _ThreadPool()
 
 
-@sessions.register("executorch")
 def open_executorch(path: Path, threads: int | None = None) -> Session:
     return ExecutorchSession(path, threads)
 

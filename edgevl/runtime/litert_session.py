@@ -9,7 +9,7 @@ import numpy as np
 from edgevl.errors import EdgeVLError, MissingDependency
 from edgevl.quiet import without_native_stderr
 from edgevl.runtime.litert_file import LiteModel, read_model, tensor_shape
-from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec
 
 _PURPOSE = "running a LiteRT file"
 
@@ -51,7 +51,6 @@ class LiteRTSession(ArtifactSession):
         return {spec.name: self._interpreter.get_tensor(self._indices[spec.name]) for spec in self.outputs}
 
 
-@sessions.register("litert")
 def open_litert(path: Path, threads: int | None = None) -> Session:
     return LiteRTSession(path, threads)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgevl.errors import EdgeVLError, MissingDependency, first_line
-from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -47,7 +47,6 @@ class OnnxSession(ArtifactSession):
         return dict(zip(self._output_names, self._session.run(self._output_names, dict(feeds)), strict=True))
 
 
-@sessions.register("onnx")
 def open_onnx(path: Path, threads: int | None = None) -> Session:
     return OnnxSession(path, threads)
 

@@ -5,7 +5,6 @@ artifact, most often 1.
 """
 
 import contextlib
-import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,19 +16,9 @@ import numpy as np
 
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.guard import Call
-from edgevl.registry import Registry
+from edgevl.targets import TARGETS
 
 Arrays = dict[str, np.ndarray]
-
-_MODULES = {
-    "onnx": "onnx_session",
-    "coreml": "coreml_session",
-    "tensorrt": "tensorrt_session",
-    "executorch": "executorch_session",
-    "litert": "litert_session",
-    "coreai": "coreai_session",
-}
-_PATIENCE = {"tensorrt": 10}  # to load may be to build an engine, which takes minutes
 
 
 @dataclass(frozen=True)
@@ -111,10 +100,6 @@ class ArtifactSession:
         raise NotImplementedError
 
 
-Opener = Callable[[Path, int | None], Session]
-sessions: Registry[Opener] = Registry("runtime")
-
-
 def open_session(path: str | Path, target: str, threads: int | None = None) -> Session:
     """Load an artifact and return a session ready to run.
 
@@ -130,14 +115,11 @@ def open_session(path: str | Path, target: str, threads: int | None = None) -> S
     """
     if threads is not None and threads < 1:
         raise InputError(f"threads {threads} is not a positive number")
-    if target in _MODULES:
-        importlib.import_module(f"edgevl.runtime.{_MODULES[target]}")
-    opener = sessions[target]
-    path = Path(path)
+    record, path = TARGETS[target], Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; write it with: edgevl export --target {target}")
-    with Call.on("loading", path, _PATIENCE.get(target, 1)):
-        session = opener(path, threads)
+    with Call.on("loading", path, record.patience):
+        session = record.load("session")(path, threads)
     if isinstance(session, ArtifactSession):
         session.call = Call.on("running", path)
     return session

@@ -22,9 +22,9 @@ from edgevl.apps.jetson import build_engine
 from edgevl.bundle.fields import Count, Name, Part, Real, Text
 from edgevl.bundle.folder import Bundle
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
+from edgevl.precisions import MIN_FLOAT_MACS, PRECISIONS
 from edgevl.runtime import tensorrt_network
 from edgevl.runtime.tensorrt_network import PRODUCTS
-from edgevl.verify.claims import FLOATS, MIN_FLOAT_MACS
 
 PACKAGE = "tensorrt_rtx"
 CAPABILITIES = ("8.6", "12.0")  # Ampere and Blackwell; it has no 8.7 (Jetson Orin)
@@ -176,9 +176,9 @@ def precision_problems(report: BuildReport, precision: str) -> list[str]:
     """A sentence if the network, as TensorRT parsed it, does not multiply in what `precision` claims."""
     if precision == "w8a8":
         return _int8_problems(report)
-    dtypes, claimed = report.product_dtypes, FLOATS.get(precision)
+    dtypes, claimed = report.product_dtypes, PRECISIONS[precision].float
     total = sum(dtypes.values())
-    if claimed is None or not total or dtypes.get(claimed, 0) / total >= MIN_FLOAT_MACS:
+    if not claimed or not total or dtypes.get(claimed, 0) / total >= MIN_FLOAT_MACS:
         return []
     found = ", ".join(f"{count} in {dtype}" for dtype, count in dtypes.items())
     return [

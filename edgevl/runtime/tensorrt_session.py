@@ -14,7 +14,7 @@ import numpy as np
 from edgevl.apps.jetson import build_engine
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
 from edgevl.runtime.onnx_session import OnnxSession
-from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec, sessions
+from edgevl.runtime.session import Arrays, ArtifactSession, Session, TensorSpec
 
 
 class StandInSession(OnnxSession):
@@ -75,7 +75,6 @@ class TensorRTSession(ArtifactSession):
         return results
 
 
-@sessions.register("tensorrt")
 def open_tensorrt(path: Path, threads: int | None = None) -> Session:
     reason = why_not_here()
     return StandInSession(path, threads, reason) if reason else TensorRTSession(path)

@@ -19,10 +19,12 @@ def task_named(name: str) -> Task:
     known = _all_tasks()
     if name in known:
         return known[name]()
-    for kind in known.values():
+    for kind in known.loaded().values():
         if name in kind.aliases:
             return kind()
-    raise unknown_name(known.kind, name, [*known, *(alias for kind in known.values() for alias in kind.aliases)])
+    raise unknown_name(
+        known.kind, name, [*known, *(alias for kind in known.loaded().values() for alias in kind.aliases)]
+    )
 
 
 def _all_tasks() -> Registry[type[Task]]:

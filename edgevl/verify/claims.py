@@ -3,7 +3,6 @@
 Weights that no output depends on prove nothing, so they count neither for nor against a claim.
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,44 +10,14 @@ from typing import Any
 from edgevl.bundle.manifest import Manifest
 from edgevl.bundle.specs import OutputSpec
 from edgevl.formats import Contents, Operation, Weight, bits_of
+from edgevl.precisions import PRECISIONS
+from edgevl.targets import TARGETS
 
 MAX_FOREIGN = 0.05  # share of the weight bytes that may have another dtype than the one claimed
 MIN_QUANTIZED = 0.5  # share of the weight bytes that must be quantized in w8, w4 and w8a8
-MIN_FLOAT_MACS = 0.9  # share of the multiply-adds that fp32 and fp16 do in what they claim
-MIN_INT8_MACS = 0.8  # share of the multiply-adds that w8a8 does in int8
-MAX_INT8_MACS = 0.2  # of w8 and w4, which claim integer weights and float arithmetic
 UNKNOWN = "unknown"
 _QUANTIZE_OPS = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "quantize", "QUANTIZE"}
 _INDICES = {"bool", "int32", "int64", "uint32"}  # TinyViT gathers its attention biases with a fourth of its bytes
-FLOATS = {"fp32": "float32", "fp16": "float16"}
-
-# Files that state the type of every value: a product whose type they hide keeps no claim. In the others, delegates hide
-# operators, and only what is known is judged.
-_EXPLICIT = {"onnx", "tensorrt", "coreml"}
-# Formats whose arithmetic in that precision is the runtime's choice: the claim is about the weights only.
-RUNTIME_DECIDES = {
-    ("litert", "fp16"): "XNNPACK and the GPU delegate unpack fp16 weights and compute in what the device does best",
-    ("litert", "w8"): "the kernels quantize float values to int8 as they run (dynamic range)",
-    ("litert", "w4"): "as w8",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Arithmetic:
-    """The share of the multiply-adds that a precision does in `dtype`."""
-
-    dtype: str
-    least: float = 0.0
-    most: float = 1.0
-
-
-ARITHMETIC = {
-    "fp32": Arithmetic("float32", least=MIN_FLOAT_MACS),
-    "fp16": Arithmetic("float16", least=MIN_FLOAT_MACS),
-    "w8": Arithmetic("int8", most=MAX_INT8_MACS),
-    "w4": Arithmetic("int8", most=MAX_INT8_MACS),
-    "w8a8": Arithmetic("int8", least=MIN_INT8_MACS),
-}
 
 
 def claim_problems(manifest: Manifest, contents: Mapping[str, Contents]) -> list[str]:
@@ -91,8 +60,7 @@ def _weight_problems(artifact: str, precision: str, contents: Contents) -> list[
     total = sum(sizes.values())
     if not total:
         return [f"{artifact} holds no weights"]
-    if precision in FLOATS:
-        claimed = FLOATS[precision]
+    if claimed := PRECISIONS[precision].float:
         share = 1 - sizes[claimed] / total
         return [_foreign(artifact, precision, weights, share, claimed)] if share > MAX_FOREIGN else []
     problems = []
@@ -132,18 +100,17 @@ def _largest(weights: Sequence[Weight], wanted: Callable[[Weight], bool]) -> Wei
 
 def _is_quantized(dtype: str, precision: str) -> bool:
     """w4 claims 4 bits or fewer; w8 and w8a8 claim 8-bit integers, and 4 bits would be another claim (w4)."""
-    if not dtype.startswith(("int", "uint")):
-        return False
-    return bits_of(dtype) <= 4 if precision == "w4" else 4 < bits_of(dtype) <= 8
+    fewest, most = PRECISIONS[precision].bits or (0, 0)
+    return dtype.startswith(("int", "uint")) and fewest <= bits_of(dtype) <= most
 
 
 def _arithmetic_problems(artifact: str, target: str, precision: str, contents: Contents) -> list[str]:
-    if (target, precision) in RUNTIME_DECIDES:
+    if precision in TARGETS[target].runtime_decides:
         if precision == "fp16" or not quantizes_activations(contents):
             return []
         return [f"{artifact} claims {precision}, integer weights alone, but it stores activations as int8 (w8a8)"]
-    rule, macs = ARITHMETIC[precision], dict(contents.macs)
-    if target in _EXPLICIT:
+    rule, macs = PRECISIONS[precision].arithmetic, dict(contents.macs)
+    if TARGETS[target].explicit:
         hidden = [operation for operation in contents.activations if not operation.counted]
         if hidden:
             what = f"the multiply-adds of {hidden[0].type} {hidden[0].name} cannot be counted"

@@ -4,9 +4,10 @@ An operator that its accelerator refuses is not wrong: it runs on the processor,
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from edgevl.formats import Contents, Operation
+from edgevl.targets import TARGETS
 
 # The order in which they are shown.
 KINDS = ("dynamic", "rank", "int64", "uint64", "float64", "float32", "unsupported", "fallback", "dead")
@@ -62,6 +63,7 @@ _LEAVES_NEURAL_ENGINE = _names(
 
 def find_hazards(target: str, contents: Contents) -> Iterator[Found]:
     """Every hazard of one artifact, in the order of the file."""
+    of_target = TARGETS[target].load("hazards") or (lambda operation: ())
     for name, shape in contents.inputs:
         if any(side < 1 for side in shape):
             yield Found(
@@ -72,7 +74,7 @@ def find_hazards(target: str, contents: Contents) -> Iterator[Found]:
             yield Found("dead", operation.type, operation.name, "no output depends on it")
         elif not operation.constant:
             yield from _of_values(operation)
-            yield from _OF_TARGET.get(target, _nothing)(operation)
+            yield from of_target(operation)
 
 
 def _of_values(operation: Operation) -> Iterator[Found]:
@@ -87,11 +89,7 @@ def _of_values(operation: Operation) -> Iterator[Found]:
         yield Found(operation.dtype, kind, name, f"its result is {operation.dtype}: accelerators take 32 bits or fewer")
 
 
-def _nothing(operation: Operation) -> Iterator[Found]:
-    yield from ()
-
-
-def _of_onnx(operation: Operation) -> Iterator[Found]:
+def of_onnx(operation: Operation) -> Iterator[Found]:
     kind, name = operation.type, operation.name
     if operation.domain:
         why = f"an operator of {operation.domain}, which only a runtime of that vendor has"
@@ -105,12 +103,12 @@ def _of_onnx(operation: Operation) -> Iterator[Found]:
         yield Found("unsupported", kind, name, why)
 
 
-def _of_tensorrt(operation: Operation) -> Iterator[Found]:
+def of_tensorrt(operation: Operation) -> Iterator[Found]:
     if operation.type in _TENSORRT_REFUSES or operation.domain:
         yield Found("unsupported", operation.type, operation.name, "TensorRT's parser does not support it")
 
 
-def _of_coreml(operation: Operation) -> Iterator[Found]:
+def of_coreml(operation: Operation) -> Iterator[Found]:
     kind, name = operation.type, operation.name
     if kind in _LEAVES_NEURAL_ENGINE:
         yield Found("unsupported", kind, name, "seen to run outside the Neural Engine")
@@ -118,14 +116,14 @@ def _of_coreml(operation: Operation) -> Iterator[Found]:
         yield Found("float32", kind, name, "the Neural Engine computes in float16: float32 runs on the GPU or the CPU")
 
 
-def _of_executorch(operation: Operation) -> Iterator[Found]:
+def of_executorch(operation: Operation) -> Iterator[Found]:
     if "::" in operation.type:
         yield Found(
             "fallback", operation.type, operation.name, "not in a delegate: a portable kernel runs it on the CPU"
         )
 
 
-def _of_litert(operation: Operation) -> Iterator[Found]:
+def of_litert(operation: Operation) -> Iterator[Found]:
     kind = operation.type
     if kind.upper().startswith(("CUSTOM", "FLEX")) or operation.domain:
         yield Found(
@@ -133,12 +131,3 @@ def _of_litert(operation: Operation) -> Iterator[Found]:
         )
     if kind in ("IF", "WHILE"):
         yield Found("unsupported", kind, operation.name, "control flow stays outside delegates")
-
-
-_OF_TARGET: dict[str, Callable[[Operation], Iterator[Found]]] = {
-    "onnx": _of_onnx,
-    "tensorrt": _of_tensorrt,
-    "coreml": _of_coreml,
-    "executorch": _of_executorch,
-    "litert": _of_litert,
-}

@@ -5,10 +5,8 @@ not those of its manifest is not run.
 """
 
 import contextlib
-import dataclasses
-import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +19,13 @@ from edgevl.contracts import Metric, Sample
 from edgevl.data import open_dataset
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed, first_line
 from edgevl.opened import Opened
+from edgevl.precisions import PRECISIONS
 from edgevl.progress import Progress
 from edgevl.runtime.session import CannotRunHere
+from edgevl.targets import TARGETS
 from edgevl.verify.audit import audit_contents, claim_problems, read_contents
 from edgevl.verify.measure import Measured, ask, compare, draw, measure, per_kind, side_of, unknown_targets
 from edgevl.verify.reference import Reference, find_reference, measured_reference, source_problems
-
-
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """What an artifact of one precision must reach against the float PyTorch program.
-
-    Counts of answers are judged as what they are, draws: see `different` and `drift`.
-    """
-
-    snr_db: float  # of each output, around the reference's mean: a file that always gives that mean has 0
-    top1_agreement: float  # expected share of equal decisions
-    accuracy: float  # largest difference, as a share
-
-    def different(self, samples: int) -> float:
-        """How many best answers may differ: the expected number and two standard deviations, at least one."""
-        expected = (1 - self.top1_agreement) * samples
-        return max(1.0, expected + 2 * math.sqrt(expected))
-
-    def drift(self, samples: int) -> float:
-        """By how much the accuracy may differ: with fewer than `FULL` samples, by as many answers as with that many."""
-        return max(self.accuracy, self.accuracy * FULL / samples, 1 / samples)
-
-
-FULL = 1000  # samples that the thresholds of accuracy are meant for
-THRESHOLDS = {
-    "fp32": Thresholds(snr_db=45, top1_agreement=0.9995, accuracy=0.001),
-    "fp16": Thresholds(snr_db=25, top1_agreement=0.995, accuracy=0.002),
-    "w8": Thresholds(snr_db=14, top1_agreement=0.98, accuracy=0.003),
-    "w8a8": Thresholds(snr_db=12, top1_agreement=0.97, accuracy=0.005),
-    "w4": Thresholds(snr_db=7, top1_agreement=0.93, accuracy=0.01),
-}
 
 
 class GoldenReport(BaseModel):
@@ -166,18 +135,16 @@ class _Check:
                 return
             self.runtime = runtime_name(model.runtime)
             self.golden = GoldenReport(passed=replayed.passed, total=replayed.total)
-            if self.manifest.target == "tensorrt" and not self.problems:
-                self.build(progress)
+            if (built := TARGETS[self.manifest.target].load("built")) and not self.problems:
+                self.build(built, progress)
         if model is not None and model.runner and not self.problems:
             self.measure(model, samples, data, reference, progress)
 
-    def build(self, progress: Progress | None) -> None:
-        """Is it a file that TensorRT accepts? Its parser and builder say so without a GPU."""
-        from edgevl.runtime.tensorrt_build import build_section
-
+    def build(self, built: Callable[[Bundle], Any], progress: Progress | None) -> None:
+        """Ask the target's own builder whether it accepts the files: TensorRT's parser says so without a GPU."""
         if progress:
-            progress(0, 1, "parsing and building with TensorRT")
-        section, problems, notes = build_section(self.bundle)
+            progress(0, 1, f"building for {self.manifest.target}")
+        section, problems, notes = built(self.bundle)
         self.tensorrt = section.model_dump(mode="json") if section else None
         self.problems += problems
         self.notes += notes
@@ -238,11 +205,11 @@ class _Check:
         self.parity = parity.model_copy(update={"tensorrt": self.tensorrt})
         precisions = {spec.name: program.precision for program in self.manifest.programs for spec in program.outputs}
         for name, found in parity.outputs.items():
-            least = THRESHOLDS[precisions[name]].snr_db
+            least = PRECISIONS[precisions[name]].thresholds.snr_db
             if found.snr_db is not None and found.snr_db < least:
                 what = f"parity: the signal-to-noise ratio of {name} is"
                 self._fail(what, f"{found.snr_db:.1f} dB", f"{least:g} dB", precisions[name])
-        limits = THRESHOLDS[self.manifest.precision]
+        limits = PRECISIONS[self.manifest.precision].thresholds
         different = round((1 - parity.top1_agreement) * parity.samples)
         if different > limits.different(parity.samples):
             wanted = 1 - limits.different(parity.samples) / parity.samples
@@ -272,7 +239,7 @@ class _Check:
             per_kind=kinds,
             runtime=self.runtime,
         )
-        limit = THRESHOLDS[self.manifest.precision].drift(count)
+        limit = PRECISIONS[self.manifest.precision].thresholds.drift(count)
         if reference is not None and abs(first.value - reference) > limit + 1e-9:
             self.problems.append(
                 f"{first.name}: {first.value:.2%} on {count} samples of {data}, PyTorch has {reference:.2%}; "

@@ -27,7 +27,7 @@ from mutations_schema_2 import schema_2
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle.manifest import Manifest
 from edgevl.errors import EdgeVLError
-from edgevl.verify.run import THRESHOLDS
+from edgevl.precisions import PRECISIONS
 
 LIMITS = list(limits())
 NEWER = list(schema_2())
@@ -264,7 +264,7 @@ def assert_harmless(mutation: Mutation, verify: Outcome, manifest: Manifest | No
     report = json.loads(verify.stdout)
     assert report["golden"] == {"passed": 6, "total": 6}
     if mutation.kind in ("artifact", "outside"):
-        assert differing == {"files"} and report["parity"]["snr_db"] >= THRESHOLDS[manifest.precision].snr_db
+        assert differing == {"files"} and report["parity"]["snr_db"] >= PRECISIONS[manifest.precision].thresholds.snr_db
     else:
         assert differing <= FREE, differing
 

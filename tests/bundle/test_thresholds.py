@@ -4,7 +4,9 @@ import itertools
 
 import pytest
 
-from edgevl.verify.run import FULL, THRESHOLDS
+from edgevl.precisions import FULL, PRECISIONS
+
+THRESHOLDS = {name: each.thresholds for name, each in PRECISIONS.items()}
 
 
 def test_the_full_count_proves_what_is_promised():

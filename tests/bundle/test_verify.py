@@ -15,9 +15,10 @@ import pytest
 from edgevl.bundle.folder import Bundle
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.evaluate import Samples, draw_samples, judge, wilson
+from edgevl.precisions import PRECISIONS
 from edgevl.runtime.session import CannotRunHere
 from edgevl.verify.measure import MAX_DB, compare_output, draw
-from edgevl.verify.run import THRESHOLDS, verify_bundle
+from edgevl.verify.run import verify_bundle
 
 TARGETS = ("onnx", "coreml")
 N = 16
@@ -50,7 +51,7 @@ def test_a_good_bundle(fresh, target):
     report = verify_bundle(path, samples=N, progress=lambda *step: seen.append(step))
     assert report.ok, report.audit.problems
     assert report.parity and report.accuracy and report.golden
-    limits = THRESHOLDS[report.precision]
+    limits = PRECISIONS[report.precision].thresholds
     assert report.parity.snr_db and report.parity.snr_db >= limits.snr_db and report.parity.cosine > 0.999
     assert report.parity.outputs.keys() == {"logits"} and report.accuracy.metric == "accuracy"
     assert (report.golden.passed, report.golden.total) == (6, 6)
@@ -374,7 +375,7 @@ def test_a_file_that_always_gives_the_mean_has_no_signal(offset):
     constant = np.broadcast_to(reference.mean(axis=0), reference.shape)
     parity = compare_output(constant, reference)
     assert parity.snr_db is not None and parity.snr_db == pytest.approx(0)
-    assert all(parity.snr_db < limits.snr_db for limits in THRESHOLDS.values())
+    assert all(parity.snr_db < limits.snr_db for limits in (each.thresholds for each in PRECISIONS.values()))
     assert offset == 0 or (parity.psnr_db > 39 and parity.cosine > 0.999)
 
 

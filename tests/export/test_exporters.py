@@ -13,6 +13,7 @@ from edgevl.errors import EdgeVLError, InputError, MissingDependency
 from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter, target_names
 from edgevl.models import build_model
+from edgevl.targets import TARGETS
 
 CONFIG = ModelConfig(
     name="toy", image_size=32, text_length=6, vocab_size=50, num_answers=10, width=32, depth=1, heads=2
@@ -67,7 +68,7 @@ def test_options_that_do_not_go_together_are_refused_before_a_model_is_loaded(
 
 
 NEEDED = [
-    (target, package, extra) for target in target_names() for package, extra in get_exporter(target).packages.items()
+    (target, package.name, package.extra) for target in target_names() for package in TARGETS[target].exports_with
 ]
 
 
