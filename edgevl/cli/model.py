@@ -10,7 +10,7 @@ from edgevl.cli import console, show
 from edgevl.cli.command import Force, Json, command, model_argument
 from edgevl.cli.limited import SECONDS, MaxMemory, MaxSeconds, in_child
 from edgevl.cli.progress import progress_bar
-from edgevl.errors import VerificationFailed
+from edgevl.errors import InputError, VerificationFailed
 
 Bundle = Annotated[Path, typer.Argument(help="A bundle: a folder NAME-TARGET-PRECISION.edgevl.", metavar="BUNDLE")]
 
@@ -50,6 +50,9 @@ def export(
         str | None, typer.Option(help="onnx w8a8: the processor that the file is for, x86 or arm. Default: x86.")
     ] = None,
     delegate: Annotated[str | None, typer.Option(help="executorch: xnnpack or coreml. Default: xnnpack.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE: an option of a target of another package; may be repeated.")
+    ] = None,
     license: Annotated[
         str | None, typer.Option(help='Of the weights, for the manifest, such as MIT. Default: "not stated" if yours.')
     ] = None,
@@ -65,6 +68,7 @@ def export(
     from edgevl.export.bundle_export import export_bundle
 
     options = {"deployment_target": deployment_target, "scheme": scheme, "dialect": dialect, "delegate": delegate}
+    options |= _named(option or [])
     with progress_bar("export") as progress:
         bundle = export_bundle(
             model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options,
@@ -72,6 +76,14 @@ def export(
         )  # fmt: skip
     console.result(str(bundle))
     console.next_commands(["edgevl", "verify", bundle], ["edgevl", "inspect", bundle])
+
+
+def _named(options: list[str]) -> dict[str, str]:
+    """Read NAME=VALUE. Raises `InputError` for anything else."""
+    for option in options:
+        if "=" not in option.strip("="):
+            raise InputError(f'--option "{option}" is not NAME=VALUE')
+    return {name.replace("-", "_"): value for name, _, value in (option.partition("=") for option in options)}
 
 
 def verify(
@@ -104,12 +116,12 @@ def verify(
 
 
 def _examples(bundle: Path) -> tuple[str, ...]:
-    """What the bundle can be asked: where its texts are answered together, those of a golden case."""
+    """What the bundle can be asked: texts of a golden case where they are answered together, none if it reads none."""
     from edgevl.bundle import Bundle as Folder
     from edgevl.golden import read_golden
 
     texts = read_golden(Folder.open(bundle)).cases[0].texts
-    return texts[:3] if len(texts) > 1 else ("what color is the car?",)
+    return texts[:3] if len(texts) != 1 else ("what color is the car?",)
 
 
 def inspect(
@@ -131,7 +143,10 @@ def inspect(
 def predict(
     bundle: Annotated[str, typer.Argument(help="A bundle or a model folder, or `nano` for the embedded model.")],
     image: Annotated[Path, typer.Argument(help="A picture file, or `sample`: a scene that comes with edgevl.")],
-    question: Annotated[list[str], typer.Argument(help="A question, in quotes; or several about the same picture.")],
+    question: Annotated[
+        list[str] | None,
+        typer.Argument(help="A question, in quotes; or several about the same picture. Some models read none."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Answers to list, at most: none at 0.0 %.")] = 5,
     max_seconds: MaxSeconds = SECONDS,
     max_memory: MaxMemory = None,
@@ -142,6 +157,7 @@ def predict(
     from edgevl.bundle.folder import is_bundle
     from edgevl.predict import Answerer
 
+    question = question or []
     predictions = Answerer.load(model_argument(bundle)).answer_all(image, question, top)
     for text in dict.fromkeys(text for prediction in predictions for text in prediction.notes):
         console.note(f"warning: {text}")
