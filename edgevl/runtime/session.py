@@ -119,7 +119,7 @@ def open_session(path: str | Path, target: str, threads: int | None = None) -> S
     if not path.exists():
         raise InputError(f"{path} does not exist; write it with: edgevl export --target {target}")
     with Call.on("loading", path, record.patience):
-        session = record.load("session")(path, threads)
+        session: Session = record.load("session")(path, threads)
     if isinstance(session, ArtifactSession):
         session.call = Call.on("running", path)
     return session
