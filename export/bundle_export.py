@@ -17,6 +17,8 @@ from edgevl.bundle.golden import GOLDEN, write_golden
 from edgevl.bundle.manifest import MANIFEST, FileEntry, LabelsSpec, Manifest, Provenance
 from edgevl.bundle.specs import ArtifactSpec, InputSpec
 from edgevl.contracts import Deployable, Program, Query
+from edgevl.data import open_dataset
+from edgevl.data.scenes import Scenes
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.progress import Progress
@@ -64,7 +66,7 @@ def export_bundle(
     batch: int = 1,
     options: Mapping[str, str | None] | None = None,
     license: str | None = None,
-    data: str = GOLDEN_DATA,
+    data: str | None = None,
 ) -> Path:
     """Write NAME-TARGET-PRECISION.edgevl and return its path.
 
@@ -81,7 +83,8 @@ def export_bundle(
         batch: samples of one run, fixed in the artifact.
         options: what only some targets have, such as `{"deployment_target": "iOS18"}`; None is a default.
         license: of the weights, in words, for the manifest; None is that of the embedded weights for these.
-        data: a data specification that pictures and texts of golden cases are from.
+        data: a data specification that pictures and texts of golden cases are from; None is what the model was
+            validated on in training, or Scenes.
 
     Raises:
         InputError: no such model, target, precision, layout or option; the destination exists or cannot be written; the
@@ -104,7 +107,7 @@ def export_bundle(
     destination = (
         Path(out) if out is not None else Path(request.bundle_name(stem_of(model, deployable), deployable.layouts[0]))
     )
-    return export_deployable(deployable, request, destination, force, plan_of, tell, data)
+    return export_deployable(deployable, request, destination, force, plan_of, tell, data or golden_data(deployable))
 
 
 def export_deployable(
@@ -168,6 +171,17 @@ class _Steps:
         if self.progress:
             self.progress(self.done, 5 + 2 * self.programs, text)
         self.done += 1
+
+
+def golden_data(deployable: Deployable) -> str:
+    """Return the data that a model was validated on in training, if it is here; else Scenes."""
+    recipe = deployable.provenance.get("recipe")
+    named = recipe.get("data") if isinstance(recipe, Mapping) else None
+    data = str(named.get("val") or GOLDEN_DATA) if isinstance(named, Mapping) else GOLDEN_DATA
+    try:
+        return GOLDEN_DATA if isinstance(open_dataset(data), Scenes) else data
+    except InputError:
+        return GOLDEN_DATA
 
 
 def stem_of(model: str | Path | None, deployable: Deployable) -> str:

@@ -57,8 +57,9 @@ def export(
         str | None, typer.Option(help='Of the weights, for the manifest, such as MIT. Default: "not stated" if yours.')
     ] = None,
     data: Annotated[
-        str, typer.Option(help="What golden cases are from: pictures and texts that the model can answer.")
-    ] = "scenes:test",
+        str | None,
+        typer.Option(help="What golden cases are from, e.g. data:test. Default: what it was validated on, or Scenes."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Bundle to write. Default: named after the model, target and precision.")
     ] = None,

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from edgevl.bundle import Bundle
 from edgevl.checkpoint import load_model
 from edgevl.cli import main
+from edgevl.data import open_dataset
+from edgevl.golden import read_golden
 
 TOOL = Path(__file__).parents[2] / "tools" / "csv_line.py"
 SMALL = "{config: nano, name: t, backbone: test_resnet, backbone_options: {}, image_size: 32, width: 32, depth: 1}"
@@ -38,6 +41,10 @@ def test_a_table_becomes_a_verified_bundle(tool, tmp_path, capsys):
     }
     assert report["delimiter"] == "semicolon" and report["splits"]["test"]["questions"] == 9
     assert verified["accuracy"]["data"] == f"{tmp_path}/data:test" and verified["accuracy"]["samples"] == 8
+    photos = open_dataset(f"{tmp_path}/data:val")
+    own = {question.text for index in range(len(photos)) for question in photos[index].questions or ()}
+    golden = read_golden(Bundle.open(tmp_path / "photos.edgevl"))
+    assert {text for case in golden.cases for text in case.texts} <= own, "golden cases are of the user's own data"
     labels = load_model(tmp_path / "run/model").labels
     assert {"true", "false"} < {*labels} and not {*labels} & {"yes", "red", "large"}
 
