@@ -112,10 +112,10 @@ def boxes() -> list[Box]:
             ["calibrate once, for every target", f"dialects: {names(DIALECTS)}"]),
         Box(right, 195, 280, 195, "Export", "export/to_*.py, edgevl/targets.py",
             [*targets, f"precisions: {names(precisions)}"]),
-        Box(right, 420, 280, 70, "Bundle", "edgevl/bundle.py, docs/bundle.md",
+        Box(right, 420, 280, 70, "Bundle", "edgevl/bundle/, docs/bundle.md",
             ["manifest.json, artifacts, golden.json"]),
         Box(left, 530, 960, 60, "Run and judge: verify, predict, search, bench, compare, report, apps/",
-            "edgevl/runtime/ runs a file, edgevl/contents/ reads one, edgevl/verify.py proves it; apps read bundles",
+            "edgevl/runtime/ runs a file, edgevl/formats/ reads one, edgevl/verify/ proves it; apps read bundles",
             []),
     ]  # fmt: skip
 

@@ -118,8 +118,8 @@ def verify(
 
 def _examples(bundle: Path) -> tuple[str, ...]:
     """What the bundle can be asked: texts of a golden case where they are answered together, none if it reads none."""
-    from edgevl.bundle import Bundle as Folder
-    from edgevl.golden import read_golden
+    from edgevl.bundle.folder import Bundle as Folder
+    from edgevl.bundle.golden import read_golden
 
     texts = read_golden(Folder.open(bundle)).cases[0].texts
     return texts[:3] if len(texts) != 1 else ("what color is the car?",)

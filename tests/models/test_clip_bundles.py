@@ -10,11 +10,11 @@ import torch
 from clip_folder import PICTURES, TEXTS, horizontal_first, opaque, transformers, write_clip
 
 import edgevl
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
+from edgevl.bundle.golden import read_golden, replay
 from edgevl.contracts import Query
-from edgevl.golden import read_golden, replay
-from edgevl.measure import compare_output
-from edgevl.reference import find_reference, measured_reference
+from edgevl.verify.measure import compare_output
+from edgevl.verify.reference import find_reference, measured_reference
 
 SAMPLES = 24
 
