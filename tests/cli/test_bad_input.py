@@ -41,7 +41,7 @@ BAD = {
     # questions
     "empty question": Bad(("predict", "{onnx}", "{photo}", ""), "is empty"),
     "blank question": Bad(("predict", "{onnx}", "{photo}", "  \t "), "is empty"),
-    "no question": Bad(("predict", "{onnx}", "{photo}"), "Missing argument 'question'"),
+    "no question": Bad(("predict", "{onnx}", "{photo}"), "the question is empty"),
     # targets and precisions
     "unknown target": Bad(("export", "--target", "coremll", "--out", "{new}"), 'did you mean "coreml"?'),
     "misspelt alias": Bad(

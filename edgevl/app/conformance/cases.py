@@ -96,8 +96,7 @@ def _ids(suite: Suite, name: str, model: "Opened") -> Iterator[Case]:
             except EdgeVLError:
                 yield case | {"text": text, "ids": None, "mask": None}
                 continue
-            mask = (ids != codec.spec.pad_id).astype(int)
-            yield case | {"text": text, "ids": ids.tolist(), "mask": mask.tolist()}
+            yield case | {"text": text, "ids": ids.tolist(), "mask": codec.mask(text).tolist()}
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------
