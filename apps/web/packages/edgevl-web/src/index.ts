@@ -1,0 +1,15 @@
+export { Bundle, type BundleSource } from "./bundle.js";
+export { load, LoadedModel, type LoadOptions, Look } from "./client.js";
+export { decodePicture, type PictureSource } from "./decode.js";
+export { type Decoded, shares } from "./decodings.js";
+export { EdgeVLError, plain, type Reason } from "./errors.js";
+export { droppedFiles, FilesSource, type FileSource, UrlSource } from "./files.js";
+export type { Decoding, ImageProcessing, InputSpec, Manifest, OutputSpec, Program, Source, TextProcessing } from "./manifest.js";
+export { type Answer, Model, type Times } from "./model.js";
+export type { Golden, Timing } from "./protocol.js";
+export { type Raw, type Rgb, upright } from "./raster.js";
+export { toTensor } from "./resize.js";
+export { Picture, type Query, Runner } from "./runner.js";
+export type { Runtime, RuntimeOptions, Session } from "./runtime.js";
+export { type Hit, SearchIndex } from "./search.js";
+export { TextCodec } from "./texts.js";

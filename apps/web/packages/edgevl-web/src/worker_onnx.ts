@@ -1,0 +1,4 @@
+import { onnxRuntime } from "./runtimes/onnx.js";
+import { serve } from "./serve.js";
+
+serve(onnxRuntime);

@@ -1,0 +1,28 @@
+// Runs in Chromium: the conformance suite on the page, and a bundle in a worker. See apps/web/test/chromium.mjs.
+import { load } from "../src/index.js";
+import { onnxRuntime } from "../src/runtimes/onnx.js";
+import { type Options, replay, type Report, type Suite } from "./replay.js";
+
+async function bytes(url: string): Promise<Uint8Array> {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+async function conformance(kind: NonNullable<Options["only"]>[number]): Promise<Report> {
+  const suite = (await (await fetch("/suite/conformance.json")).json()) as Suite;
+  const runtime = onnxRuntime({ assets: "/runtimes/", threads: 1 });
+  return replay({ suite, runtime, platform: true, only: [kind], read: (path) => bytes(`/suite/${path}`), source: (path) => `/suite/${path}` });
+}
+
+/** Open a bundle in a worker, replay its golden cases, and ask one of them again and again. */
+async function inWorker(url: string, threads: number): Promise<unknown> {
+  const model = await load(url, { assets: "/runtimes/", threads, keep: false });
+  const golden = await model.replayGolden();
+  const timing = await model.bench(20);
+  const { runtime, loadTimes } = model;
+  model.close();
+  return { runtime, threads: model.threads, golden, loadTimes, timing };
+}
+
+Object.assign(globalThis, { edgevlTest: { conformance, inWorker } });

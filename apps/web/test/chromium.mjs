@@ -1,0 +1,64 @@
+// What the library and the app do in a real browser: node test/chromium.mjs. Needs Chromium (CHROMIUM, or /usr/bin/chromium).
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { build } from "vite";
+import { copyRuntimes } from "../packages/edgevl-web/bin/runtimes.mjs";
+import { testApp, testSearch } from "./app.mjs";
+import { suiteFolder } from "./suite.mjs";
+import { serveFolders } from "./server.mjs";
+
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--js-flags=--expose-gc"];
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+let failures = 0;
+
+export function check(name, fine, detail = "") {
+  console.log(`${fine ? "ok  " : "FAIL"} ${name}${detail ? `: ${detail}` : ""}`);
+  if (!fine) failures++;
+}
+
+const work = mkdtempSync(join(tmpdir(), "edgevl-web-"));
+await build({
+  root: here("../packages/edgevl-web"), configFile: false, logLevel: "error", resolve: { conditions: ["onnxruntime-web-use-extern-wasm"] },
+  build: { outDir: join(work, "page"), target: "es2022", lib: { entry: here("../packages/edgevl-web/test/page.ts"), formats: ["es"], fileName: () => "page.mjs" } },
+});
+copyRuntimes(join(work, "runtimes"));
+writeFileSync(join(work, "page", "index.html"), '<!doctype html><title>tests</title><script type="module" src="/page/page.mjs"></script>');
+const suite = suiteFolder();
+const more = Object.fromEntries((process.env.EDGEVL_BUNDLES ?? "").split(":").filter(Boolean).map((path) => [`/more/${path.split("/").pop()}/`, path]));
+const server = await serveFolders({ "/page/": join(work, "page"), "/runtimes/": join(work, "runtimes"), "/suite/": suite, ...more });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+try {
+  if (!process.env.EDGEVL_ONLY_APP) await testLibrary();
+  await testApp(browser, check, process.env.EDGEVL_APP_BUNDLE);
+  await testSearch(browser, check, suite);
+} finally {
+  await browser.close();
+  server.close();
+}
+if (failures) {
+  console.log(`${failures} failed`);
+  process.exitCode = 1;
+}
+
+async function testLibrary() {
+  const page = await (await browser.newContext()).newPage();
+  page.on("console", (message) => message.type() === "error" && !/INFO:|WARNING:|404/.test(message.text()) && console.log("  console:", message.text().slice(0, 300)));
+  await page.goto(`${server.url}/page/`);
+  await page.waitForFunction(() => "edgevlTest" in globalThis);
+  check("the page is cross-origin isolated", await page.evaluate(() => crossOriginIsolated));
+  for (const kind of ["pixels", "ids", "answer", "refuse"]) {
+    const { counts, problems } = await page.evaluate((each) => globalThis.edgevlTest.conformance(each), kind);
+    check(`conformance in Chromium, ${kind}`, !problems.length && counts[kind] > 30, problems.length ? problems.slice(0, 8).join("\n  ") : `${counts[kind]} cases`);
+  }
+  for (const url of ["/suite/bundles/generate-prefix.edgevl", ...Object.keys(more)]) {
+    for (const threads of [1, 2]) {
+      const found = await page.evaluate(([path, n]) => globalThis.edgevlTest.inWorker(path, n), [url, threads]);
+      const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1].toFixed(1);
+      const said = `${found.golden.passed} of ${found.golden.total} golden cases, ${found.runtime}, ${found.threads} threads, model ${median(found.timing.model)} ms, with the picture ${median(found.timing.pipeline)} ms`;
+      check(`in a worker: ${url}`, found.golden.total > 0 && found.golden.passed === found.golden.total, [said, ...found.golden.problems].join("\n  "));
+    }
+  }
+}
