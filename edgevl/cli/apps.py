@@ -12,7 +12,33 @@ from edgevl.cli.progress import progress_bar
 
 def add_to(app: typer.Typer) -> None:
     group = command_group(app, "app", "What apps on other platforms need.")
+    command(group, "web", example="edgevl app web --bundle nano-litert-w8a8.edgevl --out app --serve")(web)
     command(group, "conformance", example="edgevl app conformance --out conformance --only small")(conformance)
+
+
+def web(
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle for onnx or litert. Default: the embedded model, exported for onnx.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("edgevl-web"),
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the folder on this machine until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To serve on; 0 takes a free one.")] = 8700,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write a web app with a bundle in place, which any web server can serve; it works offline after the first load."""
+    from edgevl.app.web import server_of, write_web_app
+
+    server = server_of(out, port) if serve else None  # first: a port that is taken costs no export
+    with progress_bar("web") as progress:
+        folder = write_web_app(out, bundle, force, progress)
+    address = f"http://localhost:{server.server_port}/" if server else None
+    if json:
+        console.print_json({"folder": str(folder), "address": address})
+    else:
+        console.result(f"wrote {folder}" + (f"; open {address}, end with Ctrl-C" if address else ""))
+    if server:
+        server.serve_forever()
 
 
 def conformance(
