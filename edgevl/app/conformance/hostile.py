@@ -11,12 +11,17 @@ Case = dict[str, Any]
 Json = dict[str, Any]
 
 
-def hostile_bundles(folder: Path, whole: Path) -> Iterator[Case]:
-    """Write a bundle for each fault, made from a whole one of texts and labels, and yield its case."""
+def hostile_bundles(folder: Path, whole: Path, of_bytes: Path) -> Iterator[Case]:
+    """Write a bundle for each fault, and yield its case.
+
+    whole: a bundle with pictures, texts and labels. of_bytes: one with a byte-level tokenizer.
+    """
     for name, change in MANIFESTS.items():
         yield _refused(folder, whole, name, lambda path, change=change: _edit(path, change))
     for name, spoil in FILES.items():
         yield _refused(folder, whole, name, spoil, "folder" if name in LISTED else None)
+    for name, change in BYTES.items():
+        yield _refused(folder, of_bytes, name, lambda path, change=change: _tokenizer(path, change, "bytes.json"))
 
 
 def _refused(folder: Path, whole: Path, name: str, spoil: Callable[[Path], object], needs: str | None = None) -> Case:
@@ -62,10 +67,10 @@ def _value(values: Json, name: str) -> None:
     _input(values, "text").update({"from": {"kind": "value", "name": name}})
 
 
-def _tokenizer(path: Path, change: Callable[[Json], object]) -> None:
-    values = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
+def _tokenizer(path: Path, change: Callable[[Json], object], name: str = "tokenizer.json") -> None:
+    values = json.loads((path / name).read_text(encoding="utf-8"))
     change(values)
-    _rewrite(path, "tokenizer.json", json.dumps(values).encode("utf-8"))
+    _rewrite(path, name, json.dumps(values).encode("utf-8"))
 
 
 def _move(values: Json, old: str, new: str) -> None:
@@ -132,3 +137,9 @@ FILES: dict[str, Callable[[Path], object]] = {
     "unlisted-file": lambda path: (path / "notes.txt").write_text("x", encoding="utf-8"),
 }  # fmt: skip
 LISTED = ("unlisted-file",)
+
+# What is wrong in a byte-level tokenizer.
+BYTES: dict[str, Callable[[Json], object]] = {
+    "merge-of-no-piece": lambda t: t["model"]["merges"].append(["no", "piece"]),
+    "added-token-unknown": lambda t: t["added_tokens"][0].update(content="the</w>"),
+}

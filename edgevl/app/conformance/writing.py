@@ -16,7 +16,7 @@ from edgevl.progress import Progress
 from edgevl.quantize import require_torchao
 
 SUITE = Kind("conformance suite", LIST, "FOLDER/conformance")
-SPOILED = "asked"  # the bundle that hostile ones are made from
+SPOILED = ("asked", "bytes")  # the bundles that hostile ones are made from
 
 
 def write(out: Path, only: str | None, force: bool, progress: Progress) -> tuple[Path, dict[str, int]]:
@@ -42,7 +42,7 @@ def _written(folder: Path, only: str | None, progress: Progress) -> dict[str, An
         path = make()
         bundles[name] = {"path": path.relative_to(folder).as_posix()}
         cases += cases_of(suite, name, path)
-    cases += hostile_bundles(folder, places / f"{SPOILED}.edgevl")
+    cases += hostile_bundles(folder, *(places / f"{name}.edgevl" for name in SPOILED))
     progress(len(makers), len(makers), "done")
     return {"version": 1, "bundles": bundles, "pictures": pictures, "cases": cases}
 

@@ -39,13 +39,21 @@ export class ByteBpe implements Pieces {
     for (const [piece, id] of this.vocabulary) this.names[id] = piece;
     this.special = new Set([spec.start_id as number, spec.stop_id as number]);
     this.added = addedOf(added_tokens, this.vocabulary, spec.file);
-    if (!Array.isArray(settings.merges)) throw refused(`${spec.file}: model.merges must be a list of pairs`);
-    settings.merges.forEach((merge, rank) => {
+    if (SYMBOLS.some((symbol) => !this.vocabulary.has(symbol) || !this.vocabulary.has(symbol + END))) {
+      throw refused(`${spec.file}: a symbol of a byte is missing`);
+    }
+    this.readMerges(settings.merges, spec.file);
+  }
+
+  /** Pairs of pieces that make a piece, each once; older files write a pair as one text. */
+  private readMerges(merges: Json | undefined, file: string): void {
+    if (!Array.isArray(merges)) throw refused(`${file}: model.merges must be a list of pairs`);
+    merges.forEach((merge, rank) => {
       const pair = typeof merge === "string" ? merge.split(" ") : merge;
-      if (!Array.isArray(pair) || pair.length !== 2 || !pair.every((part) => typeof part === "string") || !this.vocabulary.has(pair.join(""))) {
-        throw refused(`${spec.file}: a pair of model.merges makes no piece`);
-      }
-      const key = pair.join(" ");
+      const parts = Array.isArray(pair) && pair.length === 2 ? (pair as string[]) : [];
+      const key = parts.join(" ");
+      const known = parts.length === 2 && [...parts, parts.join("")].every((part) => this.vocabulary.has(part));
+      if (!known || this.ranks.has(key)) throw refused(`${file}: a pair of model.merges is no pair of pieces, or is there twice`);
       this.ranks.set(key, rank);
     });
   }

@@ -130,8 +130,8 @@ export class Runner {
         return (await this.pixels(from, query)).tensor;
       case "text": {
         const codec = this.texts.get(from.processing ?? "main") as TextCodec;
-        const ids = codec.encode(item(query.texts, from.index, "text"));
-        return arrayOf(spec.dtype, (from.part ?? "ids") === "ids" ? ids : codec.mask(ids));
+        const text = item(query.texts, from.index, "text");
+        return arrayOf(spec.dtype, (from.part ?? "ids") === "ids" ? codec.encode(text) : codec.mask(text));
       }
       case "value":
         return this.value(from.name, part(query, from));

@@ -28,18 +28,23 @@ export class TextCodec {
 
   /** Return T ids: start, pieces, stop, padding. Throws `EdgeVLError` for a text without a piece, where refused. */
   encode(text: string): Int32Array {
+    return this.tokens(text).ids;
+  }
+
+  /** Return T numbers: 1 for start, pieces and stop, 0 for the padding behind them, whatever its id. */
+  mask(text: string): Int32Array {
+    return this.tokens(text).mask;
+  }
+
+  private tokens(text: string): { ids: Int32Array; mask: Int32Array } {
     const { length, pad_id, start_id, stop_id } = this.spec;
     if (/\p{Cs}/u.test(text)) throw new EdgeVLError("text", "the text holds half of a surrogate pair");
     const room = length - (start_id === null ? 0 : 1) - (stop_id === null ? 0 : 1);
     const pieces = this.model.pieces(text, room);
     if (!pieces.length && (this.spec.empty ?? "refuse") === "refuse") throw new EdgeVLError("text", "the text is empty: ask something");
-    const ids = [...(start_id === null ? [] : [start_id]), ...pieces.slice(0, room), ...(stop_id === null ? [] : [stop_id])];
-    return new Int32Array(length).fill(pad_id).map((pad, n) => ids[n] ?? pad);
-  }
-
-  /** Return 1 for each id that is not padding. */
-  mask(ids: Int32Array): Int32Array {
-    return ids.map((id) => (id === this.spec.pad_id ? 0 : 1));
+    const given = [...(start_id === null ? [] : [start_id]), ...pieces.slice(0, room), ...(stop_id === null ? [] : [stop_id])];
+    const ids = new Int32Array(length).fill(pad_id).map((pad, n) => given[n] ?? pad);
+    return { ids, mask: ids.map((_, n) => (n < given.length ? 1 : 0)) };
   }
 
   decode(ids: number[]): string {

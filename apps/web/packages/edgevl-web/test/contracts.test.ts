@@ -13,6 +13,7 @@ import { toTensor } from "../src/resize.js";
 import { onnxRuntime } from "../src/runtimes/onnx.js";
 import { SearchIndex } from "../src/search.js";
 import { parseJson } from "../src/strict_json.js";
+import { TextCodec } from "../src/texts.js";
 import { folder, source, suite } from "./node.js";
 
 const runtime = onnxRuntime({ assets: "", threads: 1 });
@@ -125,4 +126,23 @@ describe("pictures", () => {
 it("text of others is made safe to show", () => {
   expect(plain("a\u001b[31m\u202eb")).toBe("a\\u{1b}[31m\\u{202e}b");
   expect(plain("x".repeat(200))).toHaveLength(80);
+});
+
+describe("a byte-level tokenizer that docs/bundle.md refuses", () => {
+  interface File { model: { merges: unknown[]; vocab: { [piece: string]: number } } }
+  const faults: [string, (file: File) => void][] = [
+    ["a pair twice", ({ model }) => model.merges.push(model.merges[0])],
+    ["a byte without a symbol", ({ model }) => {
+      model.vocab.another = model.vocab["!"] ?? 0;
+      delete model.vocab["!"];
+    }],
+  ];
+  it.each(faults)("%s", async (_, change) => {
+    const { manifest } = await Bundle.open(source(path("bytes")));
+    const spec = Object.values(manifest.text_processing)[0] as ConstructorParameters<typeof TextCodec>[0];
+    const file = JSON.parse(readFileSync(join(folder, path("bytes"), spec.file), "utf8")) as File;
+    expect(() => new TextCodec(spec, file as never)).not.toThrow();
+    change(file);
+    expect(() => new TextCodec(spec, file as never)).toThrow(EdgeVLError);
+  });
 });

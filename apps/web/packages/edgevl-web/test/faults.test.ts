@@ -11,7 +11,9 @@ const FAULTS: [string, string, string, Kind, (right: Any) => Any][] = [
   ["another kernel", "resize", "toTensor", "pixels", (right) => ((picture: never, spec: object) => right(picture, { ...spec, kernel: "triangle" } as never))],
   ["another geometry", "resize", "toTensor", "pixels", (right) => ((picture: never, spec: object) => right(picture, { ...spec, geometry: "squash" } as never))],
   ["the browser's lower case", "sets", "lower", "ids", () => ((text: string) => text.toLowerCase())],
-  ["no mask", "texts", "TextCodec.mask", "answer", () => ((ids: Int32Array) => ids.map(() => 1))],
+  ["no mask", "texts", "TextCodec.mask", "answer", () => function (this: { spec: { length: number } }) {
+    return new Int32Array(this.spec.length).fill(1);
+  }],
   ["no token of the step before", "runner", "Runner.step", "answer", (right) => function (this: unknown, name: never, query: never, loop: object) {
     return right.call(this, name, query, { ...loop, token: 0 } as never);
   }],

@@ -154,7 +154,7 @@ function ids(options: Options): Check {
     if (!codec) return "no such processing";
     const own = await refusal(() => codec.encode(each.text));
     if (JSON.stringify(own && [...own]) !== JSON.stringify(each.ids)) return `other ids: ${own?.join(" ")}`;
-    return JSON.stringify(own && [...codec.mask(own)]) === JSON.stringify(each.mask) ? "" : "another mask";
+    return JSON.stringify(own && [...codec.mask(each.text)]) === JSON.stringify(each.mask) ? "" : "another mask";
   };
 }
 
