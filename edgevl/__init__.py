@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # for type checkers and editors: the names of `_HOMES`
     from edgevl.bench import run_bench as run_bench
     from edgevl.bench.compare import compare as compare
     from edgevl.bundle.folder import Bundle as Bundle
+    from edgevl.bundle_export import export_bundle as export_bundle
     from edgevl.checkpoint import load_model as load_model
     from edgevl.checkpoint import save_model as save_model
     from edgevl.config import ModelConfig as ModelConfig
@@ -19,7 +20,6 @@ if TYPE_CHECKING:  # for type checkers and editors: the names of `_HOMES`
     from edgevl.demo import run_demo as run_demo
     from edgevl.errors import EdgeVLError as EdgeVLError
     from edgevl.errors import InputError as InputError
-    from edgevl.export.bundle_export import export_bundle as export_bundle
     from edgevl.inputs.preprocess import load_image as load_image
     from edgevl.inputs.tokenizer import Tokenizer as Tokenizer
     from edgevl.models import build_model as build_model
@@ -49,7 +49,7 @@ _HOMES = {
     "build_model": "models:build_model",
     "compare": "bench.compare:compare",
     "distill": "training.distill:run",
-    "export_bundle": "export.bundle_export:export_bundle",
+    "export_bundle": "bundle_export:export_bundle",
     "finetune": "training.finetune:run",
     "inspect_bundle": "verify.audit:inspect_bundle",
     "load_image": "inputs.preprocess:load_image",

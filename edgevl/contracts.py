@@ -38,15 +38,35 @@ class Program:
     spec: ProgramSpec
     module: "nn.Module"
     method: str = "forward"
-    path: str = ""  # of `module` in the whole model: plans name modules by it, and QAT finds weights again
+    path: str = ""  # of `module` in the whole model, by which weights are found again
     keep: Mapping[str, str] = field(default_factory=dict)  # module -> the least precision that it may have
     unused: tuple[str, ...] = ()  # submodules of `module` that the method does not read
 
     @property
     def parameters(self) -> int:
         """How many numbers the program has learned."""
-        unused = tuple(f"{name}." for name in self.unused)
-        return sum(each.numel() for name, each in self.module.named_parameters() if not name.startswith(unused))
+        return sum(each.numel() for each in self.weights().values())
+
+    def weights(self) -> "dict[str, nn.Parameter]":
+        """Return what the program has learned, by name in the whole model."""
+        found = self.module.named_parameters()
+        return {self.whole(name): each for name, each in found if self._reads(name)}
+
+    def modules(self) -> "dict[str, nn.Module]":
+        """Return the submodules that the program reads, by name in `module`."""
+        return {name: each for name, each in self.module.named_modules() if self._reads(name)}
+
+    def whole(self, name: str) -> str:
+        """Return the name in the whole model of what is called `name` in `module`."""
+        return f"{self.path}.{name}" if self.path else name
+
+    def inside(self, name: str) -> str:
+        """Return the name in `module` of what is called `name` in the whole model; "" if it is no part of it."""
+        start = f"{self.path}." if self.path else ""
+        return name.removeprefix(start) if name.startswith(start) else ""
+
+    def _reads(self, name: str) -> bool:
+        return not f"{name}.".startswith(tuple(f"{each}." for each in self.unused))
 
     @property
     def name(self) -> str:

@@ -61,7 +61,7 @@ def run_demo(
         InputError: the folder cannot be written. A failed verification does not raise: see `DemoResult.ok`.
     """
     from edgevl.bench import run_bench
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
     from edgevl.verify.run import verify_bundle
 
     folder, samples = _folder(Path(out)), min(samples, QUICK_SAMPLES) if quick else samples

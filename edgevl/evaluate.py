@@ -1,4 +1,4 @@
-"""Accuracy on real samples: of any session, one sample at a time, or of a PyTorch model in batches.
+"""Accuracy of our answering models in PyTorch, in batches: for the study, rounded training and region models.
 
 Shapes: N samples, S image side, T text tokens, A answers.
 """
@@ -8,20 +8,16 @@ import functools
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgevl.errors import InputError
 from edgevl.progress import Progress
-from edgevl.runtime.session import batch_size
 from edgevl.tasks.metrics import wilson
 
 if TYPE_CHECKING:
     from edgevl.checkpoint import LoadedModel
-    from edgevl.inputs.tokenizer import Tokenizer
-    from edgevl.runtime.session import Session
 
 _MIN_SIDE = 32  # the smallest scenes there are; a smaller model gets them squashed
 
@@ -100,29 +96,6 @@ def draw_samples(data: str, count: int, size: int, seed: int | None = None) -> S
     )
 
 
-def evaluate_session(
-    session: "Session",
-    samples: Samples,
-    tokenizer: "Tokenizer",
-    length: int,
-    labels: Sequence[str],
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Run every sample through `session`, as many at a time as the artifact takes, most often one, as an app would.
-
-    `length` is T, `labels` the A answers. A last batch that is not full is filled up with its last sample.
-    """
-    ids_NT = tokenizer.encode_batch(list(samples.questions), length)
-    rows, count, batch = [], len(samples), batch_size(session)
-    for start in range(0, count, batch):
-        chosen = np.arange(start, start + batch).clip(max=count - 1)
-        feeds = {"image": samples.pixels_NSS3[chosen], "input_ids": ids_NT[chosen]}
-        rows.append(session.run(feeds)["logits"][: count - start])
-        if progress:
-            progress(min(start + batch, count), count, "running the artifact")
-    return judge(np.concatenate(rows).astype(np.float32), samples, labels)
-
-
 def evaluate_model(
     loaded: "LoadedModel", samples: Samples, batch: int = 32, progress: Progress | None = None
 ) -> Evaluation:
@@ -148,18 +121,3 @@ def judge(logits_NA: np.ndarray, samples: Samples, labels: Sequence[str]) -> Eva
     finite = np.isfinite(logits_NA).all(axis=1)
     best = np.where(finite, np.nan_to_num(logits_NA).argmax(axis=1), -2)
     return Evaluation(logits_NA, best == targets, samples.kinds, int((targets < 0).sum()))
-
-
-@functools.lru_cache(maxsize=4)
-def reference_evaluation(path: Path | None, sha256: str, data: str, count: int) -> Evaluation:
-    """`evaluate_model` of a model folder (None: the embedded one). Cached: two targets share one reference.
-
-    Raises:
-        InputError: the folder cannot be loaded, or its weights do not have the digest `sha256`.
-    """
-    from edgevl.checkpoint import load_model
-
-    loaded = load_model(path)
-    if loaded.sha256 != sha256:
-        raise InputError(f"the weights in {loaded.path} are not those that the bundle was made from")
-    return evaluate_model(loaded, draw_samples(data, count, loaded.config.image_size))

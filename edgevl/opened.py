@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevl.bundle.specs import ImageProcessing, PictureSource, ProgramSpec, TextSource, ValueSource
@@ -89,11 +90,8 @@ class Opened:
         return max(pictures) + 1, max(texts) + 1
 
 
-def eager(model: Deployable, threads: int | None = None) -> Opened:
-    """Open a Deployable with PyTorch, in float: the reference of every artifact."""
-    from edgevl.runtime.eager_session import EagerSession, eager_runner
-
-    programs = tuple(program.spec for program in model.programs(model.layouts[0]))
+def opened(model: Deployable, runner: Runner, runtime: str = "") -> Opened:
+    """Open a Deployable over a runner of its programs."""
     return Opened(
         name=model.name,
         task_name=model.task,
@@ -101,8 +99,27 @@ def eager(model: Deployable, threads: int | None = None) -> Opened:
         texts=model.texts,
         labels=model.labels,
         decoding=model.decoding,
-        programs=programs,
-        runner=eager_runner(model, threads=threads),
+        programs=tuple(runner.programs.values()),
+        runner=runner,
         domain=model.domain,
-        runtime=EagerSession.runtime,
+        runtime=runtime,
     )
+
+
+def eager(model: Deployable, threads: int | None = None) -> Opened:
+    """Open a Deployable with PyTorch, in float: the reference of every artifact."""
+    from edgevl.runtime.eager_session import EagerSession, eager_runner
+
+    return opened(model, eager_runner(model, threads=threads), EagerSession.runtime)
+
+
+def over_artifacts(model: Deployable, paths: Mapping[str, Path], target: str, threads: int | None = None) -> Opened:
+    """Open a model over artifacts that no bundle holds: `paths` has one for each program of the first layout.
+
+    Nothing is remembered, so that a query costs what it costs. Raises as `edgevl.runtime.session.open_session` does.
+    """
+    from edgevl.runtime.session import open_session
+
+    specs = [program.spec for program in model.programs(model.layouts[0])]
+    sessions = {name: open_session(path, target, threads) for name, path in paths.items()}
+    return opened(model, Runner(specs, sessions, model.images, model.texts, remember=0))

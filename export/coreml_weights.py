@@ -11,12 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgevl.export.weight_codes import Groups, palettize, quantize
+from edgevl.plans.weight_codes import LARGEST_KEPT, SMALLEST, Groups, block_groups, palettize, quantize
 
-SMALLEST = 2048  # weights; fewer are not worth an operator and stay float
-BLOCK = 32  # input channels that share a scale in int4
-SHORTEST_BLOCK = 8  # depthwise filters and first convolutions have fewer input channels: int8 instead
-LARGEST_KEPT = 0.1  # share of all weights that embedding or head may have and still get 8 bits
 _PASS = "edgevl::compress_weights"
 
 
@@ -124,12 +120,6 @@ def _compressed(constant: Any, filters: bool, few_bits: bool, compression: Compr
 def _channels(shape: Groups) -> Groups:
     """One group for each output channel, or row of a table."""
     return (shape[0], *(1 for _ in shape[1:]))
-
-
-def block_groups(shape: Groups) -> Groups | None:
-    """Groups of at most 32 input channels, for each output channel and place in the kernel. None: no good divisor."""
-    block = next(size for size in range(min(BLOCK, shape[1]), 0, -1) if shape[1] % size == 0)
-    return (shape[0], shape[1] // block, *shape[2:]) if block >= SHORTEST_BLOCK else None
 
 
 def _packed(indices: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.traceback import preserve_node_meta
 
-from edgevl.export.weight_codes import quantize_channels
 from edgevl.models.capture import name_outputs, program_outputs, without_unused_weights
+from edgevl.plans.weight_codes import quantize_channels
 
 _EMBEDDING = torch.ops.aten.embedding.default
 

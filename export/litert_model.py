@@ -9,7 +9,7 @@ import numpy as np
 
 import edgevl
 from edgevl.errors import InputError, MissingDependency
-from edgevl.export.weight_codes import quantize_channels
+from edgevl.plans.weight_codes import quantize_channels
 from edgevl.runtime.litert_file import IDENTIFIER, LiteModel, numbers, parse_model, tensor_name, tensor_shape
 
 SMALLEST = 256  # elements: below that the bytes saved are not worth an operator more

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevl.export.weight_codes import quantize_channels
+from edgevl.plans.weight_codes import quantize_channels
 
 if TYPE_CHECKING:
     import onnx

@@ -17,7 +17,7 @@ from edgevl.registry import Registry
 from edgevl.targets import TARGETS
 
 if TYPE_CHECKING:
-    from edgevl.quantize.plan import Plan
+    from edgevl.plans.plan import Plan
 
 ONE_FILE = 2**31  # bytes: protobuf and FlatBuffers count them in 31 bits
 
@@ -69,7 +69,7 @@ class Exporter:
     batch_advice: str = ""  # what to do instead of a larger batch
     finish: Callable[[Path], None] | None = None  # adds further files to the folder of the artifacts
     check: Callable[..., object] | None = None  # check(precision, **options): `InputError` if they do not go together
-    dialect: str = ""  # of `w8a8`: a name of `edgevl.quantize.spec.DIALECTS`; an option of this name may say otherwise
+    dialect: str = ""  # of `w8a8`: a name of `edgevl.plans.spec.DIALECTS`; an option of this name may say otherwise
     # Precision -> bytes that each parameter takes in the one file, of `ONE_FILE` bytes at most, or on the way to it.
     one_file: Mapping[str, int] = field(default_factory=dict)
 
@@ -185,19 +185,19 @@ class Exporter:
             tell(f"capturing the {program.name} program" if len(programs) > 1 else "capturing the program")
             captured = capture(program, self.adapter, batch)
             tell(f"converting to {self.name} {precision}")
-            self._convert(captured, path, precision, chosen, plan, picture_names(program))
+            self._convert(captured, path, precision, chosen, plan and plan.of(program.name), picture_names(program))
         if self.finish:
             self.finish(folder)
         return folder / (self.artifact if len(programs) == 1 else "model")
 
     def _quantized(self, program: ExportedProgram, plan: "Plan | None", options: dict[str, str]) -> ExportedProgram:
-        from edgevl.quantize import require_torchao
-        from edgevl.quantize.spec import get_dialect
+        from edgevl.plans import require_torchao
+        from edgevl.plans.spec import get_dialect
 
         if plan is None:
             raise InputError("the precision w8a8 needs a plan: make one with `edgevl quantize`")
         require_torchao()
-        from edgevl.quantize.ptq import quantize_program
+        from edgevl.plans.ptq import quantize_program
 
         return quantize_program(program, plan, get_dialect(options.get("dialect", self.dialect)))
 

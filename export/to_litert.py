@@ -25,7 +25,7 @@ from edgevl.export.litert_model import (
 from edgevl.export.pooling import fills
 from edgevl.export.registry import register_exporter
 from edgevl.models.capture import program_inputs, program_outputs
-from edgevl.quantize.values import operator_name
+from edgevl.plans.values import operator_name
 from edgevl.quiet import quiet_python, without_bars, without_native_stderr
 from edgevl.runtime.litert_file import LiteModel, import_schema, parse_model
 

@@ -1,27 +1,33 @@
-"""edgevl.quantize: calibrate or train once, then place Q/DQ in the dialect of each target."""
+"""edgevl.quantize: calibrate or train once, so that every target can place Q/DQ in its dialect."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
-from edgevl.errors import MissingDependency
-from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES, Plan, load_plan
-
-if TYPE_CHECKING:
-    from edgevl.checkpoint import LoadedModel
-
-
-def require_torchao() -> None:
-    """Raise `MissingDependency` unless torchao, on which calibration and Q/DQ are built, can be imported."""
-    try:
-        import torchao.quantization.pt2e  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency("torchao", "quantize", "quantization to w8a8") from error
+from edgevl.contracts import Deployable
+from edgevl.plain import command_line
+from edgevl.plans import require_torchao
+from edgevl.plans.plan import OBSERVER, SAMPLES, Plan, load_plan
 
 
-def plan_for(loaded: "LoadedModel", data: str = DATA, samples: int = SAMPLES, observer: str = OBSERVER) -> Plan:
-    """The plan for w8a8 that lies beside a model, or one from a calibration now. Raises as `calibrate` does."""
-    if (plan := load_plan(loaded.path, loaded.sha256)) is not None and plan.precision == "w8a8":
+def plan_for(
+    model: Deployable,
+    folder: Path,
+    data: str | None = None,
+    samples: int = SAMPLES,
+    observer: str = OBSERVER,
+    note: Callable[[str], None] = lambda text: None,
+) -> Plan:
+    """The plan for w8a8 in a model's folder, or one from a calibration now, which `note` hears of.
+
+    Raises as `edgevl.quantize.calibrate.calibrate` does, and `InputError` for a plan of other weights.
+    """
+    if (plan := load_plan(folder, model.sha256)) is not None and plan.precision == "w8a8":
         return plan
     require_torchao()
+    from edgevl.checkpoint import EMBEDDED
     from edgevl.quantize.calibrate import calibrate
 
-    return calibrate(loaded, data, samples, observer)
+    plan = calibrate(model, data, samples, observer)
+    again = command_line(["edgevl", "quantize", "nano" if folder == EMBEDDED else folder])
+    note(f"ranges were calibrated for this use alone ({plan.calibration}); `{again}` keeps them for every target")
+    return plan

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
+from edgevl.contracts import Sample
 from edgevl.errors import InputError
-from edgevl.evaluate import Samples
-from edgevl.quantize.plan import SAMPLES, Coverage, Range
+from edgevl.opened import Opened
+from edgevl.plans.plan import SAMPLES, Coverage, Range
 
 ENOUGH = 64  # pictures that are no near copies of others
 SAME = 4.0  # levels of 255: pictures closer than that are near copies
-QUESTIONS = 8  # different ones
-FEW = 8  # samples of one kind of question: fewer are a warning
+TEXTS = 8  # different ones
+FEW = 8  # samples of one kind: fewer are a warning
 ANSWERS = 0.1  # share of the model's answers that the samples have: less is a warning
 GROWTH = 0.2  # of its width: by how much a range may move in the second half of the batches
 GROWING = 0.05  # share of the values that may move by more
@@ -24,20 +25,28 @@ _CELLS = 8  # a side of a thumbnail
 _NAMED = 3  # values in a message
 
 
-def audit_samples(samples: Samples, labels: Sequence[str]) -> Coverage:
-    """What a set covers. Raises `InputError` for one that is too small or too uniform."""
-    pictures, questions = distinct_pictures(samples.pixels_NSS3), len(set(samples.questions))
-    if pictures < ENOUGH:
-        raise InputError(_too_few_pictures(samples, pictures))
-    if questions < QUESTIONS:
+def audit_samples(model: Opened, samples: Sequence[Sample], data: str) -> Coverage:
+    """What samples cover, as the model sees them. Raises `InputError` for a set that is too small or too uniform.
+
+    Only what the model reads is looked at: pictures, texts, or both.
+    """
+    assert model.runner, "a model that can answer"
+    shown = [model.runner.read(sample.query, "picture").values() for sample in samples]
+    pictures = distinct_pictures([pixels for each in shown for pixels in each])
+    texts = len({text for sample in samples for text in sample.query.texts})
+    reads_pictures, reads_texts = model.reads
+    if reads_pictures and pictures < ENOUGH:
+        raise InputError(_too_few_pictures(len(samples), data, pictures))
+    if reads_texts and texts < TEXTS:
         raise InputError(
-            f'the {len(samples)} samples of "{samples.data}" ask only {questions} different '
-            f"question{'s'[: questions - 1]}: at least {QUESTIONS} are needed, or the ranges fit no other text"
+            f'the {len(samples)} samples of "{data}" have only {texts} different text{"s"[: texts - 1]}: '
+            f"at least {TEXTS} are needed, or the ranges fit no other text"
         )
-    kinds, answers = Counter(samples.kinds), len(set(samples.answers) & set(labels))
+    labels = model.labels or ()
+    kinds, answers = Counter(sample.kind for sample in samples), _answers(samples, labels)
     return Coverage(
         pictures=pictures,
-        questions=questions,
+        questions=texts,
         answers=answers,
         labels=len(labels),
         kinds=dict(sorted(kinds.items())),
@@ -45,12 +54,16 @@ def audit_samples(samples: Samples, labels: Sequence[str]) -> Coverage:
     )
 
 
-def _too_few_pictures(samples: Samples, pictures: int) -> str:
-    count = len(samples)
-    said = f'{count} samples of "{samples.data}" are too few to calibrate on'
+def _answers(samples: Sequence[Sample], labels: Sequence[str]) -> int:
+    """How many labels are the target of a sample."""
+    return sum(any(sample.target == label for sample in samples) for label in labels)
+
+
+def _too_few_pictures(count: int, data: str, pictures: int) -> str:
+    said = f'{count} samples of "{data}" are too few to calibrate on'
     if pictures < count:
         those = f"{pictures} different pictures" if pictures > 1 else "1 picture"
-        said = f'the {count} samples of "{samples.data}" show only {those}, the others are near copies'
+        said = f'the {count} samples of "{data}" show only {those}, the others are near copies'
     return f"{said}: at least {ENOUGH} different pictures are needed, {SAMPLES} are usual"
 
 
@@ -62,13 +75,15 @@ def _warnings(kinds: Mapping[str, int], answers: int, labels: int) -> Iterator[s
         yield f"the samples have only {answers} of the {labels} answers of the model"
 
 
-def distinct_pictures(pixels_NSS3: np.ndarray) -> int:
-    """How many pictures have no near copy in front of them.
+def distinct_pictures(pictures: Sequence[np.ndarray]) -> int:
+    """How many pictures, uint8 [S, S, 3] of any sides S, have no near copy in front of them.
 
     Two are near copies if their thumbnails of 8 x 8 cells differ by less than `SAME` levels on average, each channel
     less its mean: JPEG, noise, light and a shift by a pixel do not make another picture.
     """
-    small_NC = torch.cat([_thumbnails(part) for part in np.array_split(pixels_NSS3, -(-len(pixels_NSS3) // 64))])
+    if not pictures:
+        return 0
+    small_NC = torch.cat([_thumbnail(pixels) for pixels in pictures])
     copies = 0
     for start in range(0, len(small_NC), 256):
         part_MC = small_NC[start : start + 256]
@@ -77,11 +92,11 @@ def distinct_pictures(pixels_NSS3: np.ndarray) -> int:
     return len(small_NC) - copies
 
 
-def _thumbnails(pixels_NSS3: np.ndarray) -> torch.Tensor:
-    """[N, 3 * cells], each channel less its mean."""
-    image_N3SS = torch.from_numpy(np.ascontiguousarray(pixels_NSS3.transpose(0, 3, 1, 2))).float()
-    small_N3C = torch.nn.functional.adaptive_avg_pool2d(image_N3SS, _CELLS).flatten(2)
-    return (small_N3C - small_N3C.mean(2, keepdim=True)).flatten(1)
+def _thumbnail(pixels_SS3: np.ndarray) -> torch.Tensor:
+    """[1, 3 * cells], each channel less its mean."""
+    image_13SS = torch.from_numpy(np.ascontiguousarray(pixels_SS3.transpose(2, 0, 1))).float()[None]
+    small_13C = torch.nn.functional.adaptive_avg_pool2d(image_13SS, _CELLS).flatten(2)
+    return (small_13C - small_13C.mean(2, keepdim=True)).flatten(1)
 
 
 def audit_ranges(coverage: Coverage, early: Mapping[str, Range], values: Mapping[str, Range], samples: int) -> Coverage:

@@ -1,7 +1,7 @@
 """What int8 costs each module alone: its output with its weights and its inputs rounded, against the float output.
 
 The signal-to-noise ratio of a module, in dB, is 10 log10(sum of y^2 / sum of (y - q)^2) over all numbers of all its
-products: y in float, and q from the same float inputs, rounded as `edgevl.quantize.rounding` says. 6 dB are one bit.
+products: y in float, and q from the same float inputs, rounded as `edgevl.plans.rounding` says. 6 dB are one bit.
 """
 
 import math
@@ -13,25 +13,27 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from edgevl.quantize.plan import INT8, ModulePlan, Range
-from edgevl.quantize.rounding import Rounding, channel_means, has_weight, is_product, operands_of
-from edgevl.quantize.values import module_of, operator_name
+from edgevl.plans.plan import INT8, ModulePlan, Range
+from edgevl.plans.rounding import Rounding, channel_means, has_weight, is_product, operands_of
+from edgevl.plans.values import module_name, module_of, operator_name
 
-# 0.01 % of the multiply-adds of nano. In int8 it makes half of what targets answer differently (docs/quantize.md).
-HEAD = "head"
 _HIGHEST = 300.0  # dB, where nothing was lost
 
 
 def judge_modules(
-    program: GraphModule, ranges: Mapping[str, Range], batches: Iterable[tuple[Tensor, ...]]
+    program: GraphModule,
+    ranges: Mapping[str, Range],
+    batches: Iterable[tuple[Tensor, ...]],
+    keep: Mapping[str, str],
 ) -> tuple[dict[str, ModulePlan], dict[str, Tensor]]:
     """The entry of each module with products, worst first; and the mean of each channel of its float output [C].
 
     Args:
         program: with observers (they change nothing here) and with batch norms folded.
         ranges: node of `program` -> range of its value.
+        keep: module -> the least precision of it and of what is in it; whatever is more than int8 stays in float.
     """
-    judge, count = _Judge(program, ranges), 0
+    judge, count = _Judge(program, ranges, keep), 0
     with torch.no_grad():
         for batch in batches:
             judge.run(*batch)
@@ -44,8 +46,9 @@ def judge_modules(
 class _Judge(Rounding):
     """Goes on with the float results."""
 
-    def __init__(self, program: GraphModule, ranges: Mapping[str, Range]):
+    def __init__(self, program: GraphModule, ranges: Mapping[str, Range], keep: Mapping[str, str]):
         super().__init__(program, ranges)
+        self.kept = tuple(f"{module_name(name)}." for name, least in keep.items() if least in ("fp16", "fp32"))
         self.signal: defaultdict[str, float] = defaultdict(float)  # by module
         self.noise: defaultdict[str, float] = defaultdict(float)
         self.weights: dict[str, tuple[Node, int]] = {}  # module -> its first product with a weight, numbers in that
@@ -74,10 +77,10 @@ class _Judge(Rounding):
         ratio = 10 * math.log10(signal / noise) if signal and noise else _HIGHEST
         factors = {factor for node in nodes for factor in operands_of(node)}
         inputs = [self.ranges[factor.name] for factor in factors if factor.name in self.ranges]
-        head = module.split(".")[0] == HEAD
+        kept = f"{module}.".startswith(self.kept)
         return ModulePlan(
-            precision="fp32" if head else "w8a8",
-            scheme="float: its errors would go into the answers as they are" if head else INT8,
+            precision="fp32" if kept else "w8a8",
+            scheme="float: its errors would go into the answers as they are" if kept else INT8,
             operator=" and ".join(sorted({operator_name(node) for node in nodes})),
             weights=self.weights[module][1] if module in self.weights else 0,
             input=Range(low=min(r.low for r in inputs), high=max(r.high for r in inputs)) if inputs else None,

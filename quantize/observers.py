@@ -13,7 +13,7 @@ from torch import Tensor
 from torchao.quantization.pt2e import MinMaxObserver, MovingAverageMinMaxObserver, ObserverBase
 
 from edgevl.errors import InputError
-from edgevl.quantize.plan import Range
+from edgevl.plans.plan import Range
 
 PERCENTILE = 99.99  # of the numbers of a value lie inside its range, with as many outside at each end
 _BINS = 4096

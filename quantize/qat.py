@@ -28,13 +28,13 @@ from edgevl.errors import InputError
 from edgevl.evaluate import Evaluation, Samples, judge
 from edgevl.models import VqaModel
 from edgevl.models.question_answering import export_program
-from edgevl.quantize.bias import correct_biases
-from edgevl.quantize.plan import Plan
-from edgevl.quantize.quantizer import ANNOTATION, DialectQuantizer
-from edgevl.quantize.spec import Dialect
-from edgevl.quantize.values import operator_name
+from edgevl.plans.bias import correct_biases
+from edgevl.plans.plan import Plan
+from edgevl.plans.quantizer import ANNOTATION, DialectQuantizer
+from edgevl.plans.spec import Dialect
+from edgevl.plans.values import operator_name
 
-# The normalized picture. Deployed, pixels are integers that int8 holds exactly (`edgevl.quantize.picture`).
+# The normalized picture. Deployed, pixels are integers that int8 holds exactly (`edgevl.plans.picture`).
 _PIXELS = "vision:mul"
 _SMALL = 1e-3  # factor of a batch norm that no weight is divided by
 

@@ -1,29 +1,25 @@
 """What int8 costs the answers, module by module, and which modules should stay in float to keep within a budget.
 
-Everything is measured end to end on the float program, products rounded as `edgevl.quantize.rounding` says.
+Everything is measured end to end on the float program, products rounded as `edgevl.plans.rounding` says.
 """
 
 import bisect
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 from torch.fx import Node
 
+from edgevl.contracts import Answer, Deployable
 from edgevl.errors import BudgetFailed
-from edgevl.evaluate import Evaluation, Samples, draw_samples, judge
-from edgevl.models.question_answering import export_program
+from edgevl.plans.plan import Budget, Plan, Range, prefixes
+from edgevl.plans.rounding import Rounding, is_product
+from edgevl.plans.values import module_of
 from edgevl.progress import Progress
-from edgevl.quantize.calibrate import BATCH, Observation, batches_of
-from edgevl.quantize.plan import Budget, Plan
-from edgevl.quantize.rounding import Rounding, is_product
-from edgevl.quantize.values import module_of
-
-if TYPE_CHECKING:
-    from edgevl.checkpoint import LoadedModel
+from edgevl.quantize.calibrate import GraphSession, Observation, answering_model
+from edgevl.verify.measure import Measured, ask, draw, measure, side_of, stacked
 
 COST_SAMPLES, DROP_SAMPLES = 128, 1000
 
@@ -33,21 +29,24 @@ class Point:
     """The model with some modules in float: what it loses against all of it in float, on the same samples."""
 
     kept_float: tuple[str, ...]
-    kl_nats: float  # mean divergence of the answers' distribution from that of the float model
-    top1_agreement: float
-    accuracy: float
-    drop: float  # in points of accuracy; negative where int8 happens to be right more often
+    kl_nats: float  # divergence of the answers from those of the float model, as the decoding measures it
+    top1_agreement: float  # share of equal decisions
+    accuracy: float  # the first metric of the task
+    drop: float  # in points of it; negative where int8 happens to be right more often
     int8_weights: int  # numbers
     samples: int
+    metric: str = "accuracy"  # its name
 
 
 class Mixed(Rounding):
-    """Rounds the products of `modules` alone."""
+    """Rounds the products of `modules` alone. Their names begin with `prefix`."""
 
-    modules: Collection[str] = ()
+    def __init__(self, program: torch.fx.GraphModule, ranges: Mapping[str, Range], prefix: str):
+        super().__init__(program, ranges)
+        self.prefix, self.modules = prefix, frozenset[str]()
 
     def run_node(self, n: Node) -> Any:
-        if is_product(n) and module_of(n) in self.modules:
+        if is_product(n) and self.prefix + module_of(n) in self.modules:
             return self.rounded_product(n)
         return super().run_node(n)
 
@@ -55,46 +54,50 @@ class Mixed(Rounding):
 class Judge:
     """A model, its plan, and samples to judge every mixture of int8 and float on."""
 
-    def __init__(self, loaded: "LoadedModel", plan: Plan, data: str, samples: int):
-        self.loaded, self.plan = loaded, plan
+    def __init__(self, model: Deployable, plan: Plan, data: str, samples: int):
+        self.model, self.plan = model, plan
+        programs = model.programs(model.layouts[0])
+        named = prefixes(programs)
+        self._mixed = {
+            program.name: _mixed(Observation(program, plan.calibration.observer), plan.of(program.name), prefix)
+            for program, prefix in zip(programs, named.values())
+        }
+        sessions = {program.name: GraphSession(program.spec, self._mixed[program.name].run) for program in programs}
+        self.answering = answering_model(model, sessions)
         seed = plan.calibration.seed + 1  # with the calibration's own these would be the very pictures of it
-        self.samples: Samples = draw_samples(data, samples, loaded.config.image_size, seed)
-        self._batches = list(batches_of(loaded, self.samples))
-        observation = Observation(export_program(loaded.model, "raw", BATCH), plan.calibration.observer)
-        ranges = {node: plan.values[name] for name, node in observation.nodes.items() if name in plan.values}
-        self._program = Mixed(observation.program, ranges)
-        self._float = self._evaluate(())
+        self.samples = draw(data, model.task, samples, side_of(self.answering), seed, least=1)
+        self._float = self._measured(())
+        self._exact = values_of(self._float.answers)
 
     def point(self, quantized: Collection[str]) -> Point:
         """The model with the modules `quantized` in int8 and all others in float."""
-        found, modules = self._evaluate(quantized), self.plan.modules
-        ours, exact = (torch.from_numpy(each.logits_NA).double().log_softmax(-1) for each in (found, self._float))
+        found, modules, decoder = self._measured(quantized), self.plan.modules, self.answering.decoder
+        along = self._float.answers
+        own = ask(self.answering, self.samples, along) if decoder.sequential else found.answers
         return Point(
             kept_float=tuple(name for name in modules if name not in quantized),
-            kl_nats=float(F.kl_div(ours, exact, log_target=True, reduction="batchmean")),
-            top1_agreement=float((found.logits_NA.argmax(1) == self._float.logits_NA.argmax(1)).mean()),
-            accuracy=found.accuracy,
-            drop=100 * (self._float.accuracy - found.accuracy),
+            kl_nats=float(decoder.divergence(values_of(own), self._exact)),
+            top1_agreement=decoder.agreement(own, along),
+            accuracy=found.metrics[0].value,
+            drop=100 * (self._float.metrics[0].value - found.metrics[0].value),
             int8_weights=sum(modules[name].weights for name in quantized),
             samples=len(self.samples),
+            metric=found.metrics[0].name,
         )
 
-    def one_sample(self) -> dict[str, np.ndarray]:
-        """A picture and a question as an exported program takes them."""
-        image, input_ids = self._batches[0]
-        return {"image": image[:1].numpy(), "input_ids": input_ids[:1].numpy()}
-
-    def _evaluate(self, quantized: Collection[str]) -> Evaluation:
-        self._program.modules = frozenset(quantized)
-        with torch.inference_mode():
-            rows = [self._program.run(*batch).numpy() for batch in self._batches]
-        return judge(_without_overlap(rows, len(self.samples)), self.samples, self.loaded.labels)
+    def _measured(self, quantized: Collection[str]) -> Measured:
+        for program in self._mixed.values():
+            program.modules = frozenset(quantized)
+        return measure(self.answering, self.samples)
 
 
-def _without_overlap(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """The last batch may begin earlier, so that it is full."""
-    full = np.concatenate(rows[:-1]) if len(rows) > 1 else rows[0][:0]
-    return np.concatenate([full, rows[-1][len(full) - count :]]).astype(np.float32)
+def _mixed(seen: Observation, plan: Plan, prefix: str) -> Mixed:
+    return Mixed(seen.program, seen.by_node(plan.values), prefix)
+
+
+def values_of(answers: Sequence[Answer[Any]]) -> dict[str, Tensor]:
+    """Return the values of all answers, stacked, in double precision."""
+    return {name: torch.from_numpy(stacked(answers, name)).double() for name in answers[0].values}
 
 
 def costs(judge: Judge, progress: Progress | None = None) -> dict[str, Point]:
@@ -145,9 +148,7 @@ def with_float(plan: Plan, kept_float: Collection[str]) -> Plan:
     return plan.model_copy(update={"modules": modules})
 
 
-def with_costs(
-    loaded: "LoadedModel", plan: Plan, max_drop: float | None = None, progress: Progress | None = None
-) -> Plan:
+def with_costs(model: Deployable, plan: Plan, max_drop: float | None = None, progress: Progress | None = None) -> Plan:
     """The plan with what each module costs; with `max_drop`, also with the modules in float that keep within it.
 
     Costs are measured on `COST_SAMPLES` samples of the calibration data, the drop on `DROP_SAMPLES`: others than those
@@ -156,7 +157,7 @@ def with_costs(
     Raises `BudgetFailed` if nothing keeps within the budget.
     """
     data = plan.calibration.data
-    found = costs(Judge(loaded, plan, data, COST_SAMPLES), progress)
+    found = costs(Judge(model, plan, data, COST_SAMPLES), progress)
     modules = {
         name: module.model_copy(update={"kl_nats": found[name].kl_nats} if name in found else {})
         for name, module in plan.modules.items()
@@ -164,7 +165,7 @@ def with_costs(
     plan = plan.model_copy(update={"modules": modules})
     if max_drop is None:
         return plan
-    point = within_budget(Judge(loaded, plan, data, DROP_SAMPLES), list(found), max_drop)
+    point = within_budget(Judge(model, plan, data, DROP_SAMPLES), list(found), max_drop)
     budget = Budget(max_drop=max_drop, drop=point.drop, samples=point.samples)
     return with_float(plan, point.kept_float).model_copy(update={"budget": budget})
 

@@ -8,10 +8,11 @@ float weights and need no format of their own.
 O output channels, K inputs of one output (channels times places of the kernel), N rows of inputs.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator
+import copy
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,18 +20,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.bundle.folder import sha256_file
-from edgevl.checkpoint import LoadedModel, read_weights
+from edgevl.checkpoint import read_weights
+from edgevl.contracts import Deployable, Program
+from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, first_line
-from edgevl.evaluate import draw_samples, evaluate_model
-from edgevl.export.coreml_weights import LARGEST_KEPT, SMALLEST, block_groups
-from edgevl.export.weight_codes import quantize
-from edgevl.models.merging import deployed
+from edgevl.models.deployable import with_programs
+from edgevl.opened import opened
+from edgevl.plans.plan import Calibration, ModulePlan, Plan, load_plan
+from edgevl.plans.weight_codes import LARGEST_KEPT, SMALLEST, block_groups, quantize
 from edgevl.progress import Progress
 from edgevl.quantize.calibration_audit import audit_samples
-from edgevl.quantize.plan import Calibration, ModulePlan, Plan, load_plan
-
-if TYPE_CHECKING:
-    from edgevl.models import VqaModel
+from edgevl.runtime.eager_session import BATCH, EagerSession
+from edgevl.verify.measure import ask, draw, side_of
 
 ROUNDED = "quantization.safetensors"  # beside the plan
 ROWS = 1 << 17  # inputs of a batch that a layer's statistics are made of, about: of more, every n-th
@@ -40,32 +41,36 @@ _AGAIN = "make plan and weights again with `edgevl quantize --precision w4`"
 
 
 def plan_weights(
-    loaded: LoadedModel, data: str, samples: int, seed: int = 0, progress: Progress | None = None
+    model: Deployable, data: str, samples: int, seed: int = 0, progress: Progress | None = None
 ) -> tuple[Plan, dict[str, Tensor]]:
-    """Round the weights of convolutions and linear layers to 4 bits, for what `samples` pictures make them multiply.
+    """Round the weights of convolutions and linear layers to 4 bits, for what `samples` samples make them multiply.
 
-    Returns the plan and, by parameter name, the rounded weights. What the exporter keeps in 8 bits (the answer head,
-    filters with few input channels) is left out.
+    Returns the plan and, by parameter name in the whole model, the rounded weights. What the exporter keeps in 8 bits
+    (the answer head, filters with few input channels) is left out.
 
     Raises `InputError` for unknown data and for a calibration set that cannot be trusted.
     """
-    drawn = draw_samples(data, samples, loaded.config.image_size, seed)
-    coverage = audit_samples(drawn, loaded.labels)
-    model, found = deployed(loaded.model), dict[str, Tensor]()
-    layers, rounded = list(_layers(model)), dataclasses.replace(loaded, model=model)
-    for number, (name, layer) in enumerate(layers):
-        _round_layer(layer, _scale_behind(model, name), lambda: evaluate_model(rounded, drawn))
+    programs, found = copy.deepcopy(tuple(model.programs(model.layouts[0]))), dict[str, Tensor]()
+    sessions = {program.name: EagerSession(program) for program in programs}
+    batches = dict.fromkeys(sessions, BATCH)
+    specs = [program.spec for program in programs]
+    answering = opened(model, Runner(specs, sessions, model.images, model.texts, batches, remember=0).holding())
+    drawn = draw(data, model.task, samples, side_of(answering), seed)
+    coverage = audit_samples(answering, drawn, data)
+    layers = _layers(programs)
+    for number, (name, (layer, scale_O)) in enumerate(layers.items()):
+        _round_layer(layer, scale_O, lambda: ask(answering, drawn))
         found[f"{name}.weight"] = layer.weight.detach().clone()
         if progress:
             progress(number + 1, len(layers), f"rounding {name}")
     modules = {
         name: ModulePlan(precision="w4", scheme="int4 blocks, GPTQ", weights=layer.weight.numel())
-        for name, layer in layers
+        for name, (layer, _) in layers.items()
     }
     settings = Calibration(data=data, samples=samples, seed=seed, observer="none")
     plan = Plan(
         precision="w4",
-        checkpoint_sha256=loaded.sha256,
+        checkpoint_sha256=model.sha256,
         calibration=settings,
         coverage=coverage,
         values={},
@@ -82,43 +87,61 @@ def save_weights(weights: dict[str, Tensor], folder: Path) -> str:
     return sha256_file(folder / ROUNDED)
 
 
-def rounded_model(loaded: LoadedModel) -> "VqaModel":
-    """The model as it is deployed, with the 4-bit weights that lie beside it; the model itself where none do.
+def with_rounded_weights(model: Deployable, folder: Path) -> Deployable:
+    """Return a model with the 4-bit weights that lie beside it in `folder`; the model itself where none do.
 
     Raises `InputError` if they are not those of the plan, or not of the model that is deployed today.
     """
-    plan = load_plan(loaded.path, loaded.sha256)
+    plan = load_plan(folder, model.sha256)
     if plan is None or plan.precision != "w4":
-        return loaded.model
-    path = loaded.path / ROUNDED
+        return model
+    path = folder / ROUNDED
     weights, digest = read_weights(path) if path.is_file() else ({}, "")
     if digest != plan.weights_sha256:
         raise InputError(f"{path} is not the file of its plan: {_AGAIN}")
-    model = deployed(loaded.model)
+
+    @functools.cache
+    def cut(layout: str) -> tuple[Program, ...]:
+        programs = copy.deepcopy(tuple(model.programs(layout)))
+        strange = set(weights)
+        for program in programs:
+            strange -= _load(program, weights, path)
+        if strange:
+            raise InputError(f"{path} holds {min(strange)}, which the deployed model has not: {_AGAIN}")
+        return programs
+
+    cut(model.layouts[0])
+    return with_programs(model, cut)
+
+
+def _load(program: Program, weights: Mapping[str, Tensor], path: Path) -> set[str]:
+    """Copy into a program those weights that are its own, and return their names."""
+    known = program.module.state_dict()
+    own = {name: inside for name in weights if (inside := program.inside(name)) in known}
     try:
-        strange = model.load_state_dict(weights, strict=False).unexpected_keys
+        program.module.load_state_dict({inside: weights[name] for name, inside in own.items()}, strict=False)
     except RuntimeError as error:
         raise InputError(f"{path} does not fit the deployed model ({first_line(error)}): {_AGAIN}") from None
-    if strange:
-        raise InputError(f"{path} holds {strange[0]}, which the deployed model has not: {_AGAIN}")
-    return model
+    return set(own)
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Layers whose weights become int4, in the order in which they run."""
-    total = sum(parameter.numel() for parameter in model.parameters())
-    last = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
-    for name, layer in model.named_modules():
-        if not isinstance(layer, nn.Conv2d | nn.Linear) or layer.weight.numel() <= SMALLEST:
-            continue
-        head = name == last and layer.weight.numel() <= LARGEST_KEPT * total
-        if not head and getattr(layer, "groups", 1) == 1 and block_groups(tuple(layer.weight.shape)):
-            yield name, layer
+def _layers(programs: Sequence[Program]) -> dict[str, tuple[Any, Tensor]]:
+    """Layers whose weights become int4, in the order in which they run, each with what its outputs are scaled by."""
+    found: dict[str, tuple[Any, Tensor]] = {}
+    for program in programs:
+        total, modules = program.parameters, program.modules()
+        last = [name for name, layer in modules.items() if isinstance(layer, nn.Linear)][-1:]
+        for name, layer in modules.items():
+            if not isinstance(layer, nn.Conv2d | nn.Linear) or layer.weight.numel() <= SMALLEST:
+                continue
+            head = name in last and layer.weight.numel() <= LARGEST_KEPT * total
+            if not head and getattr(layer, "groups", 1) == 1 and block_groups(tuple(layer.weight.shape)):
+                found.setdefault(program.whole(name), (layer, _scale_behind(modules, name)))
+    return found
 
 
-def _scale_behind(model: nn.Module, name: str) -> Tensor:
+def _scale_behind(modules: Mapping[str, nn.Module], name: str) -> Tensor:
     """What the batch norm behind a convolution multiplies each output channel with [O]: it will be folded in."""
-    modules = dict(model.named_modules())
     layer: Any = modules[name]
     names = list(modules)
     following: Any = modules[names[names.index(name) + 1]] if names.index(name) + 1 < len(names) else None

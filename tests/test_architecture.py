@@ -19,14 +19,14 @@ LAZY = {
 }  # fmt: skip
 # Modules that are written on torchao's classes. They are imported inside functions, behind `require_torchao`.
 ON_TORCHAO = {
-    "edgevl.quantize.bias",
+    "edgevl.plans.bias",
     "edgevl.quantize.calibrate",
     "edgevl.quantize.module_errors",
     "edgevl.quantize.observers",
-    "edgevl.quantize.ptq",
+    "edgevl.plans.ptq",
     "edgevl.quantize.qat",
-    "edgevl.quantize.quantizer",
-    "edgevl.quantize.rounding",
+    "edgevl.plans.quantizer",
+    "edgevl.plans.rounding",
     "edgevl.quantize.sensitivity",
     "edgevl.training.qat",
 }
@@ -38,6 +38,7 @@ LAYERS = ("core", "tools", "cli")
 # it times (a model folder, the region-feature baseline), the report because it shows benchmarks.
 TOP_MODULES = {"edgevl.__main__", "edgevl.bench", "edgevl.cli", "edgevl.demo", "edgevl.doctor", "edgevl.report"}
 TOP_MODULES |= {"edgevl.app", "edgevl.regions.pipeline"}  # one exports bundles, the other is timed
+TOP_MODULES |= {"edgevl.bundle_export"}  # its int8 needs a calibration
 TOP_MODULES |= {"edgevl.training.study"}  # it evaluates, benchmarks and writes a page
 
 
@@ -98,6 +99,20 @@ def test_imports_go_from_the_command_line_down_to_the_core():
         for name in imports(parsed(path)):
             if name.startswith("edgevl.") and LAYERS.index(layer_of(name)) > LAYERS.index(layer_of(module)):
                 wrong.append(f"{module} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_tools_do_not_lean_on_each_other():
+    """Quantization and export share what lies below both; training may quantize, nothing else."""
+    wrong = []
+    for path in package_files():
+        module = module_name(path)
+        if layer_of(module) != "tools":
+            continue
+        own = module.split(".")[1]
+        allowed = {own, "quantize"} if own == "training" else {own}
+        others = {f"edgevl.{name}" for name in LINKS if name not in allowed}
+        wrong += [f"{module} imports {name}" for name in imports(parsed(path)) if name.startswith(tuple(others))]
     assert not wrong, "\n".join(wrong)
 
 

@@ -83,7 +83,7 @@ def boxes() -> list[Box]:
     from edgevl.data import DATASETS
     from edgevl.export.registry import get_exporter
     from edgevl.models import families
-    from edgevl.quantize.spec import DIALECTS
+    from edgevl.plans.spec import DIALECTS
     from edgevl.targets import OURS
     from edgevl.training.losses import LOSSES
 

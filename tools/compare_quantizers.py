@@ -13,42 +13,42 @@ Times are of the model alone, interleaved by blocks; a ratio is the median over 
 
 import argparse
 import contextlib
-import functools
 import io
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgevl.bench.presets import PRESETS
-from edgevl.bench.run import time_calls
+from edgevl.bench.run import model_call, time_calls
 from edgevl.bench.summary import ratio_of
-from edgevl.checkpoint import LoadedModel, load_model
-from edgevl.evaluate import Samples, draw_samples, evaluate_model, evaluate_session
+from edgevl.contracts import Deployable, Sample
 from edgevl.export.registry import get_exporter
+from edgevl.models.kinds import open_deployable
+from edgevl.opened import Opened, eager, over_artifacts
 from edgevl.quantize.calibrate import calibrate
-from edgevl.runtime.onnx_session import OnnxSession
 from edgevl.runtime.session import Arrays
-from edgevl.verify.measure import compare_output
+from edgevl.verify.measure import compare, draw, measure, side_of
 
 CALIBRATION, TEST = "scenes:val", "scenes:test"
 PRODUCTS = ["Conv", "MatMul", "Gemm"]
 
 
-def rows(loaded: LoadedModel, samples: Samples) -> Iterator[Arrays]:
+def rows(model: Opened, samples: Sequence[Sample]) -> Iterator[Arrays]:
     """Feeds of one sample each."""
-    ids_NT = loaded.tokenizer.encode_batch(list(samples.questions), loaded.config.text_length)
-    for index in range(len(samples)):
-        yield {"image": samples.pixels_NSS3[index : index + 1], "input_ids": ids_NT[index : index + 1]}
+    assert model.runner
+    for sample in samples:
+        feeds = model.runner.read(sample.query, "picture") | model.runner.read(sample.query, "text")
+        yield {name: array[None] for name, array in feeds.items()}
 
 
-def ours(loaded: LoadedModel, folder: Path, count: int) -> Path:
-    plan = calibrate(loaded, CALIBRATION, count)
-    return get_exporter("onnx").export(loaded.model, folder / "ours", "w8a8", plan=plan)
+def ours(model: Deployable, folder: Path, count: int) -> Path:
+    plan = calibrate(model, CALIBRATION, count)
+    return get_exporter("onnx").export(model, folder / "ours", "w8a8", plan=plan)
 
 
 def quantize_static(float_file: Path, feeds: list[Arrays], folder: Path, operators: list[str] | None) -> Path:
@@ -96,23 +96,22 @@ def optimum(float_file: Path, feeds: list[Arrays], folder: Path) -> Path | None:
     return next((folder / "optimum").glob("*.onnx"))
 
 
-def measure(files: dict[str, Path], loaded: LoadedModel, samples: int, preset: str, threads: int) -> dict[str, Any]:
+def judged(files: dict[str, Path], model: Deployable, samples: int, preset: str, threads: int) -> dict[str, Any]:
     """Accuracy, size and interleaved times of each file; `float` is the baseline of all ratios."""
-    test = draw_samples(TEST, samples, loaded.config.image_size)
-    sessions = {name: OnnxSession(path, threads) for name, path in files.items()}
-    feeds = next(rows(loaded, test))
-    calls = {name: functools.partial(session.run, feeds) for name, session in sessions.items()}
+    test, exact = draw(TEST, model.task, samples, side_of(model)), eager(model)
+    opened = {name: over_artifacts(model, {"model": path}, "onnx", threads) for name, path in files.items()}
+    calls = {name: model_call(each, test[0].query) for name, each in opened.items()}
     traces = time_calls(calls, preset, threads)
     result = {}
-    reference = evaluate_model(loaded, test)
-    for name, session in sessions.items():
-        judged = evaluate_session(session, test, loaded.tokenizer, loaded.config.text_length, loaded.labels)
-        parity = compare_output(judged.logits_NA, reference.logits_NA)
+    reference = measure(exact, test)
+    for name, each in opened.items():
+        found = measure(each, test)
+        parity = compare(exact, found.answers, reference.answers, TEST, name)
         result[name] = {
-            "accuracy": judged.accuracy,
-            "ci95": judged.ci95,
+            "accuracy": found.metrics[0].value,
+            "ci95": found.metrics[0].ci95,
             "psnr_db": parity.psnr_db,
-            "top1_agreement": float((judged.logits_NA.argmax(1) == reference.logits_NA.argmax(1)).mean()),
+            "top1_agreement": parity.top1_agreement,
             "bytes": files[name].stat().st_size,
             "p50_ms": 1000 * float(np.median(traces[name].samples)),
             "faster_than_float": ratio_of(traces["float"], traces[name]).model_dump(include={"ratio", "ci95"}),
@@ -143,19 +142,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    loaded = load_model(arguments.model)
+    model = open_deployable(arguments.model)
     with tempfile.TemporaryDirectory(prefix="edgevl-quantizers-") as scratch:
         folder, said = Path(scratch), io.StringIO()
-        files: dict[str, Path | None] = {"float": get_exporter("onnx").export(loaded.model, folder / "float", "fp32")}
-        drawn = draw_samples(CALIBRATION, arguments.calibrate, loaded.config.image_size)
-        feeds = list(rows(loaded, drawn))
+        files: dict[str, Path | None] = {"float": get_exporter("onnx").export(model, folder / "float", "fp32")}
+        drawn = draw(CALIBRATION, model.task, arguments.calibrate, side_of(model))
+        feeds = list(rows(eager(model), drawn))
         with contextlib.redirect_stdout(said):  # both libraries print as they go
-            files["ours"] = ours(loaded, folder, arguments.calibrate)
+            files["ours"] = ours(model, folder, arguments.calibrate)
             for name, operators in (("quantize_static", None), ("quantize_static, products", PRODUCTS)):
                 files[name] = quantize_static(folder / "float" / "model.onnx", feeds, folder, operators)
             files["ORTQuantizer"] = optimum(folder / "float" / "model.onnx", feeds, folder)
         there = {name: path for name, path in files.items() if path}
-        result = measure(there, loaded, arguments.samples, arguments.preset, arguments.threads)
+        result = judged(there, model, arguments.samples, arguments.preset, arguments.threads)
     print(json.dumps(result, indent=1)) if arguments.json else show(result)
     return 0
 

@@ -12,20 +12,20 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.checkpoint import EMBEDDED
+from edgevl.contracts import Deployable, Sample
 from edgevl.errors import EdgeVLError, MissingDependency
-from edgevl.evaluate import Evaluation, draw_samples, evaluate_model, evaluate_session
 from edgevl.export.registry import Exporter, get_exporter, target_names
+from edgevl.models.kinds import open_deployable
+from edgevl.opened import eager, over_artifacts
+from edgevl.plans.plan import Plan
 from edgevl.quantize import plan_for
-from edgevl.quantize.plan import Plan
-from edgevl.runtime.session import CannotRunHere, open_session
-from edgevl.verify.measure import compare_output
+from edgevl.runtime.session import CannotRunHere
+from edgevl.verify.measure import Measured, compare, draw, measure, side_of
 
 PRECISION, FLOAT = "w8a8", "float"
 
@@ -39,51 +39,52 @@ def variants(targets: list[str]) -> Iterator[tuple[str, Exporter, dict[str, str]
                 yield f"{exporter.name}-{dialect}".rstrip("-"), exporter, {"dialect": dialect} if dialect else {}
 
 
-def agreement(logits: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Share of equal best answers of each two; logits [N, A]."""
-    best = {name: values_NA.argmax(axis=1) for name, values_NA in logits.items()}
-    return {a: {b: float((best[a] == best[b]).mean()) for b in best} for a in best}
-
-
 def main() -> None:
     arguments = parse()
-    loaded = load_model(arguments.model)
-    samples = draw_samples(arguments.data, arguments.samples, loaded.config.image_size)
-    plan = plan_for(loaded)
-    reference = evaluate_model(loaded, samples)
-    found: dict[str, Evaluation] = {FLOAT: reference}
+    model = open_deployable(arguments.model)
+    exact = eager(model)
+    samples = draw(arguments.data, model.task, arguments.samples, side_of(model))
+    plan = plan_for(model, arguments.model or EMBEDDED)
+    reference = measure(exact, samples)
+    found: dict[str, Measured] = {FLOAT: reference}
     rows, notes = [], []
     for name, exporter, options in variants(arguments.targets.split(",") if arguments.targets else target_names()):
         print(f"{name}: exporting and running", file=sys.stderr)
         try:
-            found[name], size = run(loaded, plan, exporter, options, samples)
+            found[name], size = run(model, plan, exporter, options, samples)
         except (MissingDependency, CannotRunHere) as error:
             notes.append(f"{name} left out: {error}")
             continue
-        parity = compare_output(found[name].logits_NA, reference.logits_NA)
-        rows.append({"name": name, "accuracy": found[name].accuracy, "psnr_db": parity.psnr_db, "bytes": size})
-    matrix = agreement({name: evaluation.logits_NA for name, evaluation in found.items()})
-    report(arguments, samples, reference.accuracy, rows, matrix, notes)
+        parity = compare(exact, found[name].answers, reference.answers, arguments.data, name)
+        closeness = {"psnr_db": parity.psnr_db, "snr_db": parity.snr_db}
+        rows.append({"name": name, "accuracy": found[name].metrics[0].value, **closeness, "bytes": size})
+    agreement = exact.decoder.agreement
+    matrix = {a: {b: agreement(found[a].answers, found[b].answers) for b in found} for a in found}
+    report(arguments, samples, reference.metrics[0].value, rows, matrix, notes)
 
 
-def run(loaded: LoadedModel, plan: Plan, exporter: Exporter, options: dict[str, str], samples: Any) -> Any:
-    """(evaluation, bytes) of the artifact of one target."""
+def run(
+    model: Deployable, plan: Plan, exporter: Exporter, options: dict[str, str], samples: Sequence[Sample]
+) -> tuple[Measured, int]:
+    """Answers and metrics of the artifacts of one target, and their bytes."""
+    layout = model.layouts[0]
     with tempfile.TemporaryDirectory() as folder:
-        path = exporter.export(loaded.model, Path(folder), PRECISION, options=options, plan=plan)
-        size = sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-        session = open_session(path, exporter.name, threads=1)
-        return evaluate_session(session, samples, loaded.tokenizer, loaded.config.text_length, loaded.labels), size
+        exporter.export(model, Path(folder), PRECISION, layout, options=options, plan=plan)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        paths = {name: Path(folder, path) for name, path in exporter.files(model.programs(layout)).items()}
+        return measure(over_artifacts(model, paths, exporter.name, threads=1), samples), size
 
 
 def report(arguments: Any, samples: Any, accuracy: float, rows: list, matrix: dict, notes: list[str]) -> None:
     lowest = min((matrix[a][b] for a in matrix for b in matrix if FLOAT not in (a, b)), default=1.0)
     if arguments.json:
-        found = {"data": samples.data, "samples": len(samples), "accuracy": accuracy, "results": rows}
+        found = {"data": arguments.data, "samples": len(samples), "accuracy": accuracy, "results": rows}
         print(json.dumps({**found, "agreement": matrix, "lowest": lowest, "notes": notes}, indent=1))
         return
-    print(f"{len(samples)} samples of {samples.data}; PyTorch float32: {accuracy:.2%}")
+    print(f"{len(samples)} samples of {arguments.data}; PyTorch float32: {accuracy:.2%}")
     for row in rows:
-        print(f"{row['name']:<12} {row['bytes'] / 1e6:6.2f} MB  {row['psnr_db']:5.1f} dB  {row['accuracy']:.2%}")
+        near = f"{row['psnr_db']:5.1f} dB ({row['snr_db']:.1f} around the mean)"
+        print(f"{row['name']:<12} {row['bytes'] / 1e6:6.2f} MB  {near}  {row['accuracy']:.2%}")
     print(f"\nThe same answer, of 100 (lowest of two targets: {100 * lowest:.2f})")
     print(" " * 12, *(f"{name:>12}" for name in matrix))
     for name, line in matrix.items():

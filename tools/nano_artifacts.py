@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 from edgevl.bundle.folder import Bundle
+from edgevl.bundle_export import export_bundle
 from edgevl.checkpoint import EMBEDDED
-from edgevl.export.bundle_export import export_bundle
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "nano"
 RECORD = GOLDEN / "artifacts.json"

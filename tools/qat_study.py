@@ -54,7 +54,7 @@ def trained(recipe: Recipe, folder: Path) -> LoadedModel:
 
 def rounded(loaded: LoadedModel, recipe: Recipe, samples: Samples) -> Evaluation:
     assert recipe.quantize
-    return evaluate_rounded(loaded, plan_of(loaded, recipe.quantize), scheme_of(recipe.quantize), samples)
+    return evaluate_rounded(loaded, plan_of(loaded, recipe), scheme_of(recipe.quantize), samples)
 
 
 def show(recipe: Recipe, rows: dict[str, Evaluation], out: Path) -> None:

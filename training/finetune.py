@@ -17,8 +17,8 @@ from edgevl.data.scenes import ANSWERS
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
+from edgevl.plans import require_torchao
 from edgevl.progress import Progress
-from edgevl.quantize import require_torchao
 from edgevl.regions.model import RegionVqaModel, is_region_model
 from edgevl.training.adapt import Start, adapted, labels_for
 from edgevl.training.backbones import load_backbone, pixel_statistics

@@ -10,10 +10,11 @@ from torch import Tensor
 from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.kinds import deployable_of
+from edgevl.plans.plan import Plan, save_plan
+from edgevl.plans.spec import get_dialect
 from edgevl.quantize import plan_for
-from edgevl.quantize.plan import Plan, save_plan
 from edgevl.quantize.qat import RoundedModel, Scheme, trainable
-from edgevl.quantize.spec import get_dialect
 from edgevl.training.adapt import Start
 from edgevl.training.data import VqaSamples
 from edgevl.training.finetune import model_folder
@@ -52,21 +53,23 @@ class QuantizedObjective(AnswerObjective):
 
 def quantized_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> QuantizedObjective:
     """Raises `InputError` for an unknown dialect, data or observer, or a calibration set that cannot be trusted."""
-    section = recipe.quantize
-    assert section and recipe.init
-    scheme = scheme_of(section)
+    assert recipe.quantize and recipe.init
+    scheme = scheme_of(recipe.quantize)
     loaded = dataclasses.replace(load_model(model_folder(recipe.init)), model=start.model.eval())
     if loaded.labels != list(start.labels):
         raise InputError(
             f"{recipe.init} has other labels than {recipe.data.train}: fine-tune it on that data first, then quantize"
         )
-    return QuantizedObjective(start, trainable(plan_of(loaded, section)), scheme, recipe, validation)
+    return QuantizedObjective(start, trainable(plan_of(loaded, recipe)), scheme, recipe, validation)
 
 
 def scheme_of(section: QuantizeSection) -> Scheme:
     return Scheme(get_dialect(section.dialect), section.weight_bits, section.per_channel)
 
 
-def plan_of(loaded: LoadedModel, section: QuantizeSection) -> Plan:
+def plan_of(loaded: LoadedModel, recipe: Recipe) -> Plan:
     """The plan in the model folder, or one of a calibration now."""
-    return plan_for(loaded, section.data, section.samples, section.observer)
+    section = recipe.quantize
+    assert section
+    data = section.data or recipe.data.val
+    return plan_for(deployable_of(loaded), loaded.path, data, section.samples, section.observer)

@@ -16,7 +16,7 @@ from pydantic import (
 from edgevl.config import DUAL_ENCODER, DualEncoderConfig, ModelConfig, named_config
 from edgevl.errors import InputError, unknown_name
 from edgevl.limits import MAX_TEXT, check_name, check_numbers, shown
-from edgevl.quantize.plan import DATA, OBSERVER, SAMPLES
+from edgevl.plans.plan import OBSERVER, SAMPLES
 from edgevl.training.yaml_file import Bad, Like, field_kind, parse_scalar, read_yaml
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class QuantizeSection(Section):
 
     weight_bits: int = Field(8, ge=2, le=8)
     per_channel: bool = Field(True, description="a scale for each output channel of a weight, or one for all of it")
-    dialect: Text = Field("x86", description="where values are rounded: a name of edgevl.quantize.spec.DIALECTS")
-    data: Text = Field(DATA, description="what the ranges are observed on, unless init has a plan already")
+    dialect: Text = Field("x86", description="where values are rounded: a name of edgevl.plans.spec.DIALECTS")
+    data: Text | None = Field(None, description="what ranges are observed on, if init has no plan; default: data.val")
     samples: int = Field(SAMPLES, ge=1, le=MAX_SAMPLES)
     observer: Text = OBSERVER
 

@@ -1,17 +1,16 @@
 """Size, speed and accuracy of mixtures of int8 and float, as ONNX files on this machine: a table and a plot."""
 
 import dataclasses
-import functools
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevl.bench.run import time_calls
+from edgevl.bench.run import model_call, time_calls
 from edgevl.bench.summary import ratio_of
 from edgevl.export.registry import get_exporter
-from edgevl.runtime.session import open_session
+from edgevl.opened import over_artifacts
 
 if TYPE_CHECKING:
     from edgevl.quantize.sensitivity import Judge, Point
@@ -31,15 +30,15 @@ def write_front(folder: Path, preset: str = "rapid", threads: int = 2, samples: 
 
     The plan must hold the costs of its modules (`edgevl quantize --pareto` sees to that).
     """
-    from edgevl.checkpoint import load_model
-    from edgevl.quantize.plan import load_plan
+    from edgevl.models.kinds import open_deployable
+    from edgevl.plans.plan import load_plan
     from edgevl.quantize.sensitivity import Judge, order_of
 
-    loaded = load_model(folder)
-    plan = load_plan(folder, loaded.sha256)
+    model = open_deployable(folder)
+    plan = load_plan(folder, model.sha256)
     assert plan is not None, "edgevl quantize wrote one"
     with tempfile.TemporaryDirectory(prefix="edgevl-pareto-") as scratch:
-        judge = Judge(loaded, plan, plan.calibration.data, samples)
+        judge = Judge(model, plan, plan.calibration.data, samples)
         rows = measure_front(judge, order_of(plan), Path(scratch), preset, threads)
     (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8", newline="\n")
     plot_front(rows, folder / PLOT)
@@ -53,28 +52,34 @@ def measure_front(
     from edgevl.quantize.sensitivity import mixtures
 
     points = list(mixtures(judge, order, counts_of(len(order))))
-    files = {"fp32": get_exporter("onnx").export(judge.loaded.model, scratch / "fp32", "fp32")}
-    files |= dict(_files(judge, points, scratch))
-    sessions = {name: open_session(path, "onnx", threads) for name, path in files.items()}
-    feeds = judge.one_sample()
-    calls = {name: functools.partial(session.run, feeds) for name, session in sessions.items()}
-    traces = time_calls(calls, preset, threads)
+    files = dict(_files(judge, points, scratch))
+    (sample,) = judge.samples[:1]
+    models = {name: over_artifacts(judge.model, paths, "onnx", threads) for name, paths in files.items()}
+    traces = time_calls({name: model_call(model, sample.query) for name, model in models.items()}, preset, threads)
+    sizes = {name: sum(path.stat().st_size for path in paths.values()) for name, paths in files.items()}
     rows = []
     for point in points:
-        name = f"float-{len(point.kept_float)}"
+        name = _name(point)
         ratio = ratio_of(traces["fp32"], traces[name])
-        size = {"bytes": files[name].stat().st_size, "float_bytes": files["fp32"].stat().st_size}
+        size = {"bytes": sizes[name], "float_bytes": sizes["fp32"]}
         rows.append({**dataclasses.asdict(point), **size, "speed": ratio.ratio, "speed_ci95": list(ratio.ci95)})
     return rows
 
 
-def _files(judge: "Judge", points: Sequence["Point"], scratch: Path) -> Iterator[tuple[str, Path]]:
+def _name(point: "Point") -> str:
+    return f"float-{len(point.kept_float)}"
+
+
+def _files(judge: "Judge", points: Sequence["Point"], scratch: Path) -> Iterator[tuple[str, dict[str, Path]]]:
+    """The float model and each mixture: name, and the file of each program."""
     from edgevl.quantize.sensitivity import with_float
 
-    for point in points:
-        name = f"float-{len(point.kept_float)}"
-        plan = with_float(judge.plan, point.kept_float)
-        yield name, get_exporter("onnx").export(judge.loaded.model, scratch / name, "w8a8", plan=plan)
+    exporter, layout = get_exporter("onnx"), judge.model.layouts[0]
+    files = exporter.files(judge.model.programs(layout))
+    plans = {"fp32": None} | {_name(point): with_float(judge.plan, point.kept_float) for point in points}
+    for name, plan in plans.items():
+        exporter.export(judge.model, scratch / name, "w8a8" if plan else "fp32", layout, plan=plan)
+        yield name, {program: scratch / name / path for program, path in files.items()}
 
 
 def plot_front(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -100,7 +100,7 @@ def _as_bundle(source: str | Path | None, scratch: Path, steps: Steps) -> Bundle
         _check_target(bundle)
         steps("opening the bundle")
         return bundle.checked()
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     steps("exporting the model to ONNX")
     return Bundle.open(export_bundle(source, "onnx", out=scratch / "model.edgevl"))

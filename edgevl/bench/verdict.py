@@ -10,6 +10,7 @@ from edgevl.bench.run import model_call, time_calls, why_not_timed
 from edgevl.bench.schema import Ratio
 from edgevl.bench.summary import ratio_of
 from edgevl.bundle.folder import Bundle
+from edgevl.contracts import Sample
 from edgevl.errors import EdgeVLError
 from edgevl.verify.measure import draw, side_of
 from edgevl.verify.run import VerifyReport, verify_bundle
@@ -28,6 +29,7 @@ class Verdict(BaseModel):
     lost_points: float | None = None  # of accuracy, float file minus int8 file, on the same samples
     accuracy: float | None = None  # of the int8 file
     samples: int | None = None
+    data: str | None = None  # that these are of
     bytes: int | None = None
     size_ratio: float | None = None  # int8 file / float file
     speed: Ratio | None = None  # above 1: int8 is faster
@@ -45,6 +47,7 @@ def judge_target(
     folder: Path,
     target: str,
     scratch: Path,
+    data: str,
     samples: int = 1000,
     max_drop: float = MAX_DROP,
     preset: str = "rapid",
@@ -56,37 +59,44 @@ def judge_target(
     Args:
         folder: what `edgevl quantize` wrote.
         scratch: where both bundles go; they are removed again.
-        max_drop: points of accuracy that may be lost.
+        data: a data specification to judge on.
+        samples: how many; of finite data that has fewer, all.
+        max_drop: points of the task's first metric that may be lost.
         kept_float: modules that the plan keeps in float, for the text.
     """
+    from edgevl.models.kinds import open_deployable
+
     pair = {precision: scratch / f"{target}-{precision}.edgevl" for precision in ("fp32", "w8a8")}
     try:
-        reports = {name: _made(folder, target, name, path, samples) for name, path in pair.items()}
-        found = _compare(target, pair, reports, preset, threads, tuple(kept_float))
+        model = open_deployable(folder)
+        drawn = draw(data, model.task, samples, side_of(model), least=1)
+        reports = {name: _made(folder, target, name, path, data, len(drawn)) for name, path in pair.items()}
+        found = _compare(target, pair, reports, drawn[0], preset, threads)
     except EdgeVLError as error:
         return Verdict(target=target, verdict=UNKNOWN, reason=str(error))
     finally:
         for path in pair.values():
             shutil.rmtree(path, ignore_errors=True)
+    found = found.model_copy(update={"kept_float": tuple(kept_float)})
     problems = reports["w8a8"].audit.problems
     verdict, reason = (NOT_WORTH, problems[0]) if problems else decide(found, max_drop)
     return found.model_copy(update={"verdict": verdict, "reason": reason})
 
 
-def _made(folder: Path, target: str, precision: str, path: Path, samples: int) -> VerifyReport:
-    from edgevl.export.bundle_export import export_bundle
+def _made(folder: Path, target: str, precision: str, path: Path, data: str, samples: int) -> VerifyReport:
+    from edgevl.bundle_export import export_bundle
 
     export_bundle(folder, target, precision, path, force=True)
-    return verify_bundle(path, samples, checkpoint=folder, write=False)
+    return verify_bundle(path, samples, data, checkpoint=folder, write=False)
 
 
 def _compare(
     target: str,
     pair: dict[str, Path],
     reports: dict[str, VerifyReport],
+    sample: Sample,
     preset: str,
     threads: int,
-    kept_float: tuple[str, ...],
 ) -> Verdict:
     bundles = {name: Bundle.open(path) for name, path in pair.items()}
     sizes = {name: bundle.manifest.artifact_bytes for name, bundle in bundles.items()}
@@ -94,9 +104,7 @@ def _compare(
     speed = None
     if not why_not_timed(target) and exact and rounded:
         models = {name: bundle.opened(threads, remember=0) for name, bundle in bundles.items()}
-        (sample,) = draw("scenes:test", models["fp32"].task_name, 1, side_of(models["fp32"]))
-        calls = {name: model_call(model, sample.query) for name, model in models.items()}
-        traces = time_calls(calls, preset, threads)
+        traces = time_calls({name: model_call(model, sample.query) for name, model in models.items()}, preset, threads)
         speed = ratio_of(traces["fp32"], traces["w8a8"])
     return Verdict(
         target=target,
@@ -105,10 +113,10 @@ def _compare(
         lost_points=100 * (exact.artifact - rounded.artifact) if exact and rounded else None,
         accuracy=rounded.artifact if rounded else None,
         samples=rounded.samples if rounded else None,
+        data=rounded.data if rounded else None,
         bytes=sizes["w8a8"],
         size_ratio=sizes["w8a8"] / sizes["fp32"],
         speed=speed,
-        kept_float=kept_float,
     )
 
 

@@ -66,14 +66,14 @@ def export(
     force: Force = False,
 ) -> None:
     """Export a model to a bundle that an app can ship."""
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     options = {"deployment_target": deployment_target, "scheme": scheme, "dialect": dialect, "delegate": delegate}
     options |= _named(option or [])
     with progress_bar("export") as progress:
         bundle = export_bundle(
             model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options,
-            license=license, data=data,
+            license=license, data=data, note=console.note,
         )  # fmt: skip
     console.result(str(bundle))
     console.next_commands(["edgevl", "verify", bundle], ["edgevl", "inspect", bundle])

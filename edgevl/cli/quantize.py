@@ -23,12 +23,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 def quantize(
-    model: Annotated[str | None, typer.Argument(help="A model folder. Default: the embedded nano.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model folder, ours or CLIP's. Default: the embedded nano.")
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="w8a8: weights and values in int8; w4: weights in 4 bits (coreml).")
     ] = "w8a8",
-    data: Annotated[str, typer.Option(help="Data to calibrate on; not the data to judge on.")] = "scenes:val",
-    samples: Annotated[int, typer.Option(min=1, help="Pictures, with a question each.")] = 512,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data to calibrate and to judge on. Default: what the model was validated on in training."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures, with a text each, to calibrate on.")] = 512,
     observer: Annotated[
         str, typer.Option(help="How ranges are found: moving, minmax, histogram (mean squared error) or percentile.")
     ] = "moving",
@@ -99,7 +104,9 @@ def _verdicts(made: "Quantized", targets: list[str], max_drop: float | None, pro
             progress(number, len(targets), f"judging {target}")
             limit = MAX_DROP if max_drop is None else max_drop
             kept = made.plan.kept_for_budget
-            verdict = judge_target(made.folder, target, Path(scratch), max_drop=limit, kept_float=kept)
+            verdict = judge_target(
+                made.folder, target, Path(scratch), made.plan.calibration.data, max_drop=limit, kept_float=kept
+            )
             found.append(verdict.model_dump(mode="json", exclude={"speed": {"pairs"}}))
     return found
 
@@ -124,14 +131,15 @@ def _report(made: "Quantized") -> dict[str, Any]:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from edgevl.quantize.plan import PLAN
+    from edgevl.plans.plan import PLAN
 
     seen, sizes = report["coverage"], report["parameters"]
     console.result(report["out"])
     moved = "" if seen["growing"] is None else f"; {seen['growing']:.0%} of {report['values']} ranges still moved"
+    answers = f", {seen['answers']} of {seen['labels']} answers" if seen["labels"] else ""
     console.result(
-        f"{seen['pictures']:,} different pictures, {seen['questions']:,} questions of {len(seen['kinds'])} kinds, "
-        f"{seen['answers']} of {seen['labels']} answers{moved}"
+        f"calibrated on {report['calibration']['data']}: {seen['pictures']:,} different pictures, "
+        f"{seen['questions']:,} texts of {_count(len(seen['kinds']), 'kind')}{answers}{moved}"
     )
     into = "int4" if report["precision"] == "w4" else "int8"
     console.result(
@@ -157,10 +165,14 @@ def _show(report: dict[str, Any]) -> None:
         console.result(f"{each['target']:<11} {each['verdict']}{kept}: {each['reason']}{_numbers(each)}")
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
 def _numbers(verdict: dict[str, Any]) -> str:
     if verdict["lost_points"] is None:
         return ""
-    text = f" ({verdict['lost_points']:+.2f} points lost on {verdict['samples']} samples"
+    text = f" ({verdict['lost_points']:+.2f} points lost on {verdict['samples']} samples of {verdict['data']}"
     if verdict["speed"]:
         low, high = verdict["speed"]["ci95"]
         text += f"; speed {verdict['speed']['ratio']:.2f}x, 95 %: {low:.2f} to {high:.2f}"

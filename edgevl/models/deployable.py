@@ -13,7 +13,7 @@ from edgevl.bundle.specs import (
     TextSource,
     ValueSource,
 )
-from edgevl.contracts import Program, TextCodec
+from edgevl.contracts import Deployable, Program, TextCodec
 from edgevl.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ class DeployableModel:
         if layout not in self.layouts:
             raise unknown_name("layout", layout, self.layouts)
         return self.cut(layout)
+
+
+def with_programs(model: Deployable, cut: Callable[[str], Sequence[Program]]) -> DeployableModel:
+    """Return a model that is cut into other programs; everything else is as it was."""
+    names = [field.name for field in dataclasses.fields(DeployableModel) if field.name != "cut"]
+    return DeployableModel(**{name: getattr(model, name) for name in names}, cut=cut)
 
 
 def picture_input(name: str, size: int, index: int = 0, processing: str = "main") -> InputSpec:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LAYOUT = "towers"
 FIRST_SCALE, LARGEST_SCALE = 14.3, 100.0  # CLIP's: a temperature of 0.07 to begin with, of 0.01 at least
+OF_PICTURES = ("vision", "picture_pool", "picture_projection")  # modules that only pictures go through
+OF_TEXTS = ("text", "words", "text_pool", "text_projection")
 PROMPTS = ("a {}",)  # with which a label becomes a text
 
 
@@ -74,9 +76,11 @@ def encoder_programs(model: DualEncoder, words: WordPiece) -> tuple[Program, ...
     config, model = model.config, deployed(model)
     image, ids = picture_input("image", config.image_size), text_input("input_ids", words.spec)
     of_image, of_text = (float_output(name, (1, config.embedding), "ND") for name in ("image_embeds", "text_embeds"))
+    picture_spec = ProgramSpec(name="image_encoder", inputs=(image,), outputs=(of_image,))
+    text_spec = ProgramSpec(name="text_encoder", inputs=(ids,), outputs=(of_text,))
     return (
-        Program(ProgramSpec(name="image_encoder", inputs=(image,), outputs=(of_image,)), model, "embed_picture"),
-        Program(ProgramSpec(name="text_encoder", inputs=(ids,), outputs=(of_text,)), model, "embed_text"),
+        Program(picture_spec, model, "embed_picture", unused=OF_TEXTS),
+        Program(text_spec, model, "embed_text", unused=OF_PICTURES),
     )
 
 

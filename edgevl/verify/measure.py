@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevl.bundle.manifest import OutputParity, Parity
-from edgevl.contracts import Answer, Metric, Sample
+from edgevl.contracts import Answer, Deployable, Described, Metric, Sample
 from edgevl.errors import InputError
 from edgevl.progress import Progress
 
 if TYPE_CHECKING:
     from edgevl.opened import Opened
-
+_DATA = "scenes:val"  # of a model that does not say what it was trained on
 MAX_DB = 300.0  # reported for values that are equal, where the ratio is infinite
 _LARGEST = 1e12  # what the manifest can hold
 _CHUNK = 32  # samples that are asked at a time
@@ -33,8 +33,17 @@ class Measured:
     metrics: list[Metric]
 
 
+def usual_data(model: Deployable) -> str:
+    """Return the data that a model was validated on in training, as far as its record says; else `scenes:val`."""
+    recipe = model.provenance.get("recipe")
+    data = recipe.get("data") if isinstance(recipe, Mapping) else None
+    return str(data["val"]) if isinstance(data, Mapping) and data.get("val") else _DATA
+
+
 @functools.lru_cache(maxsize=2)
-def draw(data: str, task: str, count: int, side: int, seed: int | None = None) -> tuple[Sample, ...]:
+def draw(
+    data: str, task: str, count: int, side: int, seed: int | None = None, least: int | None = None
+) -> tuple[Sample, ...]:
     """Return `count` samples of a task, one of each record; of finite data all that a record has. Cached, for targets.
 
     Args:
@@ -43,6 +52,7 @@ def draw(data: str, task: str, count: int, side: int, seed: int | None = None) -
         count: how many; records that cannot be asked are passed over.
         side: pixels that pictures should have at least, where the data set is drawn for it.
         seed: without one these are the first records, with one they are drawn at random, each at most once.
+        least: with fewer than `count`, but so many, be content.
     Raises:
         InputError: an unknown data specification, `count` below 1, or fewer records that can be asked.
     """
@@ -60,10 +70,12 @@ def draw(data: str, task: str, count: int, side: int, seed: int | None = None) -
         samples += asked.samples(dataset[index], 1)
         if len(samples) == count:
             return tuple(samples)
+    if least and len(samples) >= least:
+        return tuple(samples)
     raise InputError(f'"{data}" has {len(samples):,} samples for {task}, {count:,} were asked for: lower --samples')
 
 
-def side_of(model: "Opened") -> int:
+def side_of(model: Described) -> int:
     """Return the largest side of the pictures that a model takes, in pixels."""
     return max((processing.size for processing in model.images.values()), default=_MIN_SIDE)
 

@@ -32,7 +32,7 @@ def jetson() -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def bundles(tiny_model, tmp_path_factory) -> dict[str, Path]:
     """The tiny model for onnx, in one file (`onnx`), in two (`split`), of schema 1 (`older`); for tensorrt in two."""
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     folder = tmp_path_factory.mktemp("tiny")
     onnx = export_bundle(tiny_model, "onnx", out=folder / "onnx.edgevl")

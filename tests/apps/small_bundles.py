@@ -33,7 +33,7 @@ class Pairs:
 
 def write_small(folder: Path) -> dict[str, Path]:
     """Write a bundle for onnx of each small model, and a box whose second program has its own name for a value."""
-    from edgevl.export.bundle_export import Request, export_deployable
+    from edgevl.bundle_export import Request, export_deployable
     from edgevl.export.registry import get_exporter
 
     if OF_PAIRS not in DATASETS:

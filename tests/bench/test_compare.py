@@ -192,7 +192,7 @@ def test_bad_arguments_are_one_clear_line(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     """A verified bundle, and a copy of it whose graph does a lot of work besides, and whose answers are less good."""
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     folder = tmp_path_factory.mktemp("bundles")
     words = Tokenizer.from_words(["what", "color", "is", "the", "car"])

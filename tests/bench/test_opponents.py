@@ -32,7 +32,7 @@ def test_an_unknown_name_lists_opponents_and_groups():
 @pytest.mark.parametrize("name", OPPONENTS)
 def test_every_opponent_is_built_and_answers(name, tmp_path):
     from edgevl.bundle.folder import Bundle
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     bundle = Bundle.open(export_bundle(None, "onnx", out=tmp_path / "model.edgevl"))
     photo, folder = make_photo(), Path(tmp_path, name)

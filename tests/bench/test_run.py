@@ -33,7 +33,7 @@ CONFIG = ModelConfig(
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     folder = tmp_path_factory.mktemp("mini")
     words = Tokenizer.from_words(["what", "color", "is", "the", "car"])

@@ -17,7 +17,7 @@ TARGETS = ("onnx", "coreml")
 @pytest.fixture(scope="session")
 def exported(tiny_model) -> dict[str, Path]:
     """The bundle of each target, beside the checkpoint, so that verify finds it."""
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     folder = tiny_model.parent
     return {target: export_bundle(tiny_model, target, out=folder / f"{target}.edgevl") for target in TARGETS}
@@ -26,7 +26,7 @@ def exported(tiny_model) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def bundles(exported, tiny_model) -> dict[str, Path]:
     """The bundle of each target, one of two programs, and one for TensorRT, which holds a script."""
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     folder = tiny_model.parent
     split = export_bundle(tiny_model, "onnx", out=folder / "split.edgevl", layout="split")

@@ -17,7 +17,7 @@ GOES_ON = 0  # the exit code of a child that was not killed
 
 
 def warm_export(model: str, out: str) -> bool:
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     export_bundle(model, "onnx", out=out)
     return True
@@ -65,7 +65,7 @@ def killed_records(bundle: str, keep: str) -> int:
 
 
 def _export(model: str, out: str, force: bool, progress: Callable[[int, int, str], None] | None = None) -> None:
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     export_bundle(model, "onnx", out=out, force=force, progress=progress)
 

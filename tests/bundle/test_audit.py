@@ -8,8 +8,8 @@ import pytest
 from sessions_of import claiming
 
 from edgevl.bundle.folder import Bundle
+from edgevl.bundle_export import export_bundle
 from edgevl.errors import VerificationFailed
-from edgevl.export.bundle_export import export_bundle
 from edgevl.formats import Contents, Weight, bits_of
 from edgevl.formats.onnx_contents import read_onnx
 from edgevl.verify.audit import claim_problems, inspect_bundle, read_contents

@@ -12,9 +12,9 @@ from PIL import Image
 from edgevl.bundle.card import render_card
 from edgevl.bundle.folder import Bundle, list_files
 from edgevl.bundle.golden import pixels_sha256, read_golden
+from edgevl.bundle_export import export_bundle
 from edgevl.checkpoint import load_model
 from edgevl.errors import InputError
-from edgevl.export.bundle_export import export_bundle
 from edgevl.inputs.preprocess import load_image, to_pixels
 
 

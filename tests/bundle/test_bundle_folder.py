@@ -229,7 +229,7 @@ def test_killed_between_the_renames_the_old_bundle_survives_aside(tmp_path):
 
 KILLED_EXPORT = """
     import os, signal, sys
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
     def progress(done, total, text):
         if text == sys.argv[3]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -254,7 +254,7 @@ def test_a_killed_export_leaves_nothing_that_loads(tiny_model, tmp_path, stage):
 LIMITED_EXPORT = """
     import resource, signal, sys
     from edgevl.errors import InputError
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     try:

@@ -8,9 +8,9 @@ import pytest
 
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle.specs import ValueSource
+from edgevl.bundle_export import export_bundle
 from edgevl.cli import main
 from edgevl.errors import VerificationFailed
-from edgevl.export.bundle_export import export_bundle
 from edgevl.predict import Answerer
 from edgevl.verify.run import verify_bundle
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from edgevl.bundle_export import export_bundle
 from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.cli import main
-from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter
-from edgevl.quantize.plan import save_plan
+from edgevl.plans.plan import save_plan
 from edgevl.verify.audit import inspect_bundle
 
 if TYPE_CHECKING:
-    from edgevl.quantize.plan import Plan
+    from edgevl.plans.plan import Plan
 
 # (target, precision, options, the package that exports and runs it)
 KINDS = [
@@ -157,9 +157,10 @@ def nano_kind(kind, tmp_path_factory) -> tuple:
 def plan_of(folder: Path) -> "Plan":
     """The plan that `edgevl export` makes for the good model."""
     pytest.importorskip("torchao")
+    from edgevl.models.kinds import open_deployable
     from edgevl.quantize.calibrate import calibrate
 
-    return calibrate(load_model(folder))
+    return calibrate(open_deployable(folder))
 
 
 def verdict(path: Path, capsys) -> tuple[int, str]:

@@ -45,7 +45,7 @@ SLOW = [pytest.param(answering(*each), id="-".join(map(str, each)), marks=pytest
 
 @pytest.mark.parametrize("options", [pytest.param(answering(), id="single"), *SLOW])
 def test_the_golden_cases_of_the_embedded_model(tmp_path, options):
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     bundle = second.SecondBundle(export_bundle(None, "onnx", out=tmp_path / "x.edgevl", **options))
     assert bundle.replay() == 6

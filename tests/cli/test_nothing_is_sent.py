@@ -50,7 +50,7 @@ def test_the_trace_sees_a_look_up(tmp_path):
 
 
 def test_commands_and_scripts(tiny_model, tmp_path):
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     shutil.copytree(tiny_model, tmp_path / "tiny-test")
     bundle = export_bundle(tiny_model, "onnx", out=tmp_path / "o.edgevl")

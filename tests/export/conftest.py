@@ -6,7 +6,7 @@ import pytest
 
 if TYPE_CHECKING:
     from edgevl.models import VqaModel
-    from edgevl.quantize.plan import Plan
+    from edgevl.plans.plan import Plan
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[qu
 from edgevl.config import ModelConfig
 from edgevl.export.registry import get_exporter
 from edgevl.models import VqaModel, build_model
-from edgevl.models.question_answering import export_program
+from edgevl.models.question_answering import answering_program
+from edgevl.plans.plan import Calibration, Plan
 from edgevl.quantize.calibrate import BATCH, Observation
-from edgevl.quantize.plan import Calibration, Plan
 from edgevl.runtime.session import open_session
 
 CONFIG = ModelConfig(
@@ -39,9 +39,9 @@ def random_samples(config: ModelConfig, count: int = SAMPLES) -> tuple[np.ndarra
 
 def plan_of(model: VqaModel, batch: int = BATCH) -> Plan:
     """The ranges of one batch of random samples."""
-    observation = Observation(export_program(model, "raw", batch), "minmax")
+    observation = Observation(answering_program(model), "minmax", batch)
     pixels, ids = random_samples(model.config, batch)
-    observation.run([(torch.from_numpy(pixels), torch.from_numpy(ids))])
+    observation.run({"image": pixels, "input_ids": ids})
     settings = Calibration(data="random", samples=batch, seed=0, observer="minmax")
     return Plan(checkpoint_sha256="0" * 64, calibration=settings, values=observation.ranges(), modules={})
 

@@ -13,7 +13,7 @@ from edgevl.export.registry import get_exporter
 from edgevl.export.to_coreml import write_coreml
 from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel
-from edgevl.quantize.plan import ModulePlan, Plan
+from edgevl.plans.plan import ModulePlan, Plan
 from edgevl.runtime.coreml_reference import MLProgram
 
 pytest.importorskip("torchao")

@@ -14,13 +14,13 @@ from sessions_of import reference as float_session
 
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
-from edgevl.export.coreml_weights import _packed, block_groups
+from edgevl.export.coreml_weights import _packed
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_coreml import write_coreml
-from edgevl.export.weight_codes import cluster, palettize, quantize
 from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel, build_model
 from edgevl.models.question_answering import export_program
+from edgevl.plans.weight_codes import block_groups, cluster, palettize, quantize
 from edgevl.runtime.session import open_session
 
 # Large enough that embedding (4 096) and head (2 560) are compressed, and that neither is a tenth of the model.

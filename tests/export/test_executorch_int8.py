@@ -20,9 +20,9 @@ from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel
 from edgevl.models.capture import name_outputs
 from edgevl.models.question_answering import export_program
-from edgevl.quantize.plan import ModulePlan, Plan
-from edgevl.quantize.ptq import quantize_program
-from edgevl.quantize.spec import get_dialect
+from edgevl.plans.plan import ModulePlan, Plan
+from edgevl.plans.ptq import quantize_program
+from edgevl.plans.spec import get_dialect
 from edgevl.runtime.session import open_session
 from edgevl.verify.claims import quantizes_activations
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgevl.bundle_export import export_bundle
 from edgevl.config import ModelConfig
 from edgevl.errors import EdgeVLError, InputError, MissingDependency
-from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter, target_names
 from edgevl.models import build_model
 from edgevl.targets import TARGETS

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgevl.bundle.folder import Bundle
+from edgevl.bundle_export import export_bundle
 from edgevl.config import CONFIGS
 from edgevl.errors import MissingDependency, VerificationFailed
-from edgevl.export.bundle_export import export_bundle
 from edgevl.export.family import FAMILY, QUANTIZED, WIDER, untrained_problems, write_untrained
 from edgevl.quantize.model_folder import quantize_model
 from edgevl.verify.run import verify_bundle
@@ -124,12 +124,12 @@ def test_merged_branches_are_gone_from_the_program() -> None:
 def test_backbone_in_int8(model: str, checkpoint, tmp_path: Path) -> None:
     """Measured 39 to 55 dB."""
     pytest.importorskip("torchao")
-    from edgevl.checkpoint import load_model
+    from edgevl.models.kinds import open_deployable
+    from edgevl.plans.plan import save_plan
     from edgevl.quantize.calibrate import calibrate
-    from edgevl.quantize.plan import save_plan
 
     source = checkpoint(model)
-    save_plan(calibrate(load_model(source), samples=STILL_GROWING.get(model, 512)), source)
+    save_plan(calibrate(open_deployable(source), samples=STILL_GROWING.get(model, 512)), source)
     bundle = export_bundle(source, "onnx", "w8a8", out=tmp_path / "x.edgevl")
     report = verify_bundle(bundle, samples=16, checkpoint=source)
     assert untrained_problems(report) == []

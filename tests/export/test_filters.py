@@ -1,6 +1,5 @@
 """Filters that are standardized at every run of a backbone (NFNet, BiT) are constants of the deployed model."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,10 @@ from edgevl.config import ModelConfig
 from edgevl.export.family import write_untrained
 from edgevl.models import VqaModel, build_model
 from edgevl.models.filters import fold_standardized
+from edgevl.models.kinds import deployable_of, open_deployable
 from edgevl.models.merging import deployed
 from edgevl.models.question_answering import export_program
-from edgevl.quantize.values import operator_name
+from edgevl.plans.values import operator_name
 
 CONFIG = ModelConfig(
     name="nf", backbone="test_nfnet", backbone_options={}, image_size=32, text_length=6, vocab_size=50, num_answers=10,
@@ -75,17 +75,17 @@ def folder(tmp_path_factory) -> Path:
 def test_4_bit_weights_are_rounded_as_they_are_deployed(backbone: str, tmp_path: Path):
     """A filter that is standardized, or branches that are merged, after rounding would lie on no grid."""
     from edgevl.quantize.model_folder import quantize_model
-    from edgevl.quantize.weights import rounded_model
+    from edgevl.quantize.weights import with_rounded_weights
 
     source = write_untrained(CONFIG.replace(backbone=backbone, name=backbone), tmp_path / "model")
     quantized = quantize_model(source, "w4", samples=64, out=tmp_path / "w4")
-    model = rounded_model(load_model(quantized.folder))
-    weights = dict(deployed(model).named_parameters())
+    (program,) = with_rounded_weights(open_deployable(quantized.folder), quantized.folder).programs("single")
+    weights = dict(deployed(program.module).named_parameters())
     exact = dict(deployed(load_model(source).model).named_parameters())
     rounded = [name for name in quantized.plan.modules if name.startswith("core.vision.backbone")]
     assert rounded
     for name in rounded:
-        assert torch.equal(weights[f"{name}.weight"], dict(model.named_parameters())[f"{name}.weight"])
+        assert torch.equal(weights[f"{name}.weight"], program.weights()[f"{name}.weight"])
         assert not torch.equal(weights[f"{name}.weight"], exact[f"{name}.weight"])
 
 
@@ -94,29 +94,29 @@ def test_rounded_weights_of_another_shape_of_the_model_are_refused(folder: Path,
     from safetensors.torch import load_file
 
     from edgevl.errors import InputError
+    from edgevl.plans.plan import load_plan, save_plan
     from edgevl.quantize.model_folder import quantize_model
-    from edgevl.quantize.plan import load_plan, save_plan
-    from edgevl.quantize.weights import ROUNDED, rounded_model, save_weights
+    from edgevl.quantize.weights import ROUNDED, save_weights, with_rounded_weights
 
     quantized = quantize_model(folder, "w4", samples=64, out=tmp_path / "w4").folder
-    loaded = load_model(quantized)
-    plan = load_plan(quantized, loaded.sha256)
+    model = open_deployable(quantized)
+    plan = load_plan(quantized, model.sha256)
     assert plan is not None
     digest = save_weights(load_file(quantized / ROUNDED) | {"core.vision.branch.weight": torch.ones(2)}, quantized)
     save_plan(plan.model_copy(update={"weights_sha256": digest}), quantized)
     with pytest.raises(InputError, match=r"holds core\.vision\.branch\.weight, which the deployed model has not"):
-        rounded_model(loaded)
+        with_rounded_weights(model, quantized)
 
 
 def test_training_with_rounding_is_refused(folder: Path):
     """What is trained there is the folded filter: put back as a weight, it would be standardized again."""
     pytest.importorskip("torchao")
     from edgevl.errors import InputError
+    from edgevl.plans.spec import get_dialect
     from edgevl.quantize.calibrate import calibrate
     from edgevl.quantize.qat import RoundedModel, Scheme, trainable
-    from edgevl.quantize.spec import get_dialect
 
     loaded = load_model(folder)
-    plan = trainable(calibrate(dataclasses.replace(loaded), samples=256))
+    plan = trainable(calibrate(deployable_of(loaded), samples=256))
     with pytest.raises(InputError, match=r"test_nfnet cannot be trained with quantization: core\.vision\.backbone"):
         RoundedModel(loaded.model, plan, Scheme(get_dialect("x86")), 1, 1)

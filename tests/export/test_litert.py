@@ -17,13 +17,13 @@ from sessions_of import Chain, claiming
 from sessions_of import reference as float_session
 
 from edgevl.bundle.folder import Bundle, list_files
+from edgevl.bundle_export import export_bundle
 from edgevl.checkpoint import save_model
 from edgevl.cli import main
 from edgevl.config import ModelConfig
 from edgevl.data.scenes import ANSWERS
 from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.errors import EdgeVLError, InputError, MissingDependency
-from edgevl.export.bundle_export import export_bundle
 from edgevl.export.litert_model import to_bytes
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_litert import serialize, to_litert, write_litert

@@ -14,8 +14,8 @@ from int8_plans import CONFIG, export, float_logits, logits_of, psnr
 
 from edgevl.formats import Contents, read_artifact
 from edgevl.models import VqaModel
-from edgevl.quantize.plan import ModulePlan, Plan
-from edgevl.quantize.spec import get_dialect
+from edgevl.plans.plan import ModulePlan, Plan
+from edgevl.plans.spec import get_dialect
 from edgevl.runtime.litert_file import LiteModel, numbers, read_model, tensor_name
 
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

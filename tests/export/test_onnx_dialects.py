@@ -12,8 +12,8 @@ from edgevl.errors import InputError
 from edgevl.export.registry import get_exporter
 from edgevl.formats import read_artifact
 from edgevl.models import VqaModel
-from edgevl.quantize.plan import Plan, Range
-from edgevl.quantize.spec import DIALECTS, get_dialect
+from edgevl.plans.plan import Plan, Range
+from edgevl.plans.spec import DIALECTS, get_dialect
 
 pytest.importorskip("torchao")
 ONNX = ("x86", "arm")

@@ -16,7 +16,7 @@ from int8_plans import CONFIG, export, float_logits, logits_of, plan_of, psnr, t
 from edgevl.errors import InputError
 from edgevl.export.registry import get_exporter
 from edgevl.models import VqaModel
-from edgevl.quantize.plan import ModulePlan, Plan
+from edgevl.plans.plan import ModulePlan, Plan
 
 
 @pytest.fixture(scope="module")

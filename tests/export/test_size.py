@@ -56,8 +56,8 @@ def test_the_halves_of_a_split_model_are_files_of_their_own():
 def test_it_is_the_first_thing_that_export_says(tmp_path, monkeypatch):
     """The limit is made small here, so that no machine needs 2 GiB for it."""
     pytest.importorskip("litert_torch")  # a missing package is named before that
+    from edgevl.bundle_export import export_bundle
     from edgevl.export import registry
-    from edgevl.export.bundle_export import export_bundle
 
     monkeypatch.setattr(registry, "ONE_FILE", 2**20)
     monkeypatch.setattr("edgevl.export.registry.capture", lambda *_: pytest.fail("it was captured"))

@@ -16,9 +16,9 @@ import pytest
 
 from edgevl.apps.jetson import build_engine
 from edgevl.bundle.folder import Bundle
+from edgevl.bundle_export import export_bundle
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
-from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import get_exporter
 from edgevl.export.to_tensorrt import NoTorchTensorRT, build_with_torch_tensorrt, write_tensorrt
 from edgevl.models import build_model

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgevl.config import CONFIGS
 from edgevl.models import VqaModel
-from edgevl.quantize.plan import ModulePlan, Plan
+from edgevl.plans.plan import ModulePlan, Plan
 from edgevl.runtime.tensorrt_build import MIN_INT8_MACS, check_build, precision_problems
 
 pytest.importorskip("torchao")

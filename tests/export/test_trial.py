@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgevl.bundle_export import export_bundle
 from edgevl.cli import main
-from edgevl.export.bundle_export import export_bundle
 from edgevl.export.registry import exporters, get_exporter
 
 

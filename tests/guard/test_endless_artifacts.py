@@ -16,7 +16,7 @@ from edgevl.bundle.folder import list_files
 
 @pytest.fixture(scope="module")
 def good(tiny_model, tmp_path_factory) -> Path:
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     return export_bundle(tiny_model, "onnx", out=tmp_path_factory.mktemp("good") / "good.edgevl")
 

@@ -9,11 +9,13 @@ import torch
 
 from edgevl.checkpoint import LoadedModel, load_model, save_model
 from edgevl.config import ModelConfig
+from edgevl.contracts import Deployable
 from edgevl.data import DATASETS, Scenes
 from edgevl.data.scenes import ANSWERS, VOCABULARY
-from edgevl.evaluate import draw_samples
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
+from edgevl.models.kinds import open_deployable
+from edgevl.verify.measure import draw
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,11 @@ def toy_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def toy(toy_folder: Path) -> LoadedModel:
     return load_model(toy_folder)
+
+
+@pytest.fixture(scope="session")
+def toy_model(toy_folder: Path) -> Deployable:
+    return open_deployable(toy_folder)
 
 
 class Poor(Scenes):
@@ -54,6 +61,6 @@ class Poor(Scenes):
 def poor(monkeypatch):
     """The data sets `poor:copies` and `poor:monotone`."""
     monkeypatch.setitem(DATASETS._items, "poor", Poor)
-    draw_samples.cache_clear()
+    draw.cache_clear()
     yield
-    draw_samples.cache_clear()
+    draw.cache_clear()

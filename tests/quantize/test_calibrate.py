@@ -1,6 +1,7 @@
 """A plan: the same for the same seed, with the errors of modules that it says, and biases that give back the means."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,32 +10,41 @@ from torch import nn
 
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
 
-from edgevl.checkpoint import LoadedModel
+from edgevl.contracts import Deployable, Sample
 from edgevl.errors import InputError
-from edgevl.evaluate import draw_samples, evaluate_model
-from edgevl.models.question_answering import export_program
-from edgevl.quantize.calibrate import BATCH, Observation, batches_of, calibrate
+from edgevl.models.capture import capture
+from edgevl.opened import eager
+from edgevl.plans.plan import PLAN, Plan, load_plan, save_plan
+from edgevl.plans.ptq import quantize_program
+from edgevl.plans.rounding import round_weight
+from edgevl.plans.spec import get_dialect
+from edgevl.quantize.calibrate import BATCH, GraphSession, Observation, answering_model, batches_of, calibrate
 from edgevl.quantize.module_errors import judge_modules
 from edgevl.quantize.observers import OBSERVERS
-from edgevl.quantize.plan import PLAN, Plan, load_plan, save_plan
-from edgevl.quantize.ptq import quantize_program
-from edgevl.quantize.rounding import round_weight
-from edgevl.quantize.spec import get_dialect
+from edgevl.verify.measure import ask, draw, stacked
 
 FEW = 64
 
 
 @pytest.fixture(scope="module")
-def plan(toy: LoadedModel) -> Plan:
-    return calibrate(toy, samples=FEW)
+def plan(toy_model: Deployable) -> Plan:
+    return calibrate(toy_model, samples=FEW)
+
+
+def drawn(count: int = FEW) -> tuple[Sample, ...]:
+    return draw("scenes:val", "vqa", count, 32, seed=0)
+
+
+def float_logits(model: Deployable, samples) -> torch.Tensor:
+    return torch.from_numpy(stacked(ask(eager(model), samples), "logits"))
 
 
 @pytest.mark.parametrize("observer", OBSERVERS)
-def test_the_same_seed_gives_the_same_bytes(toy, tmp_path, observer):
+def test_the_same_seed_gives_the_same_bytes(toy_model, tmp_path, observer):
     texts = []
     for seed in (1, 1, 2):
-        draw_samples.cache_clear()
-        save_plan(calibrate(toy, samples=FEW, observer=observer, seed=seed), tmp_path)
+        draw.cache_clear()
+        save_plan(calibrate(toy_model, samples=FEW, observer=observer, seed=seed), tmp_path)
         texts.append((tmp_path / PLAN).read_bytes())
     assert texts[0] == texts[1] != texts[2]
 
@@ -75,19 +85,19 @@ def test_every_module_with_products_has_an_entry(toy, plan):
     assert ratios[-1] == 300, "a fresh residual branch ends in zeros (timm's norms), of which nothing is lost"
 
 
-def test_the_error_of_a_module_is_what_its_definition_says(toy):
+def test_the_error_of_a_module_is_what_its_definition_says(toy_model):
     """The answer head's last layer, computed by hand from what a hook saw."""
-    samples = draw_samples("scenes:val", FEW, 32, seed=0)
-    observation = Observation(export_program(toy.model, "raw", BATCH), "minmax")
-    batches = list(batches_of(toy, samples))
-    observation.run(batches)
-    values = observation.ranges()
-    plans, _ = judge_modules(observation.program, observation.by_node(values), batches)
-    layer: nn.Linear = toy.model.head[-1]  # pyright: ignore
+    (program,) = toy_model.programs("single")
+    observation, layer = Observation(program, "minmax"), program.module.head[-1]
     seen: list[torch.Tensor] = []
     hook = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    evaluate_model(toy, samples, batch=BATCH)
+    float_logits(toy_model, drawn())
     hook.remove()
+    answering = answering_model(toy_model, {program.name: observation})
+    for batch in batches_of(drawn()):
+        answering.answer([sample.query for sample in batch])
+    ranges = observation.by_node(observation.ranges())
+    plans, _ = judge_modules(observation.program, ranges, observation.first, program.keep)
     x, found = torch.cat(seen), plans["head.3"].input
     assert found and found.low == pytest.approx(float(x.min()), abs=1e-5)
     scale, zero = get_dialect("x86").parameters(found)
@@ -98,10 +108,12 @@ def test_the_error_of_a_module_is_what_its_definition_says(toy):
     assert plans["head.3"].sqnr_db == pytest.approx(ratio, abs=0.05)
 
 
-def logits(toy: LoadedModel, plan: Plan, batches) -> torch.Tensor:
-    program = quantize_program(export_program(toy.model, "raw", BATCH), plan, get_dialect("x86")).module()
-    with torch.no_grad():
-        return torch.cat([program(*batch) for batch in batches])
+def logits(model: Deployable, plan: Plan, samples) -> torch.Tensor:
+    """Of the program with Q/DQ."""
+    (program,) = model.programs("single")
+    rounded: Any = quantize_program(capture(program, "raw", BATCH), plan, get_dialect("x86")).module()
+    answering = answering_model(model, {program.name: GraphSession(program.spec, rounded)})
+    return torch.from_numpy(stacked(ask(answering, samples), "logits"))
 
 
 def all_int8(plan: Plan) -> Plan:
@@ -110,21 +122,18 @@ def all_int8(plan: Plan) -> Plan:
     return plan.model_copy(update={"modules": modules})
 
 
-def test_corrected_biases_give_back_the_means(toy):
+def test_corrected_biases_give_back_the_means(toy_model):
     """The mean of each logit, over the samples that were calibrated on, is that of the float model."""
-    plan = all_int8(calibrate(toy, samples=FEW, observer="minmax"))  # what is clipped has no mean to give back
-    samples = draw_samples("scenes:val", FEW, 32, seed=0)
-    batches = list(batches_of(toy, samples))
-    wanted = torch.from_numpy(evaluate_model(toy, samples).logits_NA)
-    drift = {}
+    plan = all_int8(calibrate(toy_model, samples=FEW, observer="minmax"))  # what is clipped has no mean to give back
+    wanted, drift = float_logits(toy_model, drawn()), {}
     for name, given in (("corrected", plan), ("plain", plan.model_copy(update={"bias_shifts": {}}))):
-        drift[name] = float((logits(toy, given, batches) - wanted).mean(0).abs().mean())
+        drift[name] = float((logits(toy_model, given, drawn()) - wanted).mean(0).abs().mean())
     assert drift["corrected"] < 0.5 * drift["plain"], drift
 
 
-def test_correction_leaves_the_model_alone(toy, plan):
+def test_correction_leaves_the_model_alone(toy, toy_model, plan):
     before = {name: value.clone() for name, value in toy.model.state_dict().items()}
-    program = export_program(toy.model, "raw", BATCH)
+    program = capture(toy_model.programs("single")[0], "raw", BATCH)
     stored = {name: value.clone() for name, value in program.state_dict.items()}
     quantize_program(program, plan, get_dialect("x86"))
     assert all(torch.equal(value, before[name]) for name, value in toy.model.state_dict().items())
@@ -137,34 +146,33 @@ def test_a_layer_without_a_bias_gets_no_shift(toy, plan):
     assert len(plan.bias_shifts["head.3"]) == toy.config.num_answers
 
 
-def test_a_module_in_float_keeps_its_bias(toy, plan):
+def test_a_module_in_float_keeps_its_bias(toy_model, plan):
     """Shifts of 1 000 in a module that the plan keeps in float change nothing."""
-    batches = list(batches_of(toy, draw_samples("scenes:val", FEW, 32, seed=0)))
     assert plan.is_float("head.3")
-    wild = plan.model_copy(update={"bias_shifts": {**plan.bias_shifts, "head.3": (1e3,) * toy.config.num_answers}})
-    assert torch.equal(logits(toy, plan, batches), logits(toy, wild, batches))
-    assert float(logits(toy, all_int8(wild), batches).mean()) > 900
+    wide = (1e3,) * len(plan.bias_shifts["head.3"])
+    wild = plan.model_copy(update={"bias_shifts": {**plan.bias_shifts, "head.3": wide}})
+    assert torch.equal(logits(toy_model, plan, drawn()), logits(toy_model, wild, drawn()))
+    assert float(logits(toy_model, all_int8(wild), drawn()).mean()) > 900
 
 
-def test_all_samples_are_observed(toy):
+def test_all_samples_are_observed():
     """70 samples: the fifth batch begins before the fourth ends, and no sample is left out."""
-    samples = draw_samples("scenes:val", 70, 32, seed=0)
-    batches = list(batches_of(toy, samples))
-    assert len(batches) == 5 and all(len(image) == BATCH for image, _ in batches)
-    assert torch.equal(batches[-1][0][-1], torch.from_numpy(samples.pixels_NSS3[69].copy()))
+    samples = drawn(70)
+    batches = batches_of(samples)
+    assert len(batches) == 5 and all(len(batch) == BATCH for batch in batches)
+    assert {id(sample) for batch in batches for sample in batch} == set(map(id, samples))
 
 
 @pytest.mark.slow
 def test_the_embedded_model_loses_little():
     """Bias correction on the embedded model: closer to float than without it, on samples it never saw."""
-    from edgevl.checkpoint import load_model
+    from edgevl.models.kinds import open_deployable
     from edgevl.verify.measure import compare_output
 
-    loaded = load_model()
-    plan = calibrate(loaded, samples=128)
-    samples = draw_samples("scenes:test", 160, loaded.config.image_size)
-    wanted = evaluate_model(loaded, samples).logits_NA
-    batches = list(batches_of(loaded, samples))
+    model = open_deployable()
+    plan = calibrate(model, samples=128)
+    samples = draw("scenes:test", "vqa", 160, 128)
+    wanted = float_logits(model, samples).numpy()
     plain = plan.model_copy(update={"bias_shifts": {}})
-    psnr = [compare_output(logits(loaded, p, batches).numpy(), wanted).psnr_db for p in (plan, plain)]
+    psnr = [compare_output(logits(model, p, samples).numpy(), wanted).psnr_db for p in (plan, plain)]
     assert psnr[0] > psnr[1] + 0.3 and psnr[0] > 43

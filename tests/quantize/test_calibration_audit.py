@@ -1,29 +1,36 @@
 """A calibration set that cannot be trusted is refused in one line; a doubtful one is used with a warning."""
 
+import dataclasses
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgevl.app.conformance.small_models import MODELS
+from edgevl.contracts import Query, Sample
 from edgevl.errors import InputError
-from edgevl.evaluate import Samples, draw_samples
+from edgevl.opened import Opened, eager
+from edgevl.plans.plan import Range
 from edgevl.quantize.calibration_audit import audit_ranges, audit_samples, distinct_pictures
-from edgevl.quantize.plan import Range
+from edgevl.verify.measure import draw
 
-LABELS = ("yes", "no", "red")
+DATA = "scenes:val"
 
 
 @pytest.fixture(scope="module")
-def scenes() -> Samples:
-    return draw_samples("scenes:val", 128, 128, seed=3)
+def scenes() -> tuple[Sample, ...]:
+    return draw(DATA, "vqa", 128, 128, seed=3)
 
 
-def chosen(samples: Samples, indices, **changes) -> Samples:
-    pick = lambda texts: tuple(texts[index] for index in indices)  # noqa: E731
-    values = {"pixels_NSS3": samples.pixels_NSS3[list(indices)], "questions": pick(samples.questions)}
-    values |= {"answers": pick(samples.answers), "kinds": pick(samples.kinds)}
-    return Samples(**{"data": samples.data, **values, **changes})
+@pytest.fixture(scope="module")
+def model(toy_model) -> Opened:
+    return eager(toy_model)
+
+
+def pictures_of(samples: Sequence[Sample]) -> list[np.ndarray]:
+    return [sample.query.pictures[0] for sample in samples]
 
 
 def jpeg(picture: np.ndarray) -> np.ndarray:
@@ -43,62 +50,70 @@ NEAR = {
 
 @pytest.mark.parametrize("name", NEAR)
 def test_near_copies_are_one_picture(scenes, name):
-    pictures = scenes.pixels_NSS3[:8]
-    copies = np.stack([NEAR[name](picture) for picture in pictures])
-    assert distinct_pictures(np.concatenate([pictures, copies])) == 8
+    pictures = pictures_of(scenes[:8])
+    assert distinct_pictures([*pictures, *map(NEAR[name], pictures)]) == 8
 
 
 def test_scenes_are_different_pictures(scenes):
-    assert distinct_pictures(scenes.pixels_NSS3) == 128
-    flipped = np.concatenate([scenes.pixels_NSS3, scenes.pixels_NSS3[:, :, ::-1]])
+    pictures = pictures_of(scenes)
+    assert distinct_pictures(pictures) == 128
+    flipped = [*pictures, *(picture[:, ::-1] for picture in pictures)]
     assert distinct_pictures(flipped) > 240, "a flipped picture shows other things to a convolution"
 
 
 def test_copies_are_found_across_chunks():
     """Of 600 pictures the last 300 repeat the first: chunks of 256 see all that came before."""
-    pictures = draw_samples("scenes:val", 300, 32).pixels_NSS3
+    pictures = pictures_of(draw(DATA, "vqa", 300, 32))
     single = distinct_pictures(pictures)
-    assert distinct_pictures(np.concatenate([pictures, pictures])) == single > 290
+    assert distinct_pictures([*pictures, *pictures]) == single > 290
 
 
-def test_eight_copies_of_a_picture_are_refused(scenes):
+def test_eight_copies_of_a_picture_are_refused(model, scenes):
     with pytest.raises(InputError) as refused:
-        audit_samples(chosen(scenes, [5] * 8), LABELS)
+        audit_samples(model, [scenes[5]] * 8, DATA)
     assert str(refused.value) == (
         'the 8 samples of "scenes:val" show only 1 picture, the others are near copies: '
         "at least 64 different pictures are needed, 512 are usual"
     )
 
 
-def test_copies_beside_other_pictures_are_refused(scenes):
+def test_copies_beside_other_pictures_are_refused(model, scenes):
     with pytest.raises(InputError, match=r"the 128 samples of .* show only 63 different pictures"):
-        audit_samples(chosen(scenes, [*range(63), *[0] * 65]), LABELS)
+        audit_samples(model, [*scenes[:63], *[scenes[0]] * 65], DATA)
 
 
-def test_too_few_samples_are_refused(scenes):
+def test_too_few_samples_are_refused(model, scenes):
     with pytest.raises(InputError, match=r'^63 samples of "scenes:val" are too few .* at least 64 different pictures'):
-        audit_samples(chosen(scenes, range(63)), LABELS)
-    assert audit_samples(chosen(scenes, range(64)), LABELS).pictures == 64
+        audit_samples(model, scenes[:63], DATA)
+    assert audit_samples(model, scenes[:64], DATA).pictures == 64
 
 
-def test_one_question_is_refused(scenes):
-    asked = chosen(scenes, range(128), questions=("is it red?",) * 128)
-    with pytest.raises(InputError, match="ask only 1 different question: at least 8 are needed"):
-        audit_samples(asked, LABELS)
+def test_one_text_is_refused(model, scenes):
+    asked = [Sample(Query(each.query.pictures, ("is it red?",)), each.target) for each in scenes]
+    with pytest.raises(InputError, match="have only 1 different text: at least 8 are needed"):
+        audit_samples(model, asked, DATA)
 
 
-def test_what_is_hardly_covered_is_a_warning(scenes):
+def test_only_what_a_model_reads_is_looked_at(scenes):
+    """A model of captions reads no text, so that samples without one are no fault."""
+    silent = [Sample(Query(each.query.pictures), ("a car",)) for each in scenes]
+    coverage = audit_samples(eager(MODELS["captioner"]()), silent, DATA)
+    assert (coverage.pictures, coverage.questions, coverage.labels) == (128, 0, 0)
+    assert not coverage.warnings
+
+
+def test_what_is_hardly_covered_is_a_warning(model, scenes):
     kinds = ("color",) * 125 + ("size",) * 3
-    coverage = audit_samples(
-        chosen(scenes, range(128), kinds=kinds, answers=("yes",) * 128), ["yes", *map(str, range(20))]
-    )
+    asked = [Sample(each.query, "yes", kind) for each, kind in zip(scenes, kinds)]
+    labelled = dataclasses.replace(model, labels=["yes", *map(str, range(20))])
+    coverage = audit_samples(labelled, asked, DATA)
     assert (coverage.answers, coverage.labels, coverage.kinds) == (1, 21, {"color": 125, "size": 3})
     assert "few questions of some kinds (3 of size)" in coverage.warnings[0]
     assert coverage.warnings[1] == "the samples have only 1 of the 21 answers of the model"
 
 
-def test_ranges_that_still_grow_are_refused(scenes):
-    coverage = audit_samples(scenes, LABELS)
+def test_ranges_that_still_grow_are_refused(model, scenes):
+    coverage = audit_samples(model, scenes, DATA)
     values = {f"v{i}": Range(low=0, high=1) for i in range(20)}
     grown = {f"v{i}": Range(low=0, high=0.7 if i < 2 else 1) for i in range(20)}
     with pytest.raises(InputError, match=r"2 of 20 values still grow: .* v0 by 30%, v1 by 30% .*try --samples 512"):
@@ -109,9 +124,10 @@ def test_ranges_that_still_grow_are_refused(scenes):
 
 
 def test_a_seed_draws_other_samples_and_the_same_again():
-    first, again, other = (draw_samples("scenes:val", 20, 32, seed=seed) for seed in (0, 0, 1))
-    draw_samples.cache_clear()
-    fresh = draw_samples("scenes:val", 20, 32, seed=0)
-    assert first.questions == again.questions == fresh.questions != other.questions
-    assert (first.pixels_NSS3 == fresh.pixels_NSS3).all()
-    assert len(set(map(bytes, first.pixels_NSS3))) == 20
+    first, again, other = (draw(DATA, "vqa", 20, 32, seed=seed) for seed in (0, 0, 1))
+    draw.cache_clear()
+    fresh = draw(DATA, "vqa", 20, 32, seed=0)
+    asked = [[sample.query.texts for sample in samples] for samples in (first, again, fresh, other)]
+    assert asked[0] == asked[1] == asked[2] != asked[3]
+    assert all((a == b).all() for a, b in zip(pictures_of(first), pictures_of(fresh)))
+    assert len({picture.tobytes() for picture in pictures_of(first)}) == 20

@@ -6,7 +6,7 @@ from torch import nn
 
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
 
-from edgevl.quantize.picture import take_integer_pixels
+from edgevl.plans.picture import take_integer_pixels
 
 
 class Front(nn.Module):

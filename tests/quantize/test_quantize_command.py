@@ -15,7 +15,7 @@ pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[qu
 
 from edgevl.checkpoint import FILES, load_model
 from edgevl.cli import main
-from edgevl.quantize.plan import PLAN, load_plan
+from edgevl.plans.plan import PLAN, load_plan
 
 FEW = ("--samples", "64")
 MAIN = "import sys\nfrom edgevl.cli import main\nsys.exit(main())"
@@ -127,7 +127,7 @@ BAD = {
     "seed that is no number": (("--seed", "x"), "--seed"),
     "near copies": ((*COPIES, "--samples", "8"), 'the 8 samples of "poor:copies" show only 1 picture'),
     "many near copies": ((*COPIES, "--samples", "96"), "at least 64 different pictures are needed"),
-    "one question": ((*MONOTONE, "--samples", "96"), "ask only 1 different question: at least 8"),
+    "one question": ((*MONOTONE, "--samples", "96"), "have only 1 different text: at least 8"),
 }
 
 

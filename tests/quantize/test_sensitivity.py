@@ -7,14 +7,14 @@ import pytest
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
 
 from edgevl.errors import BudgetFailed
-from edgevl.evaluate import draw_samples
 from edgevl.quantize.calibrate import calibrate
 from edgevl.quantize.sensitivity import Judge, Point, costs, mixtures, with_float, within_budget
+from edgevl.verify.measure import draw
 
 
 @pytest.fixture(scope="module")
-def judge(toy) -> Judge:
-    return Judge(toy, calibrate(toy, samples=128), "scenes:val", 40)
+def judge(toy_model) -> Judge:
+    return Judge(toy_model, calibrate(toy_model, samples=128), "scenes:val", 40)
 
 
 def test_nothing_in_int8_is_the_float_model(judge: Judge):
@@ -24,10 +24,10 @@ def test_nothing_in_int8_is_the_float_model(judge: Judge):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_pictures_that_judge_are_not_those_of_the_calibration(toy, seed):
-    judge = Judge(toy, calibrate(toy, samples=64, seed=seed), "scenes:val", 200)
-    own = {picture.tobytes() for picture in draw_samples("scenes:val", 64, toy.config.image_size, seed).pixels_NSS3}
-    assert sum(picture.tobytes() in own for picture in judge.samples.pixels_NSS3) <= 4
+def test_the_pictures_that_judge_are_not_those_of_the_calibration(toy_model, seed):
+    judge = Judge(toy_model, calibrate(toy_model, samples=64, seed=seed), "scenes:val", 200)
+    own = {sample.query.pictures[0].tobytes() for sample in draw("scenes:val", "vqa", 64, 32, seed)}
+    assert sum(sample.query.pictures[0].tobytes() in own for sample in judge.samples) <= 4
 
 
 def test_every_module_costs_something_and_all_cost_more(judge: Judge):

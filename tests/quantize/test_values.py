@@ -1,9 +1,11 @@
 """Names of values: the same from program to program, and one for each result of an operator that has several."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from edgevl.quantize.values import named_values
+from edgevl.plans.values import named_values
 
 
 class Halves(nn.Module):
@@ -19,6 +21,6 @@ class Halves(nn.Module):
 
 
 def test_each_result_of_a_split_has_a_name() -> None:
-    program = torch.export.export(Halves().eval(), (torch.zeros(1, 3, 4),))
+    program: Any = torch.export.export(Halves().eval(), (torch.zeros(1, 3, 4),)).module()
     names = [name for name, _ in named_values(program.graph)]
-    assert names == ["project:linear", ":getitem", ":getitem#1", ":transpose", ":matmul"]
+    assert names == ["x", "project:linear", ":getitem", ":getitem#1", ":transpose", ":matmul"]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.checkpoint import LoadedModel
 from edgevl.cli import main as edgevl
 from edgevl.errors import InputError
-from edgevl.export.coreml_weights import block_groups
-from edgevl.export.weight_codes import quantize
+from edgevl.models.kinds import open_deployable
+from edgevl.plans.plan import PLAN
+from edgevl.plans.weight_codes import block_groups, quantize
 from edgevl.quantize.model_folder import quantize_model
-from edgevl.quantize.plan import PLAN
-from edgevl.quantize.weights import ROUNDED, gptq, rounded_model
+from edgevl.quantize.weights import ROUNDED, gptq, with_rounded_weights
 
 
 def correlated(rows: int = 500, inputs: int = 32) -> torch.Tensor:
@@ -65,14 +65,25 @@ def rounded(toy_folder: Path, tmp_path_factory) -> Path:
 
 
 def test_weights_lie_beside_the_plan(rounded: Path, toy: LoadedModel):
-    loaded = load_model(rounded)
-    assert loaded.sha256 == toy.sha256, "the float weights are as they were: what the artifact is compared with"
-    found, exact = rounded_model(loaded), dict(toy.model.named_parameters())
-    changed = [name for name, value in found.named_parameters() if not torch.equal(value, exact[name])]
+    model = open_deployable(rounded)
+    assert model.sha256 == toy.sha256, "the float weights are as they were: what the artifact is compared with"
+    (program,) = with_rounded_weights(model, rounded).programs("single")
+    exact = dict(toy.model.named_parameters())
+    changed = [name for name, value in program.weights().items() if not torch.equal(value, exact[name])]
     assert sorted(changed) == sorted(
         f"{name}.weight" for name in json.loads((rounded / PLAN).read_text(encoding="utf-8"))["modules"]
     )
     assert "core.fusion.blocks.0.mlp.0.weight" in changed and "head.3.weight" not in changed
+
+
+def test_every_layout_gets_them(rounded: Path):
+    """The vision program's module is a part of the model: its weights are found by its place in it."""
+    split = with_rounded_weights(open_deployable(rounded), rounded).programs("split")
+    (whole,) = with_rounded_weights(open_deployable(rounded), rounded).programs("single")
+    weights = whole.weights()
+    for program in split:
+        assert all(torch.equal(value, weights[name]) for name, value in program.weights().items())
+    assert {name for program in split for name in program.weights()} == set(weights)
 
 
 def test_a_changed_file_is_refused(rounded: Path, tmp_path: Path):
@@ -83,7 +94,7 @@ def test_a_changed_file_is_refused(rounded: Path, tmp_path: Path):
     content[-1] ^= 1
     (copied / ROUNDED).write_bytes(bytes(content))
     with pytest.raises(InputError, match="is not the file of its plan"):
-        rounded_model(load_model(copied))
+        with_rounded_weights(open_deployable(copied), copied)
 
 
 @pytest.mark.parametrize("option", [["--pareto"], ["--verdict"], ["--max-drop", "0.5"]])

@@ -10,8 +10,8 @@ import torch
 
 from edgevl.apps.jetson import build_engine
 from edgevl.bundle.folder import Bundle, list_files
+from edgevl.bundle_export import export_bundle
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed
-from edgevl.export.bundle_export import export_bundle
 from edgevl.runtime import open_session
 from edgevl.runtime.onnx_session import OnnxSession
 from edgevl.runtime.tensorrt_build import build_section

@@ -20,12 +20,13 @@ from edgevl.errors import InputError, MissingDependency
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
+from edgevl.models.kinds import deployable_of, open_deployable
 from edgevl.models.question_answering import export_program
+from edgevl.plans.plan import PLAN, load_plan, save_plan
+from edgevl.plans.ptq import quantize_program
+from edgevl.plans.spec import DIALECTS, get_dialect
 from edgevl.quantize.calibrate import calibrate
-from edgevl.quantize.plan import PLAN, load_plan, save_plan
-from edgevl.quantize.ptq import quantize_program
 from edgevl.quantize.qat import RoundedModel, Scheme, ValueRounding, WeightRounding, evaluate_rounded, trainable
-from edgevl.quantize.spec import DIALECTS, get_dialect
 from edgevl.training import checkpoints, finetune
 from edgevl.training.recipe import build_config, parse_recipe
 
@@ -56,7 +57,7 @@ def start(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(start):
-    return calibrate(load_model(start), samples=64)
+    return calibrate(open_deployable(start), samples=64)
 
 
 @pytest.fixture(scope="module")
@@ -238,15 +239,14 @@ def test_without_a_plan_it_calibrates(tmp_path, qat_values, plan):
 def test_the_run_exports_to_w8a8_and_answers_as_it_was_trained(tmp_path, qat_values):
     pytest.importorskip("onnxruntime")
     from edgevl.bundle.folder import Bundle
-    from edgevl.evaluate import evaluate_session
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
+    from edgevl.verify.measure import ask, draw, stacked
 
     folder = finetune.run(parse_recipe(qat_values, "test"), out=tmp_path / "run") / "model"
     bundle = Bundle.open(export_bundle(folder, "onnx", "w8a8", tmp_path / "test.edgevl"))
     loaded, samples = load_model(folder), draw_samples("scenes:test", 32, 64)
     trained = evaluate_rounded(loaded, plan_in(folder), Scheme(get_dialect("x86")), samples, batch=16).logits_NA
-    (session,) = bundle.sessions(1).values()
-    artifact = evaluate_session(session, samples, loaded.tokenizer, loaded.config.text_length, loaded.labels).logits_NA
+    artifact = stacked(ask(bundle.opened(1), draw("scenes:test", "vqa", 32, 64)), "logits")
     exact = evaluate_model(loaded, samples).logits_NA
     assert np.linalg.norm(artifact - trained) < np.linalg.norm(trained - exact)
 
@@ -291,6 +291,6 @@ def test_a_backbone_that_is_merged_for_deployment_is_refused(tmp_path, start):
     loaded = load_model(start)
     torch.manual_seed(0)
     model = build_model(loaded.config.replace(backbone="repvgg_a0", backbone_options={}, out_index=3)).eval()
-    plan = trainable(calibrate(dataclasses.replace(loaded, model=model), samples=64))
+    plan = trainable(calibrate(deployable_of(dataclasses.replace(loaded, model=model)), samples=64))
     with pytest.raises(InputError, match="repvgg_a0 cannot be trained with quantization"):
         RoundedModel(model, plan, Scheme(get_dialect("x86")), 1, 1)

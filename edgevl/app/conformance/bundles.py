@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgevl.app.conformance import readers, small_models
 from edgevl.app.conformance.small_models import MODELS, PICTURES, TEXTS, query_for
+from edgevl.bundle_export import Request, export_deployable
 from edgevl.checkpoint import load_model
 from edgevl.contracts import Deployable, Query
-from edgevl.export.bundle_export import Request, export_deployable
 from edgevl.export.registry import get_exporter
 from edgevl.models.deployable import DeployableModel
 from edgevl.models.kinds import deployable_of

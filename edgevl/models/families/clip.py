@@ -107,8 +107,8 @@ def load_clip(folder: Path) -> DeployableModel:
         picture, ids = picture_input("image", pictures.size), text_input("input_ids", words.spec)
         outputs = [float_output(name, width, "ND") for name in ("image_embeds", "text_embeds")]
         return (
-            Program(ProgramSpec(name="image_encoder", inputs=(picture,), outputs=(outputs[0],)), image),
-            Program(ProgramSpec(name="text_encoder", inputs=(ids,), outputs=(outputs[1],)), text),
+            Program(ProgramSpec(name="image_encoder", inputs=(picture,), outputs=(outputs[0],)), image, path="picture"),
+            Program(ProgramSpec(name="text_encoder", inputs=(ids,), outputs=(outputs[1],)), text, path="words"),
         )
 
     decoding = {"kind": "rank", "picture": "image_embeds", "text": "text_embeds"}

@@ -9,14 +9,14 @@ import dataclasses
 import torch
 
 from edgevl.errors import unknown_name
-from edgevl.quantize.plan import Range
+from edgevl.plans.plan import Range
 
 PRODUCTS = frozenset({"conv", "linear", "matmul"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """Operators are named as in `edgevl.quantize.values`."""
+    """Operators are named as in `edgevl.plans.values`."""
 
     name: str
     reason: str

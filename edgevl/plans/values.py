@@ -31,7 +31,11 @@ def operator_name(node: Node) -> str:
 def module_of(node: Node) -> str:
     """The path of the module that calls the operator, `vision.backbone.layer1.0.conv1`; empty for the model itself."""
     stack = node.meta.get("nn_module_stack") or {}
-    path = list(stack.values())[-1][0] if stack else ""
+    return module_name(list(stack.values())[-1][0] if stack else "")
+
+
+def module_name(path: str) -> str:
+    """The name that a plan has for a module of a program."""
     path = "" if path in ("model", "model.core") else path
     for prefix in _PREFIXES:
         path = path.removeprefix(prefix)
@@ -39,15 +43,20 @@ def module_of(node: Node) -> str:
 
 
 def is_float(node: Node) -> bool:
-    """Is the value a tensor of floats?"""
+    """Is the value a tensor of floats, of one at least?"""
     value = node.meta.get("val")
-    return isinstance(value, torch.Tensor) and value.dtype.is_floating_point
+    return isinstance(value, torch.Tensor) and value.dtype.is_floating_point and value.numel() > 0
 
 
 def named_values(graph: Graph) -> Iterator[tuple[str, Node]]:
-    """Each operator of `graph` that makes a float tensor, with its name. Batch norms must have been folded before."""
+    """Each operator and input of `graph` that is a float tensor, with its name; an input has its own.
+
+    Batch norms must have been folded before.
+    """
     seen: Counter[str] = Counter()
     for node in graph.nodes:
+        if node.op == "placeholder" and is_float(node):
+            yield node.name, node
         if not operator_name(node) or not is_float(node):
             continue
         name = f"{module_of(node)}:{operator_name(node)}"

@@ -6,10 +6,10 @@ from torch.fx.traceback import preserve_node_meta
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgevl.models.capture import name_outputs, program_outputs
-from edgevl.quantize.bias import correct_biases
-from edgevl.quantize.plan import Plan
-from edgevl.quantize.quantizer import DialectQuantizer
-from edgevl.quantize.spec import Dialect
+from edgevl.plans.bias import correct_biases
+from edgevl.plans.plan import Plan
+from edgevl.plans.quantizer import DialectQuantizer
+from edgevl.plans.spec import Dialect
 
 
 def quantize_program(program: ExportedProgram, plan: Plan, dialect: Dialect) -> ExportedProgram:

@@ -20,9 +20,19 @@ import numpy as np
 # already (`edgevl.quantize.weights`), whatever the largest integer among them is.
 _SHRINK = np.concatenate([np.arange(0.5, 1.11, 0.02), 7 / np.arange(8, 2, -1)])
 
+SMALLEST = 2048  # weights; fewer are not worth an operator and stay float
+BLOCK = 32  # input channels that share a scale in int4
+SHORTEST_BLOCK = 8  # depthwise filters and first convolutions have fewer input channels: int8 instead
+LARGEST_KEPT = 0.1  # share of all weights that embedding or head may have and still get 8 bits
 _LEVELS = 127  # symmetric int8: -127 to 127, so that zero is exact
 
 Groups = tuple[int, ...]  # number of groups along each axis of a weight
+
+
+def block_groups(shape: Groups) -> Groups | None:
+    """Groups of at most 32 input channels, for each output channel and place in the kernel. None: no good divisor."""
+    block = next(size for size in range(min(BLOCK, shape[1]), 0, -1) if shape[1] % size == 0)
+    return (shape[0], shape[1] // block, *shape[2:]) if block >= SHORTEST_BLOCK else None
 
 
 def quantize_channels(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

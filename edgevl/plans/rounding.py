@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from edgevl.quantize.plan import Range
-from edgevl.quantize.quantizer import WEIGHT_AXIS, is_constant
-from edgevl.quantize.spec import PRODUCTS, get_dialect
-from edgevl.quantize.values import operator_name
+from edgevl.plans.plan import Range
+from edgevl.plans.quantizer import WEIGHT_AXIS, is_constant
+from edgevl.plans.spec import PRODUCTS, get_dialect
+from edgevl.plans.values import operator_name
 
 
 class Rounding(Interpreter):

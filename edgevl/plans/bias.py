@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from edgevl.quantize.plan import Plan, Range
-from edgevl.quantize.quantizer import is_constant
-from edgevl.quantize.rounding import Rounding, behind_observer, channel_means, has_weight, is_product
-from edgevl.quantize.values import module_of, operator_name
+from edgevl.plans.plan import Plan, Range
+from edgevl.plans.quantizer import is_constant
+from edgevl.plans.rounding import Rounding, behind_observer, channel_means, has_weight, is_product
+from edgevl.plans.values import module_of, operator_name
 
 _DIGITS = 6  # of a shift, behind the point
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from edgevl.quantize.plan import Range
-from edgevl.quantize.values import operator_name
+from edgevl.plans.plan import Range
+from edgevl.plans.values import operator_name
 
 _MAX_SHIFT = 1.0  # levels: with other means padding would no longer be what it was
 

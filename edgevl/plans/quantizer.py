@@ -14,10 +14,10 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgevl.errors import InputError
-from edgevl.quantize.picture import take_integer_pixels
-from edgevl.quantize.plan import Plan, Range
-from edgevl.quantize.spec import Dialect
-from edgevl.quantize.values import is_float, module_of, named_values, operator_name
+from edgevl.plans.picture import take_integer_pixels
+from edgevl.plans.plan import Plan, Range
+from edgevl.plans.spec import Dialect
+from edgevl.plans.values import is_float, module_of, named_values, operator_name
 
 ANNOTATION = "quantization_annotation"  # where torchao looks for it in the `meta` of a node
 CLAMPS = {"relu", "hardtanh"}  # runtimes make these a part of the operator in front

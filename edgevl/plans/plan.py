@@ -1,8 +1,9 @@
 """The plan: what one calibration found, for every exporter to read. A file `quantization.json` in a model folder."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -10,9 +11,14 @@ from edgevl.errors import InputError
 from edgevl.plain import command_line
 from edgevl.reading import read_text
 
+if TYPE_CHECKING:
+    from edgevl.contracts import Program
+
+T = TypeVar("T")
 PLAN = "quantization.json"
 INT8 = "int8, one scale for each output channel"
-DATA, SAMPLES, OBSERVER = "scenes:val", 512, "moving"  # of a calibration that nobody asked for in detail
+_IN = "/"  # between a program and what is in it
+SAMPLES, OBSERVER = 512, "moving"  # of a calibration that nobody asked for in detail
 
 
 class _Model(BaseModel):
@@ -69,6 +75,8 @@ class Budget(_Model):
 
 
 class Plan(_Model):
+    """Names are of modules and values; in a plan of several programs they begin with the program: `text/project`."""
+
     schema_version: Literal[1] = 1
     precision: Literal["w8a8", "w4"] = "w8a8"
     checkpoint_sha256: str
@@ -93,6 +101,25 @@ class Plan(_Model):
     def is_float(self, module: str) -> bool:
         """Does the plan keep the products of this module in float?"""
         return module in self.modules and self.modules[module].precision == "fp32"
+
+    def of(self, program: str) -> "Plan":
+        """Return the plan of one program, with the names that it has inside.
+
+        In a layout other than the calibrated one a module keeps its name, and so finds what it had there.
+        """
+        names = ("values", "modules", "bias_shifts")
+        return self.model_copy(update={name: _inside(getattr(self, name), program) for name in names})
+
+
+def _inside(named: Mapping[str, T], program: str) -> dict[str, T]:
+    own = f"{program}{_IN}"
+    inside = {name.split(_IN, 1)[-1]: value for name, value in named.items()}
+    return inside | {name.removeprefix(own): value for name, value in named.items() if name.startswith(own)}
+
+
+def prefixes(programs: "Sequence[Program]") -> dict[str, str]:
+    """Return what the names of each program begin with in a plan of all of them."""
+    return {program.name: f"{program.name}{_IN}" if len(programs) > 1 else "" for program in programs}
 
 
 def load_plan(folder: Path, checkpoint_sha256: str) -> Plan | None:

@@ -20,15 +20,14 @@ from edgevl.contracts import Deployable, Program, Query
 from edgevl.data import open_dataset
 from edgevl.data.scenes import Scenes
 from edgevl.domain.judge import DOMAIN
-from edgevl.errors import InputError
 from edgevl.progress import Progress
 from edgevl.targets import TARGETS
+from edgevl.verify.measure import usual_data
 
 if TYPE_CHECKING:
-    from edgevl.checkpoint import LoadedModel
     from edgevl.export.registry import Exporter
-    from edgevl.quantize.plan import Plan
-
+    from edgevl.plans.plan import Plan
+Note = Callable[[str], None]
 LABELS = "labels.json"
 GOLDEN_DATA = "scenes:test"  # that pictures and texts of golden cases are from
 _VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")  # packages that have a part in every bundle
@@ -67,6 +66,7 @@ def export_bundle(
     options: Mapping[str, str | None] | None = None,
     license: str | None = None,
     data: str | None = None,
+    note: Note = lambda text: None,
 ) -> Path:
     """Write NAME-TARGET-PRECISION.edgevl and return its path.
 
@@ -85,6 +85,7 @@ def export_bundle(
         license: of the weights, in words, for the manifest; None is that of the embedded weights for these.
         data: a data specification that pictures and texts of golden cases are from; None is what the model was
             validated on in training, or Scenes.
+        note: called with what the user should know.
 
     Raises:
         InputError: no such model, target, precision, layout or option; the destination exists or cannot be written; the
@@ -102,7 +103,7 @@ def export_bundle(
     request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license)
     exporter.check_packages()
     tell("loading the model")
-    deployable, plan_of = _open(model, request)
+    deployable, plan_of = _open(model, request, note)
     tell.programs = len(deployable.programs(layout or deployable.layouts[0]))
     destination = (
         Path(out) if out is not None else Path(request.bundle_name(stem_of(model, deployable), deployable.layouts[0]))
@@ -145,18 +146,17 @@ def export_deployable(
     return destination
 
 
-def _open(model: str | Path | None, request: Request) -> tuple[Deployable, Callable[[], "Plan | None"]]:
+def _open(model: str | Path | None, request: Request, note: Note) -> tuple[Deployable, Callable[[], "Plan | None"]]:
     """The model, and a function that finds or makes the plan of its ranges where the precision needs one."""
-    from edgevl.checkpoint import LoadedModel, open_model
-    from edgevl.models.kinds import deployable_of, is_foreign, open_deployable
+    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.kinds import open_deployable
     from edgevl.quantize import plan_for
+    from edgevl.quantize.weights import with_rounded_weights
 
-    loaded = None if is_foreign(model) else open_model(model)
-    if not isinstance(loaded, LoadedModel):
-        if request.precision == "w8a8":
-            raise InputError("w8a8 needs a calibration, and only models that answer questions can be calibrated yet")
-        return deployable_of(loaded) if loaded else open_deployable(model), lambda: None
-    return deployable_of(_rounded(loaded, request)), lambda: plan_for(loaded) if request.precision == "w8a8" else None
+    deployable, folder = open_deployable(model), Path(model) if model is not None else EMBEDDED
+    if request.precision == "w4" and request.options.get("scheme") == "blocks":
+        deployable = with_rounded_weights(deployable, folder)
+    return deployable, lambda: plan_for(deployable, folder, note=note) if request.precision == "w8a8" else None
 
 
 @dataclasses.dataclass
@@ -175,9 +175,7 @@ class _Steps:
 
 def golden_data(deployable: Deployable) -> str:
     """Return the data that a model was validated on in training, if it is here; else Scenes."""
-    recipe = deployable.provenance.get("recipe")
-    named = recipe.get("data") if isinstance(recipe, Mapping) else None
-    data = str(named.get("val") or GOLDEN_DATA) if isinstance(named, Mapping) else GOLDEN_DATA
+    data = usual_data(deployable)
     try:
         return GOLDEN_DATA if isinstance(open_dataset(data), Scenes) else data
     except InputError:
@@ -188,15 +186,6 @@ def stem_of(model: str | Path | None, deployable: Deployable) -> str:
     """Return what a bundle is called after: of a training run, whose model is `RUN/model`, the run; else the model."""
     folder = Path(model).resolve() if model is not None else Path()
     return folder.parent.name if folder.name == "model" and folder.parent.name else deployable.name
-
-
-def _rounded(loaded: "LoadedModel", request: Request) -> "LoadedModel":
-    """The model to export: with `w4` in blocks, the one whose weights a plan has rounded, if there is such a plan."""
-    if request.precision != "w4" or request.options.get("scheme") != "blocks":
-        return loaded
-    from edgevl.quantize.weights import rounded_model
-
-    return dataclasses.replace(loaded, model=rounded_model(loaded))
 
 
 def _write_texts(deployable: Deployable, folder: Path) -> None:
