@@ -9,11 +9,11 @@ from pathlib import Path
 from edgevl.app.conformance import readers, small_models
 from edgevl.app.conformance.small_models import MODELS, PICTURES, TEXTS, query_for
 from edgevl.bundle_export import Request, export_deployable
-from edgevl.checkpoint import load_model
+from edgevl.checkpoint import EMBEDDED
 from edgevl.contracts import Deployable, Query
 from edgevl.export.registry import get_exporter
 from edgevl.models.deployable import DeployableModel
-from edgevl.models.kinds import deployable_of
+from edgevl.models.kinds import open_deployable
 from edgevl.quantize import plan_for
 
 
@@ -36,8 +36,8 @@ def small_bundles(folder: Path) -> Iterator[tuple[str, Callable[[], Path]]]:
 def nano_bundles(folder: Path) -> Iterator[tuple[str, Callable[[], Path]]]:
     """Yield (name, what writes it) of the embedded model, whole and split, in fp32 and w8a8. It is calibrated once."""
     exporter = get_exporter("onnx")
-    plan = functools.cache(lambda: plan_for(load_model(None)))
-    model = functools.cache(lambda: deployable_of(load_model(None)))
+    model = functools.cache(open_deployable)
+    plan = functools.cache(lambda: plan_for(model(), EMBEDDED))
     for precision, plan_of in (("fp32", lambda: None), ("w8a8", plan)):
         options = exporter.check_options(None, precision)
         for layout in ("single", "split"):
