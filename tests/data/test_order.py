@@ -10,6 +10,7 @@ from edgevl.data import open_dataset
 from edgevl.data.order import for_training, in_portions, permutation
 from edgevl.errors import InputError
 from edgevl.evaluate import draw_samples
+from edgevl.verify.measure import draw
 
 
 @pytest.fixture
@@ -55,3 +56,12 @@ def test_samples_of_finite_data_are_its_questions_from_as_many_pictures_as_there
     assert len({*zip((p.tobytes() for p in drawn.pixels_NSS3), drawn.questions)}) == 20
     with pytest.raises(InputError, match="has 60 questions, 61 were asked for: lower --samples"):
         draw_samples(data.name, 61, 24)
+
+
+def test_all_samples_are_enough_where_that_is_said(data):
+    """A verdict wants 1 000 samples, and takes what a table of photos has."""
+    every = draw(data.name, "vqa", 100, 24, least=1)
+    assert len(every) == 60 and len({(id(each.query.pictures[0]), each.query.texts) for each in every}) == 60
+    assert len(draw(data.name, "vqa", 100, 24, seed=1, least=1)) == 60
+    with pytest.raises(InputError, match="has 60 samples for vqa, 100 were asked for: lower --samples"):
+        draw(data.name, "vqa", 100, 24, least=61)
