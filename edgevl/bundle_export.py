@@ -20,6 +20,7 @@ from edgevl.contracts import Deployable, Program, Query
 from edgevl.data import open_dataset
 from edgevl.data.scenes import Scenes
 from edgevl.domain.judge import DOMAIN
+from edgevl.errors import InputError
 from edgevl.progress import Progress
 from edgevl.targets import TARGETS
 from edgevl.verify.measure import usual_data

@@ -86,7 +86,7 @@ def judge_target(
 def _made(folder: Path, target: str, precision: str, path: Path, data: str, samples: int) -> VerifyReport:
     from edgevl.bundle_export import export_bundle
 
-    export_bundle(folder, target, precision, path, force=True)
+    export_bundle(folder, target, precision, path, force=True, data=data)
     return verify_bundle(path, samples, data, checkpoint=folder, write=False)
 
 

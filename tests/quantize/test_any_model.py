@@ -26,11 +26,13 @@ from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
 from edgevl.models.capture import capture
 from edgevl.models.deployable import with_programs
+from edgevl.models.kinds import open_deployable
 from edgevl.opened import Opened, eager
 from edgevl.plans.plan import Plan, Range
 from edgevl.plans.ptq import quantize_program
 from edgevl.plans.spec import get_dialect
 from edgevl.quantize.calibrate import BATCH, GraphSession, answering_model, calibrate
+from edgevl.quantize.model_folder import quantize_model
 from edgevl.quantize.sensitivity import Judge
 from edgevl.verify.measure import ask, compare_output, draw, stacked
 from edgevl.verify.run import verify_bundle
@@ -146,3 +148,16 @@ def test_the_data_of_training_is_calibrated_on_and_named(encoder_folder: Path, t
 def test_the_verdict_is_on_the_data_that_is_named(quantized: Path, tmp_path: Path):
     found = judge_target(quantized, "tensorrt", tmp_path, "scenes:test_style", 24)
     assert (found.data, found.samples) == ("scenes:test_style", 24) and found.lost_points is not None
+
+
+def test_clip_is_calibrated_as_it_is(tmp_path: Path):
+    """Its towers each call a module `project`; its channels have other means, so that the picture is rounded itself."""
+    pytest.importorskip("transformers", reason="a CLIP model is written by transformers")
+    from clip_folder import write_clip
+
+    made = quantize_model(write_clip(tmp_path / "clip"), samples=FEW, out=tmp_path / "clip-w8a8")
+    model = open_deployable(made.folder)
+    assert {"image_encoder/project", "text_encoder/project"} <= made.plan.modules.keys()
+    exact = ask(eager(model), samples_of(model))
+    own = ask(rounded(model, made.plan), samples_of(model))
+    assert all(ratio and 18 < ratio < 100 for ratio in ratios(own, exact).values())

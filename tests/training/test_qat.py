@@ -97,7 +97,7 @@ def relative_error(a, b):
 )
 def test_what_is_trained_rounds_as_what_is_deployed(name, start, plan):
     """The same values on the same grids. The logits are as near as two roundings of one model are: a difference of 1e-7
-    flips roundings, and padding in front of the first convolution is half a level away (`quantize.picture`).
+    flips roundings, and padding in front of the first convolution is half a level away (`plans.picture`).
     """
     loaded, samples = load_model(start), draw_samples("scenes:test", 16, 64)
     program: Any = quantize_program(export_program(loaded.model, "raw", 16), plan, get_dialect(name)).module()
