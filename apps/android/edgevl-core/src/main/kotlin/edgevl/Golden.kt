@@ -1,13 +1,11 @@
 package edgevl
 
 import edgevl.bundle.Json
-import edgevl.bundle.int
 import edgevl.bundle.ints
 import edgevl.bundle.obj
 import edgevl.bundle.objects
 import edgevl.bundle.refuse
 import edgevl.bundle.sha256
-import edgevl.bundle.text
 import edgevl.decoding.Decisions
 import edgevl.decoding.SLACK
 import edgevl.picture.Picture
@@ -47,7 +45,14 @@ private class GoldenCase(
         val tokens = recorded.result.filterIsInstance<Int>()
         val own = if (bundle.decoding.kind == "generate") model.answerAlong(query, tokens) else model.answer(query)
         for ((output, rows) in values) compare(output, own.values[output].orEmpty(), rows, tolerance[output] ?: 0.0)
-        if (!bundle.decoding.same(own.result, recorded, SLACK * tolerance.values.max())) fails("the result is ${own.result}, recorded is ${recorded.result}")
+        if (!bundle.decoding.same(
+                own.result,
+                recorded,
+                SLACK * tolerance.values.max(),
+            )
+        ) {
+            fails("the result is ${own.result}, recorded is ${recorded.result}")
+        }
     }
 
     private fun checkPixels(pictures: List<Picture>) {
@@ -68,7 +73,10 @@ private class GoldenCase(
     /** Return the recorded values, NaN where nothing is stored, and the recorded result, which must follow from them. */
     private fun recorded(): Pair<Values, Decisions> {
         val stored = case.obj("values").keys.associateWith { rows(case.obj("values").obj(it)) }
-        val lowest = stored.mapValues { (_, rows) -> rows.map { row -> FloatArray(row.size) { if (row[it].isNaN()) -Float.MAX_VALUE else row[it] } } }
+        val lowest =
+            stored.mapValues { (_, rows) ->
+                rows.map { row -> FloatArray(row.size) { if (row[it].isNaN()) -Float.MAX_VALUE else row[it] } }
+            }
         val decided = bundle.decoding.decide(lowest)
         val result = case["result"] as List<*>
         val follows = decided.result.size == result.size && result.indices.all { bundle.decoding.follows(decided.result[it], result[it]) }
@@ -80,7 +88,11 @@ private class GoldenCase(
     private fun rows(values: Json): List<FloatArray> {
         val shape = values.ints("shape")
         val width = shape.drop(1).fold(1L) { product, side -> product * side }
-        if (width * shape[0] > MOST_VALUES || (values["data"] == null) == (values["top"] == null)) fails("its values do not fit their shape")
+        if (width * shape[0] > MOST_VALUES ||
+            (values["data"] == null) == (values["top"] == null)
+        ) {
+            fails("its values do not fit their shape")
+        }
         if (values["data"] == null) return (values["top"] as List<*>).map { topRow(it as List<*>, width.toInt()) }
         val data = (values["data"] as List<*>).map { (it as Number).toFloat() }
         if (data.size.toLong() != width * shape[0]) fails("its values do not fit their shape")

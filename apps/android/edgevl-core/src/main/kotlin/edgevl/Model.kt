@@ -52,7 +52,10 @@ class Answer internal constructor(
     /** Return the best choices of the first decision, largest share first. */
     fun choices(count: Int = 5): List<Choice> {
         val row = shares?.firstOrNull() ?: return emptyList()
-        return row.indices.sortedByDescending { row[it] }.take(count).map { Choice(labels[it], row[it]) }
+        return row.indices
+            .sortedByDescending { row[it] }
+            .take(count)
+            .map { Choice(labels[it], row[it]) }
     }
 }
 
@@ -103,7 +106,8 @@ class Model private constructor(
         return normalized(DoubleArray(rows[0].size) { at -> rows.sumOf { it[at].toDouble() } / rows.size })
     }
 
-    private fun rank(): Rank = bundle.decoding as? Rank ?: throw BadInput("a bundle that can ${bundle.decoding.kind} has no embeddings: export one for retrieval")
+    private fun rank(): Rank =
+        bundle.decoding as? Rank ?: throw BadInput("a bundle that can ${bundle.decoding.kind} has no embeddings: export one for retrieval")
 
     private fun rows(
         query: Query,
@@ -146,7 +150,9 @@ class Model private constructor(
             runtime: Runtime,
         ): Model {
             if (bundle.manifest.target != runtime.target) {
-                refuse("the bundle is for ${bundle.manifest.target}, and ${runtime.name} runs ${runtime.target}: export with --target ${runtime.target}")
+                refuse(
+                    "the bundle is for ${bundle.manifest.target}, and ${runtime.name} runs ${runtime.target}: export with --target ${runtime.target}",
+                )
             }
             val sessions = LinkedHashMap<String, Session>()
             try {

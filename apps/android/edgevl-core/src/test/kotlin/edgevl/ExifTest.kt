@@ -17,10 +17,24 @@ class ExifTest {
         tag: Int = 0x0112,
     ): ByteArray {
         val bytes = ByteBuffer.allocate(38).order(order)
-        bytes.put((if (order == ByteOrder.LITTLE_ENDIAN) "II" else "MM").toByteArray()).putShort(42).putInt(8).putShort(2)
-        bytes.putShort(0x010F).putShort(2).putInt(1).putInt(0)
+        bytes
+            .put((if (order == ByteOrder.LITTLE_ENDIAN) "II" else "MM").toByteArray())
+            .putShort(42)
+            .putInt(8)
+            .putShort(2)
+        bytes
+            .putShort(0x010F)
+            .putShort(2)
+            .putInt(1)
+            .putInt(0)
         bytes.putShort(tag.toShort()).putShort(kind.toShort()).putInt(1)
-        if (kind == 4) bytes.putInt(value) else if (kind == 3) bytes.putShort(value.toShort()) else bytes.put(value.toByte())
+        if (kind == 4) {
+            bytes.putInt(value)
+        } else if (kind == 3) {
+            bytes.putShort(value.toShort())
+        } else {
+            bytes.put(value.toByte())
+        }
         return bytes.array()
     }
 
@@ -64,7 +78,12 @@ class ExifTest {
         }
     }
 
-    private fun little(value: Int) = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(value).array()
+    private fun little(value: Int) =
+        ByteBuffer
+            .allocate(4)
+            .order(ByteOrder.LITTLE_ENDIAN)
+            .putInt(value)
+            .array()
 
     private fun chunk(
         kind: String,

@@ -85,13 +85,20 @@ class PictureTest {
         height: Int,
         lines: ByteArray,
     ): ByteArray {
-        val header = ByteBuffer.allocate(13).putInt(width).putInt(height).put(byteArrayOf(8, 2, 0, 0, 0)).array()
+        val header =
+            ByteBuffer
+                .allocate(13)
+                .putInt(width)
+                .putInt(height)
+                .put(byteArrayOf(8, 2, 0, 0, 0))
+                .array()
         val packed = ByteArray(100)
-        val count = Deflater().run {
-            setInput(lines)
-            finish()
-            deflate(packed)
-        }
+        val count =
+            Deflater().run {
+                setInput(lines)
+                finish()
+                deflate(packed)
+            }
         val file = ByteArrayOutputStream()
         file.write("\u0089PNG\r\n\u001a\n".toByteArray(Charsets.ISO_8859_1))
         for ((kind, content) in listOf("IHDR" to header, "IDAT" to packed.copyOf(count), "IEND" to ByteArray(0))) {

@@ -34,7 +34,17 @@ class YuvFrameTest {
         val rowStride = columns * pixelStride + padding
         val rows = samples.size / columns
         val buffer = ByteBuffer.allocateDirect(offset + (rows - 1) * rowStride + (columns - 1) * pixelStride + 1)
-        for (row in 0 until rows) for (x in 0 until columns) buffer.put(offset + row * rowStride + x * pixelStride, samples[row * columns + x])
+        for (row in 0 until rows) {
+            for (x in 0 until columns) {
+                buffer.put(
+                    offset + row * rowStride + x * pixelStride,
+                    samples[
+                        row * columns +
+                            x,
+                    ],
+                )
+            }
+        }
         buffer.position(offset)
         return YuvPlane(buffer, rowStride, pixelStride)
     }

@@ -44,7 +44,11 @@ class ConformanceTest {
     @Test
     fun `pictures become the same pixels`() =
         all("pixels", 100) { case ->
-            val spec = suite.bundle(case.bundle).manifest.imageProcessing.getValue(case.text("processing"))
+            val spec =
+                suite
+                    .bundle(case.bundle)
+                    .manifest.imageProcessing
+                    .getValue(case.text("processing"))
             val picture = suite.picture(case.text("picture"))
             val ways = listOfNotNull(picture.fromRaw, picture.fromPng)
             val wanted = case["sha256"] as String?
@@ -79,5 +83,9 @@ class ConformanceTest {
 
     @Test
     fun `hostile bundles are refused`() =
-        all("refuse", 10) { case -> refused { Model.open(Bundle.open(suite.folder.resolve(case.bundle)), Fixtures.runtime).use { it.replayGolden() } } }
+        all("refuse", 10) { case ->
+            refused {
+                Model.open(Bundle.open(suite.folder.resolve(case.bundle)), Fixtures.runtime).use { it.replayGolden() }
+            }
+        }
 }

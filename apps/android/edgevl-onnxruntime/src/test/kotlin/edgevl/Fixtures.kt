@@ -15,7 +15,10 @@ object Fixtures {
 
     /** A throw-away copy of a bundle. */
     fun copy(name: String): File {
-        val copy = kotlin.io.path.createTempDirectory("edgevl").toFile()
+        val copy =
+            kotlin.io.path
+                .createTempDirectory("edgevl")
+                .toFile()
         copy.deleteOnExit()
         bundle(name).copyRecursively(copy, overwrite = true)
         return copy

@@ -21,7 +21,10 @@ class ModelTest {
     private fun pictures(name: String): List<Picture> =
         File(Fixtures.bundle(name), "golden").listFiles()!!.sorted().map { readPng(it.readBytes()) }
 
-    private fun scores(answer: Answer) = answer.values.values.first().first()
+    private fun scores(answer: Answer) =
+        answer.values.values
+            .first()
+            .first()
 
     private fun near(
         a: FloatArray,
@@ -106,7 +109,13 @@ class ModelTest {
             assertTrue(hits.zipWithNext().all { (a, b) -> a.score >= b.score })
             val embedding = model.embed("a red car")
             assertEquals(1.0, embedding.sumOf { (it * it).toDouble() }, 1e-4)
-            val best = pictures("rank").indices.maxBy { at -> model.embed(pictures("rank")[at]).indices.sumOf { embedding[it].toDouble() * model.embed(pictures("rank")[at])[it] } }
+            val best =
+                pictures("rank").indices.maxBy { at ->
+                    model.embed(pictures("rank")[at]).indices.sumOf {
+                        embedding[it].toDouble() *
+                            model.embed(pictures("rank")[at])[it]
+                    }
+                }
             assertEquals(best, hits[0].key)
             assertEquals(1.0, model.embedLabel("car").sumOf { (it * it).toDouble() }, 1e-4)
         }
@@ -141,10 +150,16 @@ class ModelTest {
         val changed = other.replaceRange(number.range, (number.value.toDouble() - 5).toString())
         assertNotEquals(other, changed)
         folder.resolve("golden.json").writeText(changed)
-        val digest = java.security.MessageDigest.getInstance("SHA-256").digest(changed.toByteArray()).joinToString("") { "%02x".format(it) }
+        val digest =
+            java.security.MessageDigest
+                .getInstance("SHA-256")
+                .digest(changed.toByteArray())
+                .joinToString("") { "%02x".format(it) }
         val manifest = folder.resolve("manifest.json")
         val entry = Regex("(\"golden.json\": \\{\\s*\"sha256\": \")[0-9a-f]+(\",\\s*\"bytes\": )[0-9]+")
-        manifest.writeText(entry.replace(manifest.readText()) { it.groupValues[1] + digest + it.groupValues[2] + changed.toByteArray().size })
+        manifest.writeText(
+            entry.replace(manifest.readText()) { it.groupValues[1] + digest + it.groupValues[2] + changed.toByteArray().size },
+        )
         Model.open(Bundle.open(folder), Fixtures.runtime).use { model -> assertFailsWith<BundleRefused> { model.replayGolden() } }
         folder.deleteRecursively()
     }

@@ -102,7 +102,11 @@ class Bundle private constructor(
         val (file, count) = manifest.labels ?: return null
         val labels = json(file) as? List<*> ?: invalid(file, "it is no list of texts")
         val texts = labels.filterIsInstance<String>().filter { it.codePointCount(0, it.length) <= MAX_LABEL }
-        if (texts.size != labels.size || texts.size != count) invalid(file, "it does not hold $count labels of at most $MAX_LABEL characters")
+        if (texts.size != labels.size ||
+            texts.size != count
+        ) {
+            invalid(file, "it does not hold $count labels of at most $MAX_LABEL characters")
+        }
         return texts
     }
 
@@ -120,9 +124,17 @@ class Bundle private constructor(
     /** What the model was trained on, as numbers: nothing here uses it, but what a bundle holds is whole. */
     private fun checkDomain() {
         val domain = valid(json(DOMAIN), "Domain", DOMAIN)
-        if (domain["checkpoint_sha256"] != manifest.json.obj("provenance")["checkpoint_sha256"]) invalid(DOMAIN, "it was made with other weights")
+        if (domain["checkpoint_sha256"] !=
+            manifest.json.obj("provenance")["checkpoint_sha256"]
+        ) {
+            invalid(DOMAIN, "it was made with other weights")
+        }
         val side = manifest.imageProcessing.values.minOfOrNull { it.size } ?: 0
-        if (side < MIN_SIDE_WITH_DOMAIN || (domain["pictures"] as List<*>).size < domain.int("neighbors")) invalid(DOMAIN, "it does not fit")
+        if (side < MIN_SIDE_WITH_DOMAIN ||
+            (domain["pictures"] as List<*>).size < domain.int("neighbors")
+        ) {
+            invalid(DOMAIN, "it does not fit")
+        }
     }
 
     companion object {

@@ -38,6 +38,10 @@ internal val FORMATS = mapOf("relative-path" to ::pathProblem, "folder-name" to 
 internal fun folded(path: String): String {
     val composed = Normalizer.normalize(path, Normalizer.Form.NFC)
     return composed.split('ı').joinToString("ı") {
-        it.lowercase(Locale.ROOT).uppercase(Locale.ROOT).lowercase(Locale.ROOT).replace('ς', 'σ')
+        it
+            .lowercase(Locale.ROOT)
+            .uppercase(Locale.ROOT)
+            .lowercase(Locale.ROOT)
+            .replace('ς', 'σ')
     }
 }

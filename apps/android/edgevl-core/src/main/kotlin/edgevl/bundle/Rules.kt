@@ -1,8 +1,7 @@
 package edgevl.bundle
 
 /** Say where the paths and the tensors of a manifest break the rules of docs/bundle.md; null if they keep them. */
-internal fun manifestProblem(manifest: Manifest): String? =
-    pathsProblem(manifest) ?: programsProblem(manifest) ?: filesProblem(manifest)
+internal fun manifestProblem(manifest: Manifest): String? = pathsProblem(manifest) ?: programsProblem(manifest) ?: filesProblem(manifest)
 
 private fun pathsProblem(manifest: Manifest): String? {
     val files = manifest.files.keys

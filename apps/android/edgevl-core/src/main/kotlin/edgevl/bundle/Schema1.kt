@@ -39,7 +39,11 @@ private val SOURCES =
         "visual" to mapOf("kind" to "value", "name" to "visual", "texts" to emptyList<Any>()),
     )
 private val WHOLE = listOf("image", "input_ids") to listOf("logits")
-private val OF_PROGRAM = mapOf("vision" to (listOf("image") to listOf("visual")), "fusion" to (listOf("visual", "input_ids") to listOf("logits")))
+private val OF_PROGRAM =
+    mapOf(
+        "vision" to (listOf("image") to listOf("visual")),
+        "fusion" to (listOf("visual", "input_ids") to listOf("logits")),
+    )
 private const val START_ID = 2L
 private const val STOP_ID = 3L
 
@@ -110,7 +114,19 @@ private fun schema1Problem(manifest: Json): String? {
 private fun layoutProblem(manifest: Json): String? {
     val names = programsOf(manifest).map { it["name"] }
     val layout = manifest["layout"] ?: "single"
-    if (names != (if (layout == "split") listOf("vision", "fusion") else emptyList<Any>())) return "programs $names do not fit the layout \"$layout\""
+    if (names !=
+        (
+            if (layout ==
+                "split"
+            ) {
+                listOf("vision", "fusion")
+            } else {
+                emptyList<Any>()
+            }
+        )
+    ) {
+        return "programs $names do not fit the layout \"$layout\""
+    }
     val outside = programsOf(manifest).firstOrNull { !it.text("artifact").startsWith(manifest.text("artifact") + "/") }
     return outside?.let { "\"${it["artifact"]}\" is not inside the artifact \"${manifest["artifact"]}\"" }
 }

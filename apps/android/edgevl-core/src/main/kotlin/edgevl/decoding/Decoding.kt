@@ -1,7 +1,5 @@
 package edgevl.decoding
 
-import edgevl.bundle.DType
-import edgevl.bundle.Json
 import edgevl.bundle.Manifest
 import edgevl.bundle.TensorSpec
 import edgevl.bundle.refuse
@@ -94,7 +92,8 @@ internal fun Manifest.checkRow(
     width: Int? = null,
 ): Int {
     val spec: TensorSpec =
-        programs.flatMap { it.outputs }.firstOrNull { it.name == name } ?: refuse("the decoding reads the value $name, which no program gives")
+        programs.flatMap { it.outputs }.firstOrNull { it.name == name }
+            ?: refuse("the decoding reads the value $name, which no program gives")
     val fits = spec.shape.size == 2 && spec.dtype.isFloat && (width == null || spec.shape[1] == width)
     if (!fits) refuse("the decoding reads $name as float [B, ${width ?: "N"}], it is ${spec.dtype.word} ${spec.shape}")
     return spec.shape[1]

@@ -1,7 +1,6 @@
 package edgevl.decoding
 
 import edgevl.BadInput
-import edgevl.bundle.Json
 import edgevl.bundle.Manifest
 import edgevl.bundle.int
 import edgevl.bundle.refuse
@@ -44,7 +43,8 @@ class Classify internal constructor(
         return Decisions(rows.map { labels[indexOfLargest(it)] }, margins(rows))
     }
 
-    override fun shares(values: Values) = values.getValue(output).map { row -> shares(DoubleArray(row.size) { row[it].toDouble() }, fields) }
+    override fun shares(values: Values) =
+        values.getValue(output).map { row -> shares(DoubleArray(row.size) { row[it].toDouble() }, fields) }
 }
 
 /** The number of the best text for each picture, by the product of their embeddings. */
@@ -73,7 +73,13 @@ class Rank internal constructor(
     /** Return the product of each picture with each text. */
     internal fun products(values: Values): List<FloatArray> {
         val texts = values[text].orEmpty()
-        return if (texts.isEmpty()) emptyList() else values[picture].orEmpty().map { row -> FloatArray(texts.size) { product(row, texts[it]).toFloat() } }
+        return if (texts.isEmpty()) {
+            emptyList()
+        } else {
+            values[picture].orEmpty().map { row ->
+                FloatArray(texts.size) { product(row, texts[it]).toFloat() }
+            }
+        }
     }
 
     override fun decide(values: Values): Decisions {
@@ -111,7 +117,11 @@ class Generate internal constructor(
         val name = (fields["text"] ?: "main") as String
         codec = texts[name] ?: refuse("the decoding generate names the text processing \"$name\", there is none")
         val program = manifest.programs.firstOrNull { it.name == fields["program"] }
-        if (program == null || program.outputs.none { it.name == output }) refuse("the decoding reads $output of the program ${fields["program"]}, which does not give it")
+        if (program == null ||
+            program.outputs.none { it.name == output }
+        ) {
+            refuse("the decoding reads $output of the program ${fields["program"]}, which does not give it")
+        }
         manifest.checkRow(output)
     }
 

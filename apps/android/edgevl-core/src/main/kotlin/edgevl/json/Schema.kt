@@ -93,9 +93,10 @@ class Schema(
     ): String? {
         when (keyword) {
             "items" -> items(value as List<*>, wanted as Object, (schema["prefixItems"] as List<*>?)?.size ?: 0, where)
-            "prefixItems" -> (value as List<*>).zip(wanted as List<*>).forEachIndexed { index, (entry, each) ->
-                check(entry, each as Object, "$where.$index")
-            }
+            "prefixItems" ->
+                (value as List<*>).zip(wanted as List<*>).forEachIndexed { index, (entry, each) ->
+                    check(entry, each as Object, "$where.$index")
+                }
             "properties" -> for ((name, each) in wanted as Object) {
                 if (name in value as Object) check(value[name], each as Object, "$where.$name")
             }

@@ -177,7 +177,8 @@ private class Parser(
         const val BLANKS = " \t\n\r"
         const val TOO_LARGE = "a number beyond a double"
         val NUMBER: java.util.regex.Pattern =
-            java.util.regex.Pattern.compile("-?(?:0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?")
+            java.util.regex.Pattern
+                .compile("-?(?:0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?")
     }
 }
 

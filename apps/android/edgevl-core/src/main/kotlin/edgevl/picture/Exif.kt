@@ -9,7 +9,7 @@ import java.util.zip.Inflater
 private const val ORIENTATION = 0x0112
 private const val MAX_TEXT = 1 shl 20
 private const val APP1 = 0xE1
-private const val START_OF_SCAN = 0xDA
+internal const val START_OF_SCAN = 0xDA
 private val EXIF = "Exif\u0000\u0000".toByteArray(Charsets.ISO_8859_1)
 internal val PNG_SIGNATURE = "\u0089PNG\r\n\u001a\n".toByteArray(Charsets.ISO_8859_1)
 private val RAW_PROFILE = "Raw profile type exif\u0000".toByteArray(Charsets.ISO_8859_1)
@@ -23,7 +23,7 @@ fun orientationOf(file: ByteArray): Int =
     try {
         val block =
             when {
-                file.size > 2 && file[0] == 0xFF.toByte() && file[1] == 0xD8.toByte() -> exifOfJpeg(file)
+                isJpeg(file) -> exifOfJpeg(file)
                 startsWith(file, 0, PNG_SIGNATURE) -> exifOfPng(file)
                 isWebp(file) -> exifOfWebp(file)
                 else -> null
@@ -69,18 +69,8 @@ internal fun orientationOfBlock(block: ByteArray): Int {
 
 /** The first segment APP1 that begins with Exif and two zero bytes, before the first scan. */
 private fun exifOfJpeg(file: ByteArray): ByteArray? {
-    var at = 2
-    while (true) {
-        while (file[at] != 0xFF.toByte() || file[at + 1] == 0.toByte() || file[at + 1] == 0xFF.toByte()) at++
-        val marker = file[at + 1].toInt() and 255
-        at += 2
-        if (marker == START_OF_SCAN) return null
-        if (marker == 0x01 || marker in 0xD0..0xD9) continue
-        val length = (file[at].toInt() and 255 shl 8) or (file[at + 1].toInt() and 255)
-        val end = at + maxOf(length, 2)
-        if (marker == APP1 && startsWith(file, at + 2, EXIF)) return file.copyOfRange(at + 2, minOf(end, file.size))
-        at = end
-    }
+    val segment = jpegSegments(file).firstOrNull { it.marker == APP1 && startsWith(file, it.start, EXIF) } ?: return null
+    return file.copyOfRange(segment.start, minOf(segment.end, file.size))
 }
 
 private fun exifOfPng(file: ByteArray): ByteArray? {
@@ -95,17 +85,8 @@ private fun exifOfPng(file: ByteArray): ByteArray? {
     return text
 }
 
-/** A chunk of a PNG, whose content is [start] until [end] in the file. */
-internal class PngChunk(
-    val kind: String,
-    val start: Int,
-    val end: Int,
-) {
-    fun content(file: ByteArray): ByteArray = file.copyOfRange(start, minOf(end, file.size))
-}
-
 /** The chunks of a PNG in order; the last may reach beyond the file. */
-internal fun pngChunks(file: ByteArray): Sequence<PngChunk> =
+internal fun pngChunks(file: ByteArray): Sequence<Chunk> =
     sequence {
         val bytes = ByteBuffer.wrap(file)
         var at = PNG_SIGNATURE.size.toLong()
@@ -113,20 +94,26 @@ internal fun pngChunks(file: ByteArray): Sequence<PngChunk> =
             val count = bytes.getInt(at.toInt()).toLong() and 0xFFFFFFFFL
             val start = at.toInt() + 8
             val end = minOf(start + count, Int.MAX_VALUE.toLong()).toInt()
-            yield(PngChunk(ascii(file, start - 4, 4), start, end))
+            yield(Chunk(ascii(file, start - 4, 4), start, end))
             at += count + 12
         }
     }
 
 /** EXIF that ImageMagick wrote as text: lines with a name, a length, and hexadecimal digits. */
 private fun profileOf(
-    chunk: PngChunk,
+    chunk: Chunk,
     file: ByteArray,
 ): ByteArray? {
     if (!startsWith(file, chunk.start, RAW_PROFILE)) return null
     val content = file.copyOfRange(chunk.start + RAW_PROFILE.size, minOf(chunk.end, file.size))
-    val text = (if (chunk.kind == "zTXt") inflated(content.copyOfRange(1, content.size)) else content.take(MAX_TEXT).toByteArray()) ?: return null
-    val digits = String(text, Charsets.ISO_8859_1).split('\n').drop(3).joinToString("").filterNot(Char::isWhitespace)
+    val text =
+        (if (chunk.kind == "zTXt") inflated(content.copyOfRange(1, content.size)) else content.take(MAX_TEXT).toByteArray()) ?: return null
+    val digits =
+        String(text, Charsets.ISO_8859_1)
+            .split('\n')
+            .drop(3)
+            .joinToString("")
+            .filterNot(Char::isWhitespace)
     val valid = digits.length % 2 == 0 && digits.all { it in "0123456789abcdefABCDEF" }
     return if (valid) digits.chunked(2).map { it.toInt(16).toByte() }.toByteArray() else ByteArray(0)
 }
@@ -144,16 +131,7 @@ private fun inflated(data: ByteArray): ByteArray? {
     }
 }
 
-private fun exifOfWebp(file: ByteArray): ByteArray? {
-    val bytes = ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN)
-    var at = 12
-    while (at + 8 <= file.size) {
-        val length = unsigned(bytes.getInt(at + 4))
-        if (ascii(file, at, 4) == "EXIF") return file.copyOfRange(at + 8, minOf(at + 8 + length, file.size))
-        at += 8 + length + length % 2
-    }
-    return null
-}
+private fun exifOfWebp(file: ByteArray): ByteArray? = webpChunks(file).firstOrNull { it.kind == "EXIF" }?.content(file)
 
 private fun unsigned(value: Int): Int = if (value < 0) throw IndexOutOfBoundsException() else value
 

@@ -56,7 +56,11 @@ private fun resizedSides(
     val edge = processing.shortestEdge ?: processing.size
     val short = minOf(width, height)
     val long = maxOf(width, height)
-    if (long > MAX_RATIO.toLong() * short) throw BadInput("the picture is $width x $height, too long: at most $MAX_RATIO times its short side")
+    if (long >
+        MAX_RATIO.toLong() * short
+    ) {
+        throw BadInput("the picture is $width x $height, too long: at most $MAX_RATIO times its short side")
+    }
     val other = (edge.toLong() * long / short).toInt()
     return if (width <= height) edge to other else other to edge
 }

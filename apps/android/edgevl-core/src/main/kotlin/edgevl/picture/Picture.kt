@@ -3,6 +3,7 @@ package edgevl.picture
 import edgevl.BadInput
 
 internal const val MAX_PIXELS = 89_478_485L
+internal const val MAX_PIXELS_OF_LARGE = 50_331_648L // of WebP, and of JPEG of four components
 private const val MAX_SIDE = 1_000_000
 private const val WHITE = 255
 
@@ -81,9 +82,14 @@ class Picture private constructor(
 internal fun checkSize(
     width: Int,
     height: Int,
+    most: Long = MAX_PIXELS,
 ) {
     if (width < 1 || height < 1) throw BadInput("the picture has no pixels ($width x $height)")
-    if (width.toLong() * height > MAX_PIXELS) throw BadInput("the picture has $width x $height pixels, at most $MAX_PIXELS are read: make it smaller")
+    if (width.toLong() * height >
+        MAX_PIXELS
+    ) {
+        throw BadInput("the picture has $width x $height pixels, at most $most are read: make it smaller")
+    }
     if (maxOf(width, height) > MAX_SIDE) throw BadInput("a side of the picture has more than $MAX_SIDE pixels: make it smaller")
 }
 

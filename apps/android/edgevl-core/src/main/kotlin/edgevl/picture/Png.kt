@@ -18,7 +18,13 @@ private const val PALETTE = 3
 private const val GRAY_ALPHA = 4
 private val CHANNELS = mapOf(GRAY to 1, RGB to 3, PALETTE to 1, GRAY_ALPHA to 2, 6 to 4)
 private val DEPTHS =
-    mapOf(GRAY to listOf(1, 2, 4, 8, 16), RGB to listOf(8, 16), PALETTE to listOf(1, 2, 4, 8), GRAY_ALPHA to listOf(8, 16), 6 to listOf(8, 16))
+    mapOf(
+        GRAY to listOf(1, 2, 4, 8, 16),
+        RGB to listOf(8, 16),
+        PALETTE to listOf(1, 2, 4, 8),
+        GRAY_ALPHA to listOf(8, 16),
+        6 to listOf(8, 16),
+    )
 
 /** First column, first row, and steps of the passes of Adam7. */
 private val ADAM7 =
@@ -103,7 +109,7 @@ private class Png(
         return found
     }
 
-    private fun checked(chunk: PngChunk): ByteArray {
+    private fun checked(chunk: Chunk): ByteArray {
         val checksum = CRC32()
         if (chunk.end > file.size - 4) throw BadInput("the picture is truncated: save it again")
         checksum.update(file, chunk.start - 4, chunk.end - chunk.start + 4)
@@ -148,7 +154,14 @@ private class Png(
         val first = sample(line, from)
         if (color == PALETTE) return putIndex(rgb, at, first)
         val opaque = key == null || key.indices.any { key[it] != sample(line, from + it) }
-        val alpha = if (color >= GRAY_ALPHA) high(sample(line, from + channels - 1)) else if (opaque) 255 else 0
+        val alpha =
+            if (color >= GRAY_ALPHA) {
+                high(sample(line, from + channels - 1))
+            } else if (opaque) {
+                255
+            } else {
+                0
+            }
         if (channels < 3) {
             val gray = gray(first)
             putOnWhite(rgb, at, gray, gray, gray, alpha)
@@ -206,7 +219,15 @@ private class Lines(
     ): Int {
         val left = if (at >= distance) line[at - distance].toInt() and 255 else 0
         val up = above[at].toInt() and 255
-        if (filter < 4) return if (filter == 1) left else if (filter == 2) up else (left + up) / 2
+        if (filter < 4) {
+            return if (filter == 1) {
+                left
+            } else if (filter == 2) {
+                up
+            } else {
+                (left + up) / 2
+            }
+        }
         val corner = if (at >= distance) above[at - distance].toInt() and 255 else 0
         val guess = left + up - corner
         val nearer = if (abs(guess - left) <= abs(guess - up)) left else up

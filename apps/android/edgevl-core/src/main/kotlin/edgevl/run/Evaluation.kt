@@ -75,7 +75,11 @@ internal class Evaluation(
         along: List<Int>?,
     ): List<FloatArray> {
         val carried = loop.call.inputs().mapNotNull { (spec, origin) -> (origin as? Origin.State)?.let { spec to it } }
-        var states = carried.associate { (spec, state) -> spec.name to (state.start?.let { run(it.call).getValue(it.name).fitted(spec) } ?: Tensor.empty(spec.dtype, spec.shape)) }
+        var states =
+            carried.associate { (spec, state) ->
+                spec.name to
+                    (state.start?.let { run(it.call).getValue(it.name).fitted(spec) } ?: Tensor.empty(spec.dtype, spec.shape))
+            }
         var token = loop.start
         val rows = ArrayList<FloatArray>()
         for (step in 0 until minOf(loop.steps, along?.size ?: loop.steps)) {
@@ -89,7 +93,11 @@ internal class Evaluation(
     }
 
     private fun pixels(origin: Origin.Pixels): ByteArray =
-        pixels.getOrPut(origin) { bundle.manifest.imageProcessing.getValue(origin.processing).pixels(pictures[origin.index]) }
+        pixels.getOrPut(origin) {
+            bundle.manifest.imageProcessing
+                .getValue(origin.processing)
+                .pixels(pictures[origin.index])
+        }
 
     private fun ids(origin: Origin.Ids): IntArray {
         val codec = bundle.texts.getValue(origin.processing)

@@ -64,7 +64,15 @@ internal fun lower(text: String): String {
     while (at < text.length) {
         val point = text.codePointAt(at)
         at += Character.charCount(point)
-        result.append(if (point < 128) Character.toLowerCase(point).toChar().toString() else String(Character.toChars(point)).lowercase(Locale.ROOT))
+        result.append(
+            if (point <
+                128
+            ) {
+                Character.toLowerCase(point).toChar().toString()
+            } else {
+                String(Character.toChars(point)).lowercase(Locale.ROOT)
+            },
+        )
     }
     return result.toString()
 }

@@ -41,7 +41,9 @@ private fun fits(
     when (wanted) {
         Anything -> true
         is OneOf -> wanted.values.any { fits(own, it) }
-        is Map<*, *> -> own is Map<*, *> && (own.keys + wanted.keys).all { fits(if (it in own) own[it] else Missing, if (it in wanted) wanted[it] else Missing) }
+        is Map<*, *> ->
+            own is Map<*, *> &&
+                (own.keys + wanted.keys).all { fits(if (it in own) own[it] else Missing, if (it in wanted) wanted[it] else Missing) }
         is List<*> -> own is List<*> && own.size == wanted.size && own.indices.all { fits(own[it], wanted[it]) }
         else -> own == wanted
     }
@@ -59,7 +61,12 @@ internal fun vocabularyOf(value: Any?): Map<String, Int> {
     if (values.isEmpty() || values.size > MAX_PIECES) throw WrongTokenizer("model.vocab must have 1 to $MAX_PIECES pieces")
     val seen = BooleanArray(values.size)
     return values.mapValues { (_, id) ->
-        if (id !is Long || id !in 0L until values.size || seen[id.toInt()]) throw WrongTokenizer("the ids of model.vocab must be the numbers from 0, each once")
+        if (id !is Long ||
+            id !in 0L until values.size ||
+            seen[id.toInt()]
+        ) {
+            throw WrongTokenizer("the ids of model.vocab must be the numbers from 0, each once")
+        }
         seen[id.toInt()] = true
         id.toInt()
     }
@@ -71,6 +78,10 @@ internal fun compareSpec(
     found: Map<String, Pair<Any?, Any?>>,
 ) {
     for ((name, values) in found) {
-        if (values.first != values.second) throw WrongTokenizer("$name of the manifest is ${values.first}, ${spec.file} has ${values.second}")
+        if (values.first !=
+            values.second
+        ) {
+            throw WrongTokenizer("$name of the manifest is ${values.first}, ${spec.file} has ${values.second}")
+        }
     }
 }

@@ -89,7 +89,9 @@ private fun silence() {
         val os = Class.forName("android.system.Os")
         os.getMethod("setenv", String::class.java, String::class.java, Boolean::class.javaPrimitiveType).invoke(null, SILENCE, "1", true)
     } catch (_: ReflectiveOperationException) {
-        error("ONNX Runtime would report usage to its maker: start the process with $SILENCE=1 in its environment, or allow it with mayReportUsage")
+        error(
+            "ONNX Runtime would report usage to its maker: start the process with $SILENCE=1 in its environment, or allow it with mayReportUsage",
+        )
     }
 }
 
@@ -102,7 +104,10 @@ private class OnnxSession(
 
     /** Close the session and throw unless the artifact takes and gives what the manifest says. */
     fun checkInterface() {
-        for ((side, specs, found) in listOf(Triple("inputs", program.inputs, session.inputInfo), Triple("outputs", program.outputs, session.outputInfo))) {
+        for ((side, specs, found) in listOf(
+            Triple("inputs", program.inputs, session.inputInfo),
+            Triple("outputs", program.outputs, session.outputInfo),
+        )) {
             val fits = specs.map { it.name }.toSet() == found.keys && specs.all { fits(it, found.getValue(it.name)) }
             if (fits) continue
             session.close()
@@ -122,7 +127,12 @@ private class OnnxSession(
         val tensors = LinkedHashMap<String, OnnxTensor>()
         try {
             for ((name, tensor) in inputs) tensors[name] = given(tensor)
-            return session.run(tensors).use { result -> result.associate { (name, value) -> name to taken(value as OnnxTensor, outputs.getValue(name)) } }
+            return session.run(tensors).use { result ->
+                result.associate { (name, value) ->
+                    name to
+                        taken(value as OnnxTensor, outputs.getValue(name))
+                }
+            }
         } catch (error: OrtException) {
             throw BundleRefused("${program.artifact} fails when it runs: ${error.message}")
         } finally {
@@ -132,7 +142,12 @@ private class OnnxSession(
 
     private fun given(tensor: Tensor): OnnxTensor {
         val shape = LongArray(tensor.shape.size) { tensor.shape[it].toLong() }
-        return OnnxTensor.createTensor(environment, tensor.data.duplicate().order(ByteOrder.nativeOrder()), shape, TYPES.getValue(tensor.dtype))
+        return OnnxTensor.createTensor(
+            environment,
+            tensor.data.duplicate().order(ByteOrder.nativeOrder()),
+            shape,
+            TYPES.getValue(tensor.dtype),
+        )
     }
 
     /** Copy an output out of ONNX Runtime's memory. */

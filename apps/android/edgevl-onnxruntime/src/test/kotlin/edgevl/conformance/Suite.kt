@@ -69,7 +69,18 @@ class Suite(
             val samples = File(folder, raw!!).readBytes()
             Picture.ofSamples(samples, number("width"), number("height"), number("channels"), number("depth"), number("orientation"))
         }
-        return SuitePicture(File(folder, entry["file"] as String), entry["format"] as String, entry["lossless"] == true, if (raw == null) null else fromRaw)
+        return SuitePicture(
+            File(folder, entry["file"] as String),
+            entry["format"] as String,
+            entry["lossless"] == true,
+            if (raw ==
+                null
+            ) {
+                null
+            } else {
+                fromRaw
+            },
+        )
     }
 
     fun pixelsProblem(
@@ -123,7 +134,14 @@ class Suite(
     ): String? {
         val unclear = (case["unclear"] as Number).toDouble()
         val margins = (case["margins"] as List<*>).map { (it as Number).toDouble() }
-        if (!model.bundle.decoding.same(own.result, Decisions(result, margins), unclear)) return "the result is ${own.result}, it must be $result"
+        if (!model.bundle.decoding.same(
+                own.result,
+                Decisions(result, margins),
+                unclear,
+            )
+        ) {
+            return "the result is ${own.result}, it must be $result"
+        }
         val words = case["words"] as String? ?: return null
         return if (margins.all { it > unclear } && own.words != listOf(words)) "the words are ${own.words}, they must be $words" else null
     }
