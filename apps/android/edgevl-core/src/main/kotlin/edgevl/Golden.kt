@@ -15,6 +15,8 @@ import edgevl.run.Values
 import kotlin.math.abs
 
 private const val MOST_VALUES = 1L shl 24
+private const val CLOSE = 1e-4 // of a recorded margin, beside the one that follows from the values
+private const val FLOAT_STEP = 1e-6 // they are read as floats
 
 /**
  * Replay the golden cases of a bundle and return how many there are: this device, this runtime, this library against the
@@ -81,8 +83,13 @@ private class GoldenCase(
         val result = case["result"] as List<*>
         val follows = decided.result.size == result.size && result.indices.all { bundle.decoding.follows(decided.result[it], result[it]) }
         if (!follows) fails("the recorded result does not follow from the recorded values")
-        val margins = (case["margins"] as List<*>).map { (it as Number).toDouble() }
-        return stored to Decisions(if (bundle.decoding.kind == "box") result.map { it!! } else decided.result, margins)
+        if (!marginsFollow(decided.margins)) fails("the recorded margins do not follow from the recorded values")
+        return stored to decided
+    }
+
+    private fun marginsFollow(own: List<Double>): Boolean {
+        val recorded = (case["margins"] as List<*>).map { (it as Number).toDouble() }
+        return own.size == recorded.size && own.indices.all { abs(own[it] - recorded[it]) <= CLOSE + FLOAT_STEP * abs(own[it]) }
     }
 
     private fun rows(values: Json): List<FloatArray> {

@@ -165,6 +165,20 @@ class ModelTest {
     }
 
     @Test
+    fun `a sequence ends with the stop token`() {
+        val pictures = pictures("generate").take(1)
+        val whole = Fixtures.open("generate").use { model -> model.answer(Query(pictures)).result }
+        assertTrue(whole.size > 1, whole.toString())
+        val folder = Fixtures.copy("generate")
+        val manifest = folder.resolve("manifest.json")
+        val stop = Regex("\"stop\": [0-9]+")
+        assertTrue(stop.containsMatchIn(manifest.readText()))
+        manifest.writeText(stop.replace(manifest.readText(), "\"stop\": ${whole[0]}"))
+        Model.open(Bundle.open(folder), Fixtures.runtime).use { assertEquals(whole.take(1), it.answer(Query(pictures)).result) }
+        folder.deleteRecursively()
+    }
+
+    @Test
     fun `ONNX Runtime is told to report nothing`() {
         assertEquals("1", System.getenv("ORT_DISABLE_TELEMETRY"))
         assertTrue(OnnxRuntime(1).name.startsWith("onnxruntime 1."))

@@ -46,11 +46,15 @@ class Bundle private constructor(
         if (DOMAIN in manifest.files) checkDomain()
     }
 
+    /** Texts of the golden cases, each once: examples of what can be asked. */
+    val exampleTexts: List<String>
+        get() = golden.objects("cases").flatMap { case -> (case["texts"] as List<*>).map { it as String } }.distinct()
+
     /** Return the bytes of a file that the manifest lists: those that have its digest, whatever happened since. */
     fun read(path: String): ByteArray {
         val entry = manifest.files[path] ?: refuse("$path is not among the files of $MANIFEST")
         val bytes = reading(path) { files.read(path, entry.bytes) }
-        if (sha256(bytes) != entry.sha256) refuse(changed(path))
+        compare(path, entry, sha256(bytes))
         return bytes
     }
 
@@ -60,10 +64,16 @@ class Bundle private constructor(
     ) {
         val (sha256, size) = reading(path) { files.digest(path, entry.bytes) }
         if (size < entry.bytes) refuse("$path is truncated: $size bytes, the manifest says ${entry.bytes}; copy the bundle again")
-        if (sha256 != entry.sha256) refuse(changed(path))
+        compare(path, entry, sha256)
     }
 
-    private fun changed(path: String) = "$path has changed: its sha256 is not the one in the manifest; copy the bundle again"
+    private fun compare(
+        path: String,
+        entry: FileEntry,
+        sha256: String,
+    ) {
+        if (sha256 != entry.sha256) refuse("$path has changed: its sha256 is not the one in the manifest; copy the bundle again")
+    }
 
     private fun <T> reading(
         path: String,

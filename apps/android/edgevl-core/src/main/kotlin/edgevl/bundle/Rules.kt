@@ -42,10 +42,13 @@ private fun callsProblem(programs: List<Program>): String? {
     val outputs = programs.flatMap { it.outputs }
     val given = outputs.associateBy { it.name }
     if (given.size != outputs.size) return "two programs give a value of the same name"
+    val loops = programs.filter { program -> program.inputs.any { it.from.isOfALoop } }.flatMap { it.outputs }.map { it.name }
     for (program in programs) {
         for (spec in program.inputs) {
             val name = needed(spec) ?: continue
-            if (!sameRow(spec, given[name])) return "${program.name}: ${spec.name} needs the value $name, which no program gives so"
+            val where = "${program.name}: ${spec.name} needs the value $name"
+            if (name in loops) return "$where, which a loop gives"
+            if (!sameRow(spec, given[name])) return "$where, which no program gives so"
         }
     }
     return cyclic(programs)?.let { "$it depends on itself" }

@@ -17,6 +17,17 @@ class Picture private constructor(
     val height: Int,
     internal val rgb: ByteArray,
 ) {
+    /** Return a pixel as 0xFFRRGGBB, to show it. */
+    fun argbAt(
+        x: Int,
+        y: Int,
+    ): Int {
+        val at = 3 * (y * width + x)
+        val red = rgb[at].toInt() and 255
+        val green = rgb[at + 1].toInt() and 255
+        return (255 shl 24) or (red shl 16) or (green shl 8) or (rgb[at + 2].toInt() and 255)
+    }
+
     companion object {
         /**
          * Make a picture of 0xAARRGGBB pixels, row after row, whose colors are not multiplied by their alpha.

@@ -1,0 +1,21 @@
+plugins {
+    id("com.android.library")
+    kotlin("android")
+}
+
+android {
+    namespace = "edgevl.litert"
+    compileSdk = 35
+    defaultConfig {
+        minSdk = 28
+        consumerProguardFiles("consumer-rules.pro")
+    }
+    sourceSets["main"].java.srcDir("src/main/kotlin")
+}
+
+kotlin { jvmToolchain(17) }
+
+dependencies {
+    api(project(":edgevl-core"))
+    implementation("com.google.ai.edge.litert:litert:2.3.0")
+}
