@@ -64,7 +64,8 @@ object Assistant {
     ) = run(then) { opened(context).replayGolden() }
 
     @Synchronized
-    private fun opened(context: Context): Model = model ?: Model.open(Bundle.open(files(context)), OnnxRuntime(threads = 2)).also { model = it }
+    private fun opened(context: Context): Model =
+        model ?: Model.open(Bundle.open(files(context)), OnnxRuntime(threads = 2)).also { model = it }
 
     private fun <T : Any> run(
         then: (Outcome<T>) -> Unit,

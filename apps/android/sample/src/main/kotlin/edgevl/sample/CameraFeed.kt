@@ -65,8 +65,11 @@ class CameraFeed(
 
     @SuppressLint("MissingPermission") // the activity asks before it opens
     private fun openCamera() {
-        val id = manager.cameraIdList.firstOrNull { facing(it) == CameraCharacteristics.LENS_FACING_BACK } ?: manager.cameraIdList.firstOrNull() ?: return
+        val id =
+            manager.cameraIdList.firstOrNull { facing(it) == CameraCharacteristics.LENS_FACING_BACK } ?: manager.cameraIdList.firstOrNull()
+                ?: return
         val sensor = manager.getCameraCharacteristics(id).get(CameraCharacteristics.SENSOR_ORIENTATION) ?: 0
+
         @Suppress("DEPRECATION") // Activity.getDisplay came with Android 11
         val display = activity.windowManager.defaultDisplay.rotation * QUARTER
         turn = turnOf(sensor, display, facing(id) == CameraCharacteristics.LENS_FACING_FRONT)

@@ -27,8 +27,16 @@ class MainActivity :
         setContentView(screen)
         screen.showStatus("Opening the model …")
         Assistant.open(this) { opened ->
-            screen.showStatus(opened.problem ?: "${opened.value!!.manifest.name}, ${opened.value.manifest.precision}", opened.problem != null)
-            screen.showExamples(opened.value?.exampleTexts.orEmpty().take(4))
+            screen.showStatus(
+                opened.problem ?: "${opened.value!!.manifest.name}, ${opened.value.manifest.precision}",
+                opened.problem != null,
+            )
+            screen.showExamples(
+                opened.value
+                    ?.exampleTexts
+                    .orEmpty()
+                    .take(4),
+            )
         }
         @Suppress("DEPRECATION") // the typed getter came with Android 13
         state?.getParcelable<Uri>(PICTURE)?.let(::look)
@@ -41,7 +49,14 @@ class MainActivity :
 
     override fun choosePicture() {
         val hasPicker = Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU
-        val intent = if (hasPicker) Intent(MediaStore.ACTION_PICK_IMAGES) else Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE)
+        val intent =
+            if (hasPicker) {
+                Intent(
+                    MediaStore.ACTION_PICK_IMAGES,
+                )
+            } else {
+                Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE)
+            }
         @Suppress("DEPRECATION") // the platform has no other; AndroidX has
         startActivityForResult(intent.setType("image/*"), PICK)
     }

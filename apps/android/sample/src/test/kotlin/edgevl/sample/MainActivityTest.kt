@@ -105,7 +105,12 @@ class MainActivityTest {
         waitFor(activity) { texts -> texts.any { it.startsWith("nano") } }
         drawn(activity, "$name-empty")
         choose(activity, photo)
-        val example = views(activity.window.decorView).filterIsInstance<Button>().first { it.text.endsWith("?") }.text.toString()
+        val example =
+            views(activity.window.decorView)
+                .filterIsInstance<Button>()
+                .first { it.text.endsWith("?") }
+                .text
+                .toString()
         waitFor(activity) { "Looking …" !in it }
         click(activity, example)
         val shown = waitFor(activity) { texts -> texts.any { it.endsWith(" ms") } }
