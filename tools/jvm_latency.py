@@ -66,8 +66,12 @@ def classpath() -> str:
     """Compile the library and return what a JVM needs to run it."""
     file = ANDROID / "target" / "classpath.txt"
     modules = ("edgevl-core", "edgevl-onnxruntime")
-    command = ["mvn", "-q", "-B", "-f", str(ANDROID / "pom.xml"), "-pl", ",".join(modules), "test-compile", "-Dexec.skip=true"]
-    command += ["org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath", f"-Dmdep.outputFile={file}"]
+    command = ["mvn", "-q", "-B", "-f", str(ANDROID / "pom.xml"), "-pl", ",".join(modules), "test-compile"]
+    command += [
+        "-Dexec.skip=true",
+        "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath",
+        f"-Dmdep.outputFile={file}",
+    ]
     subprocess.run(command, check=True, stdout=sys.stderr)
     folders = ("classes", "test-classes")
     own = [str(ANDROID / module / "target" / folder) for module in modules for folder in folders]

@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True)
     command = [sys.executable, "-m", "edgevl", "app", "conformance", "--out", str(folder / "conformance")]
     subprocess.run(command, check=True, cwd=ROOT)
-    verdicts = {name: verdict for name, verdict in mutants(folder / "mutants")}
+    verdicts = dict(mutants(folder / "mutants"))
     (folder / "mutants" / "verdicts.json").write_text(json.dumps(verdicts, indent=1), encoding="utf-8")
     (folder / "complete").touch()
 
