@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from edgevl.bundle import Bundle
+from edgevl.bundle.folder import Bundle
 from edgevl.contracts import Query
 
 ANDROID = Path(__file__).parents[1] / "apps" / "android"

@@ -5,6 +5,7 @@ FOLDER/conformance: what `edgevl app conformance` writes (docs/conformance.md). 
 is made again once FOLDER/complete is there.
 """
 
+import importlib
 import json
 import os
 import random
@@ -13,11 +14,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("", "apps", "bundle")), str(ROOT / "apps/jetson")]
 BASES = ("onnx", "split", "onnx2", "split2")  # of mutations: of schema 1 but for those with a 2
 FINE, REFUSED, CRASHED = "fine", "refused", "crashed"
+load: Callable[[str], Any] = importlib.import_module  # of a module that lies in none of our packages
 
 
 def main(folder: Path) -> None:
@@ -34,14 +37,11 @@ def main(folder: Path) -> None:
 
 def mutants(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield (name of a folder and what was done to it, verdict) of each mutant."""
-    from mutations import all_mutations
-    from mutations_limits import limits
-    from mutations_schema_2 import schema_2
-
+    whole, limits, newer = (load(name) for name in ("mutations", "mutations_limits", "mutations_schema_2"))
     bases = base_bundles(folder / "bases")
     outside = Path(shutil.copytree(bases["onnx"], folder / "outside"))
-    chosen = random.Random(0).sample(all_mutations(), 300)
-    mutations = [each for each in (*chosen, *limits(), *schema_2()) if each.base in bases]
+    chosen = random.Random(0).sample(whole.all_mutations(), 300)
+    mutations = [each for each in (*chosen, *limits.limits(), *newer.schema_2()) if each.base in bases]
     for number, mutation in enumerate(mutations):
         place = folder / f"{number:04}"
         (place / "tmp").mkdir(parents=True)
@@ -69,16 +69,11 @@ def base_bundles(folder: Path) -> dict[str, Path]:
 
 def board_takes(bundle: Path) -> bool:
     """Open a bundle as apps/jetson does, and replay its golden cases."""
-    import golden_cases
-    from bundle_reader import Bundle
-    from onnx_runner import OnnxRunner
-    from pipeline import Pipeline
-    from problems import Problem
-
     try:
-        opened = Bundle(bundle)
-        golden_cases.replay(opened, Pipeline(opened, OnnxRunner(opened, 1), [], []).values)
-    except Problem:
+        opened = load("bundle_reader").Bundle(bundle)
+        runner = load("onnx_runner").OnnxRunner(opened, 1)
+        load("golden_cases").replay(opened, load("pipeline").Pipeline(opened, runner, [], []).values)
+    except load("problems").Problem:
         return False
     return True
 

@@ -4,6 +4,8 @@ import android.Manifest.permission.CAMERA
 import android.app.Activity
 import android.content.pm.PackageManager.PERMISSION_GRANTED
 import android.os.Bundle
+import android.text.Editable
+import android.text.TextWatcher
 import android.view.Gravity
 import android.view.TextureView
 import android.view.ViewGroup.LayoutParams.MATCH_PARENT
@@ -81,7 +83,7 @@ class CameraActivity : Activity() {
                     setPadding(widgets.dp(16), widgets.dp(8), widgets.dp(16), widgets.dp(8))
                     minHeight = widgets.dp(48)
                     isSingleLine = true
-                    setOnEditorActionListener { view, _, _ -> false.also { this@CameraActivity.text = view.text.toString() } }
+                    addTextChangedListener(Typing { this@CameraActivity.text = it })
                 }
             addView(preview, MATCH_PARENT, MATCH_PARENT)
             val below = widgets.column(16)
@@ -92,4 +94,25 @@ class CameraActivity : Activity() {
             addView(below, FrameLayout.LayoutParams(MATCH_PARENT, WRAP_CONTENT, Gravity.BOTTOM))
             fitsSystemWindows = true
         }
+}
+
+/** Tells what stands in a text field, whenever it changes. */
+private class Typing(
+    private val then: (String) -> Unit,
+) : TextWatcher {
+    override fun afterTextChanged(text: Editable) = then(text.toString())
+
+    override fun beforeTextChanged(
+        text: CharSequence,
+        start: Int,
+        count: Int,
+        after: Int,
+    ) {}
+
+    override fun onTextChanged(
+        text: CharSequence,
+        start: Int,
+        before: Int,
+        count: Int,
+    ) {}
 }

@@ -183,6 +183,21 @@ class MainActivityTest {
     }
 
     @Test
+    fun `the camera is asked once the user allows it`() {
+        val activity = started().get()
+        click(activity, "Camera")
+        assertEquals(CameraActivity::class.java.name, shadowOf(activity).nextStartedActivity.component?.className)
+        val camera = Robolectric.buildActivity(CameraActivity::class.java).setup().get()
+        assertEquals(listOf(android.Manifest.permission.CAMERA), shadowOf(camera).lastRequestedPermission.requestedPermissions.toList())
+        val model = edgevl.Model.open(edgevl.bundle.Bundle.open(bundle), edgevl.onnx.OnnxRuntime(1))
+        camera.show(model.use { it.ask(edgevl.picture.readPng(photo.readBytes()), "what color is it?") })
+        drawn(camera, "phone-camera")
+        assertTrue(texts(camera).count { it.endsWith(" %") } == 4)
+        camera.onRequestPermissionsResult(1, arrayOf(android.Manifest.permission.CAMERA), intArrayOf(-1))
+        assertTrue(camera.isFinishing, "without a camera there is nothing to see")
+    }
+
+    @Test
     fun `a turned phone keeps picture and question`() {
         val controller = started()
         choose(controller.get(), photo)
