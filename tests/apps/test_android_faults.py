@@ -54,7 +54,7 @@ FAULTS = {
     "texts are not composed": (f"{CORE}/text/ByteBpe.kt", "Normalizer.Form.NFC", "Normalizer.Form.NFD"),
     "the last merge comes first": (f"{CORE}/text/Symbols.kt", "{ it.rank }", "{ -it.rank }"),
     "a long text loses its stop token": (f"{CORE}/text/TextCodec.kt", "- before.size - after.size", "- before.size"),
-    "the mask is turned around": (f"{CORE}/text/TextCodec.kt", "spec.padId) 0 else 1", "spec.padId) 1 else 0"),
+    "the mask is turned around": (f"{CORE}/text/TextCodec.kt", "if (it < count) 1 else 0", "if (it < count) 0 else 1"),
     "nothing is remembered": (
         f"{CORE}/run/Evaluation.kt",
         "outputs.getOrPut(call) { run(call, emptyMap(), 0, 0) }",

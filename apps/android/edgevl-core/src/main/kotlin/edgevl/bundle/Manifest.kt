@@ -46,7 +46,7 @@ sealed interface Source {
         override val kind get() = "picture"
     }
 
-    /** [mask]: 1 where a token stands and 0 where padding does, instead of the token ids. */
+    /** [mask]: 1 for start, pieces and stop, 0 for the padding behind them, instead of the token ids. */
     data class Text(
         val index: Int,
         val processing: String,

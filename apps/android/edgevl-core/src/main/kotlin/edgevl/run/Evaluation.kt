@@ -24,7 +24,7 @@ internal class Evaluation(
 ) {
     private val outputs = HashMap<Call, Outputs>()
     private val pixels = HashMap<Origin.Pixels, ByteArray>()
-    private val ids = HashMap<Pair<String, Int>, IntArray>()
+    private val ids = HashMap<Origin.Ids, IntArray>()
 
     /** How often each program ran. */
     val runs = LinkedHashMap<String, Int>()
@@ -99,11 +99,12 @@ internal class Evaluation(
                 .pixels(pictures[origin.index])
         }
 
-    private fun ids(origin: Origin.Ids): IntArray {
-        val codec = bundle.texts.getValue(origin.processing)
-        val ids = ids.getOrPut(origin.processing to origin.index) { codec.encode(texts[origin.index]) }
-        return if (origin.mask) codec.mask(ids) else ids
-    }
+    private fun ids(origin: Origin.Ids): IntArray =
+        ids.getOrPut(origin) {
+            val codec = bundle.texts.getValue(origin.processing)
+            val text = texts[origin.index]
+            if (origin.mask) codec.mask(text) else codec.encode(text)
+        }
 }
 
 /** Of equal numbers the first is the largest. */

@@ -71,8 +71,6 @@ internal class ByteBpe private constructor(
     private val ranks: Map<Pair<String, String>, Int>,
     private val added: List<String>,
 ) : TextCodec(spec, vocabulary) {
-    private val unknown = vocabulary.getValue(STOP)
-
     override fun pieces(text: String): List<Int> {
         val found = ArrayList<Int>()
         var from = 0
@@ -96,7 +94,7 @@ internal class ByteBpe private constructor(
     /** Merge the pair that stands first among the merges, of equal ones the leftmost, until there is none. */
     private fun merged(word: String): List<Int> {
         val parts = Symbols(word.toByteArray(Charsets.UTF_8).map { SYMBOLS[it.toInt() and 255].toString() }, ranks)
-        return parts.merged().map { vocabulary[it] ?: unknown }
+        return parts.merged().map(vocabulary::getValue)
     }
 
     companion object {
@@ -109,7 +107,8 @@ internal class ByteBpe private constructor(
             compare(file - "model" - "added_tokens", FORMAT)
             compare(model - "vocab" - "merges", MODEL, "model.")
             val vocabulary = vocabularyOf(model["vocab"])
-            listOf(START, STOP).firstOrNull { it !in vocabulary }?.let { throw WrongTokenizer("the vocabulary has no $it") }
+            val symbols = SYMBOLS.flatMap { listOf("$it", "$it$END_OF_WORD") }
+            (symbols + START + STOP).firstOrNull { it !in vocabulary }?.let { throw WrongTokenizer("the vocabulary has no $it") }
             val pads = setOf(vocabulary[START], vocabulary[STOP])
             compareSpec(
                 spec,
@@ -136,9 +135,11 @@ private fun ranksOf(
     val ranks = HashMap<Pair<String, String>, Int>(2 * merges.size)
     merges.forEachIndexed { rank, merge ->
         val parts = (if (merge is String) merge.split(' ') else merge as? List<*>)?.filterIsInstance<String>()
-        val fits = parts?.size == 2 && parts.joinToString("") in vocabulary && (merge as? List<*>)?.size.let { it == null || it == 2 }
-        if (!fits) throw WrongTokenizer("model.merges has a pair that makes no piece of the vocabulary")
-        ranks[parts[0] to parts[1]] = rank
+        val isPair = parts?.size == 2 && (merge is String || (merge as List<*>).size == 2)
+        if (!isPair || (parts + parts.joinToString("")).any { it !in vocabulary }) {
+            throw WrongTokenizer("model.merges has a pair whose parts or whole are no pieces of the vocabulary")
+        }
+        if (ranks.put(parts[0] to parts[1], rank) != null) throw WrongTokenizer("model.merges has the pair $parts twice")
     }
     return ranks
 }

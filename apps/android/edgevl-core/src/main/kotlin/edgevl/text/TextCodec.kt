@@ -21,16 +21,23 @@ abstract class TextCodec internal constructor(
 
     /** Return T token ids. Throws [BadInput] for a text without a single piece where the bundle refuses those. */
     fun encode(text: String): IntArray {
+        val framed = framed(text)
+        return IntArray(spec.length) { if (it < framed.size) framed[it] else spec.padId }
+    }
+
+    /** Return T numbers: 1 for start, pieces and stop, 0 for the padding behind them, whatever its id. */
+    fun mask(text: String): IntArray {
+        val count = framed(text).size
+        return IntArray(spec.length) { if (it < count) 1 else 0 }
+    }
+
+    private fun framed(text: String): List<Int> {
         val found = pieces(text)
         if (found.isEmpty() && !spec.allowsEmpty) throw BadInput("the text is empty: ask something in words")
         val before = listOfNotNull(spec.startId)
         val after = listOfNotNull(spec.stopId)
-        val framed = before + found.take(spec.length - before.size - after.size) + after
-        return IntArray(spec.length) { if (it < framed.size) framed[it] else spec.padId }
+        return before + found.take(spec.length - before.size - after.size) + after
     }
-
-    /** Return T numbers: 1 where a token stands, 0 where padding does. */
-    fun mask(ids: IntArray): IntArray = IntArray(ids.size) { if (ids[it] == spec.padId) 0 else 1 }
 
     /** Return the words of token ids. */
     fun decode(ids: List<Int>): String = join(ids.filter { it !in special && it in pieces.indices }.map { pieces[it]!! })

@@ -24,7 +24,7 @@ class CameraActivity : Activity() {
     private var feed: CameraFeed? = null
 
     @Volatile
-    private var text = "what is this?"
+    private var text = ""
 
     override fun onCreate(state: Bundle?) {
         setTheme(android.R.style.Theme_DeviceDefault_DayNight)
@@ -32,6 +32,7 @@ class CameraActivity : Activity() {
         actionBar?.hide()
         preview = TextureView(this)
         setContentView(screen())
+        Assistant.open(this) { question.setText(it.value?.exampleTexts?.firstOrNull() ?: "") }
         if (checkSelfPermission(CAMERA) != PERMISSION_GRANTED) requestPermissions(arrayOf(CAMERA), 1)
     }
 
@@ -77,7 +78,8 @@ class CameraActivity : Activity() {
             answer = AnswerBars(this@CameraActivity, widgets)
             question =
                 EditText(this@CameraActivity).apply {
-                    setText(text)
+                    hint = "Your question"
+                    setHintTextColor(widgets.colors.muted)
                     setTextColor(widgets.colors.text)
                     background = widgets.rounded(widgets.colors.surface)
                     setPadding(widgets.dp(16), widgets.dp(8), widgets.dp(16), widgets.dp(8))

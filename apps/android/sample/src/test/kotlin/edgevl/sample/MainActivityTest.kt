@@ -191,6 +191,7 @@ class MainActivityTest {
         assertEquals(listOf(android.Manifest.permission.CAMERA), shadowOf(camera).lastRequestedPermission.requestedPermissions.toList())
         val model = edgevl.Model.open(edgevl.bundle.Bundle.open(bundle), edgevl.onnx.OnnxRuntime(1))
         camera.show(model.use { it.ask(edgevl.picture.readPng(photo.readBytes()), "what color is it?") })
+        waitFor(camera) { texts -> texts.any { it.endsWith("?") } }
         drawn(camera, "phone-camera")
         assertTrue(texts(camera).count { it.endsWith(" %") } == 4)
         camera.onRequestPermissionsResult(1, arrayOf(android.Manifest.permission.CAMERA), intArrayOf(-1))
