@@ -155,12 +155,10 @@ private class Png(
         if (color == PALETTE) return putIndex(rgb, at, first)
         val opaque = key == null || key.indices.any { key[it] != sample(line, from + it) }
         val alpha =
-            if (color >= GRAY_ALPHA) {
-                high(sample(line, from + channels - 1))
-            } else if (opaque) {
-                255
-            } else {
-                0
+            when {
+                color >= GRAY_ALPHA -> high(sample(line, from + channels - 1))
+                opaque -> 255
+                else -> 0
             }
         if (channels < 3) {
             val gray = gray(first)
