@@ -37,8 +37,8 @@ FAULTS = {
     "gray of 16 bits is cut": (f"{CORE}/picture/Picture.kt", "(value + 128) / 257", "value / 256"),
     "a transparent color of PNG is opaque": (
         f"{CORE}/picture/Png.kt",
-        "if (opaque) 255 else 0",
-        "if (opaque) 255 else 255",
+        "                else -> 0\n",
+        "                else -> 255\n",
     ),
     "the passes of a resize are cut": (
         f"{CORE}/picture/Resize.kt",
