@@ -18,19 +18,18 @@ from edgevl.bundle.manifest import MANIFEST, FileEntry, LabelsSpec, Manifest, Pr
 from edgevl.bundle.specs import ArtifactSpec, InputSpec
 from edgevl.contracts import Deployable, Program, Query
 from edgevl.data import open_dataset
+from edgevl.data.own import USUAL, calibrated_on
 from edgevl.data.scenes import Scenes
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.progress import Progress
 from edgevl.targets import TARGETS
-from edgevl.verify.measure import usual_data
 
 if TYPE_CHECKING:
     from edgevl.export.registry import Exporter
     from edgevl.plans.plan import Plan
 Note = Callable[[str], None]
 LABELS = "labels.json"
-GOLDEN_DATA = "scenes:test"  # that pictures and texts of golden cases are from
 _VERSIONS = ("torch", "timm", "numpy", "pillow", "tokenizers")  # packages that have a part in every bundle
 
 
@@ -119,7 +118,7 @@ def export_deployable(
     force: bool = False,
     plan_of: Callable[[], "Plan | None"] = lambda: None,
     tell: Callable[[str], None] = lambda text: None,
-    data: str | Sequence[Query] = GOLDEN_DATA,
+    data: str | Sequence[Query] = USUAL,
 ) -> Path:
     """Write the bundle of a Deployable and return its path.
 
@@ -176,11 +175,11 @@ class _Steps:
 
 def golden_data(deployable: Deployable) -> str:
     """Return the data that a model was validated on in training, if it is here; else Scenes."""
-    data = usual_data(deployable)
+    data = calibrated_on(deployable)
     try:
-        return GOLDEN_DATA if isinstance(open_dataset(data), Scenes) else data
+        return USUAL if isinstance(open_dataset(data), Scenes) else data
     except InputError:
-        return GOLDEN_DATA
+        return USUAL
 
 
 def stem_of(model: str | Path | None, deployable: Deployable) -> str:

@@ -21,6 +21,8 @@ from edgevl.atomic import atomic_file, write_json
 from edgevl.config import DUAL_ENCODER, Config, DualEncoderConfig, ModelConfig
 from edgevl.copying import hash_file, open_plain
 from edgevl.domain.judge import Domain, load_domain
+from edgevl.embedded import EMBEDDED as EMBEDDED
+from edgevl.embedded import EMBEDDED_MODELS
 from edgevl.errors import EdgeVLError, InputError, no_such_path, unknown_name
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.limits import check_text
@@ -30,7 +32,6 @@ from edgevl.scratch import PrivateFolder
 
 DIVERGED = "Lower optimizer.lr or raise optimizer.warmup"  # what to do about a training that diverged
 IN_MEMORY = 256 * 2**20  # bytes of weights
-EMBEDDED = Path(__file__).parent / "assets" / "nano"
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "labels.json")  # of a model that answers questions
 
 
@@ -126,7 +127,7 @@ def _folder(path: Path | str | None) -> tuple[Path, str]:
     """Return a model folder and its kind; "" answers questions. Raises `InputError` for what is none."""
     folder = Path(path) if path is not None else EMBEDDED
     if not folder.exists():
-        raise no_such_path("model folder", folder, f"a model folder holds {', '.join(FILES)}", also=[EMBEDDED.name])
+        raise no_such_path("model folder", folder, f"a model folder holds {', '.join(FILES)}", also=EMBEDDED_MODELS)
     _check_files(folder, FILES[:1])
     config = read_json(folder / "config.json")
     if "detector_sha256" in config:

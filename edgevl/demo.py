@@ -106,7 +106,7 @@ def answer_pictures(samples: int, pictures: int = PICTURES) -> list["Example"]:
         sample = drawn[index]
         (image,), (question,) = sample.query.pictures, sample.query.texts
         scores = answerer.answer(image, question).scores
-        examples.append(Example(image, question, scores, sample.target, "the embedded model in PyTorch", sha256))
+        examples.append(Example(image, question, scores, sample.target[0], "the embedded model in PyTorch", sha256))
     return examples
 
 
@@ -128,7 +128,7 @@ def blind_answers(samples: int) -> dict[str, float]:
     from edgevl.opened import eager
 
     drawn = _drawn(eager(open_deployable(None)), samples)
-    asked = [Question(sample.kind, sample.query.texts[0], sample.target) for sample in drawn]
+    asked = [Question(sample.kind, sample.query.texts[0], sample.target[0]) for sample in drawn]
     shares = blind_accuracy(BlindBaseline(questions_of("train", BLIND_SCENES)), asked)
     return {"overall" if kind == "all" else kind: share for kind, share in shares.items()}
 

@@ -15,11 +15,10 @@ from pydantic import BaseModel
 
 import edgevl
 from edgevl.bench.machine import cpu_name, usable_cores
+from edgevl.embedded import EMBEDDED
 from edgevl.jetson import Jetson, find_jetson
 from edgevl.targets import OURS, TARGETS
 from edgevl.targets import Target as Record
-
-EMBEDDED = Path(edgevl.__file__).parent / "assets" / "nano"
 
 # module -> (distribution, extra of EdgeVL that brings it; "" is the base installation), beside those of the targets
 _BASE = {

@@ -12,6 +12,8 @@ import numpy as np
 
 from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.contracts import Answer, Query
+from edgevl.decodings.base import best
+from edgevl.decodings.rank import Rank
 from edgevl.domain.judge import Domain
 from edgevl.errors import InputError, no_such_path
 from edgevl.inputs.images import to_tensor
@@ -89,6 +91,23 @@ class Answerer:
             start = time.perf_counter()
         return predictions
 
+    def label(self, image: ImageSource, labels: Sequence[str], top: int = 5) -> Prediction:
+        """Choose one of several labels for a picture: zero-shot, a label stands for the model's prompts with it.
+
+        Raises `InputError` for a model that does not rank texts, and for fewer than two labels.
+        """
+        decoder = self.model.decoder
+        if not isinstance(decoder, Rank):
+            raise InputError(f"{self.model.name} is for {self.model.task_name} and takes no labels: ask it a question")
+        self._check(labels, top)
+        start, runner = time.perf_counter(), self._runner()
+        picture = load_image(named_picture(image))
+        pictures_1D = np.stack(runner.many(decoder.fields.picture, [Query((picture,))]))
+        (shares_A,) = decoder.label_shares(runner, pictures_1D, labels)
+        ms, score = 1000 * (time.perf_counter() - start), self._score(picture)
+        found = {"answer": labels[int(shares_A.argmax())], "scores": best(labels, shares_A, top)}
+        return _prediction(found, ms, self._trust(Query((picture,), tuple(labels)), Answer({}, []), score), score)
+
     def _check(self, questions: Sequence[str], top: int) -> None:
         if top < 1:
             raise InputError(f"at least 1 answer must be asked for, got {top}")
@@ -114,6 +133,8 @@ class Answerer:
                 if codec.is_truncated(text):
                     notes.append(f"the question is longer than {codec.spec.room} tokens; its end was cut off")
                 unknown += codec.unknown_words(text, domain and domain.characters)
+        if isinstance(self.model.decoder, Rank):
+            notes += self.model.decoder.doubts(query.texts)
         scores_A = _scores(self.model.decoding, answer)
         doubts = list(_doubts(domain, score, unknown, scores_A))
         in_domain = False if doubts else None if domain is None else True

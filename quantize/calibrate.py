@@ -10,6 +10,7 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from edgevl.bundle.specs import ProgramSpec
 from edgevl.contracts import Deployable, Program, Sample
+from edgevl.data.own import calibrated_on
 from edgevl.decodings.runner import Runner, Runs
 from edgevl.errors import unknown_name
 from edgevl.models.capture import capture
@@ -22,7 +23,7 @@ from edgevl.quantize.calibration_audit import audit_ranges, audit_samples
 from edgevl.quantize.module_errors import judge_modules
 from edgevl.quantize.observers import OBSERVERS, observed
 from edgevl.runtime.eager_session import as_tensor
-from edgevl.verify.measure import draw, side_of, usual_data
+from edgevl.verify.measure import draw, side_of
 
 BATCH = 16
 _JUDGED = 4  # batches that errors and means of modules are measured on
@@ -40,7 +41,7 @@ def calibrate(
 ) -> Plan:
     """Ask the float model `samples` samples of its task and return the plan of its first layout.
 
-    `data` is that of training (`edgevl.verify.measure.usual_data`) if not named. `seed` says which samples are drawn:
+    `data` is that of training (`edgevl.data.own.calibrated_on`) if not named. `seed` says which samples are drawn:
     the same seed gives the same plan, byte for byte, on one machine with one number of threads.
 
     Raises `InputError` for unknown data, an unknown observer, and a calibration set that cannot be trusted
@@ -48,7 +49,7 @@ def calibrate(
     """
     tell = progress or (lambda done, total, text: None)
     check_observer(observer)
-    data = data or usual_data(model)
+    data = data or calibrated_on(model)
     tell(0, samples, "drawing samples")
     programs = model.programs(model.layouts[0])
     watched = {program.name: Observation(program, observer) for program in programs}

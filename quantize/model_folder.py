@@ -10,6 +10,7 @@ from edgevl.atomic import Kind, atomic_folder, check_destination
 from edgevl.checkpoint import EMBEDDED, FILES
 from edgevl.contracts import Deployable
 from edgevl.data import open_dataset
+from edgevl.data.own import calibrated_on
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError, unknown_precision
 from edgevl.models.kinds import is_foreign, open_deployable
@@ -17,7 +18,6 @@ from edgevl.plans import require_torchao
 from edgevl.plans.plan import OBSERVER, PLAN, SAMPLES, Plan, save_plan
 from edgevl.progress import Progress
 from edgevl.quantize.weights import ROUNDED, plan_weights, save_weights
-from edgevl.verify.measure import usual_data
 
 PRECISIONS = ("w8a8", "w4")
 QUANTIZED = Kind("quantized model", PLAN, "FOLDER/NAME-w8a8")
@@ -73,7 +73,7 @@ def quantize_model(
 
         check_observer(observer)
     deployable = open_deployable(model)
-    data = data or usual_data(deployable)
+    data = data or calibrated_on(deployable)
     open_dataset(data)  # a misspelled name fails before any work
     destination = Path(out) if out is not None else Path(f"{deployable.name}-{precision}")
     check_destination(destination, force, QUANTIZED)

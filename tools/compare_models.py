@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from edgevl.checkpoint import load_model
+from edgevl.embedded import model_folder
 from edgevl.evaluate import draw_samples, evaluate_model
-from edgevl.training.finetune import model_folder
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -54,7 +54,7 @@ def commands(folder: Path, changes: list[str]) -> dict[str, list[str]]:
         "import": ["data", "import", str(folder / "photos.csv"), "--out", str(data), "--json"],
         "finetune": ["finetune", "finetune_photos_nano", f"data={data}", *changes, "--out", str(run)],
         "export": export,
-        "verify": ["verify", str(bundle), "--checkpoint", str(run / "model"), "--data", f"{data}:test", "--json"],
+        "verify": ["verify", str(bundle), "--checkpoint", str(run / "model"), "--json"],
     }
 
 

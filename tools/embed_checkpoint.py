@@ -1,6 +1,7 @@
 """Make a fine-tuned run the embedded nano: weights, scores on every split, the curves, and the model card.
 
     python tools/embed_checkpoint.py runs/pretrain_scenes_nano runs/finetune_scenes_nano runs/finetune_scenes_nano_focus
+    python tools/embed_checkpoint.py runs/retrieval_scenes_nano     # a dual encoder: the embedded nano-retrieval
 
 Runs that begin at the embedded nano (`init=nano`) go on from its stages and its curves. The card holds only what is
 measured here: accuracy per kind of question on every split, with Wilson intervals, beside a baseline that never sees
@@ -17,18 +18,21 @@ from typing import Any
 import jinja2
 import numpy as np
 from PIL import Image
+from retrieval_table import measure as measure_recall
+from retrieval_table import table
 
 from edgevl.atomic import write_json
 from edgevl.bench.machine import cpu_name
-from edgevl.checkpoint import EMBEDDED, FILES, LoadedModel, load_model
+from edgevl.checkpoint import FILES, Loaded, LoadedDualEncoder, LoadedModel, load_model, open_model
 from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
+from edgevl.embedded import EMBEDDED, FINDS_PICTURES
 from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.training.domain import fit_domain
 from edgevl.training.recipe import load_recipe
 
 EVALUATED = [split for split in SPLITS if split != "train"]
-CARD = Path(__file__).with_name("model_card.md.jinja")
+CARD, RECALL_CARD = (Path(__file__).with_name(f"{name}_card.md.jinja") for name in ("model", "retrieval"))
 VISUAL = ["semantic_map", "object.class", "object.color", "object.box_giou", "region_distillation"]
 BLIND_SCENES = 20000  # training scenes that the blind baseline learns from
 
@@ -38,12 +42,32 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="each stage, in order")
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--machine", default=cpu_name(), help="what trained, for the card")
-    parser.add_argument("--out", type=Path, default=EMBEDDED)
+    parser.add_argument("--out", type=Path, help="default: the embedded model of its kind")
     args = parser.parse_args(argv)
+    found = open_model(args.runs[-1] / "model")
+    stages = [stage(run) | {"machine": args.machine} for run in args.runs]
+    finds = isinstance(found, LoadedDualEncoder)
+    args.out = args.out or (FINDS_PICTURES if finds else EMBEDDED)
+    args.out.mkdir(parents=True, exist_ok=True)
+    embed_dual_encoder(found, stages, args) if finds else embed_answering(stages, args)
+
+
+def embed_dual_encoder(loaded: LoadedDualEncoder, stages: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    for name in FILES[:3]:
+        shutil.copyfile(loaded.path / name, args.out / name)
+    scores = {key: value for key, value in measure_recall(str(loaded.path)).items() if isinstance(value, dict)}
+    write_json(args.out / "training.json", loaded.training | {"scores": scores, "stages": stages})
+    card = jinja2.Template(RECALL_CARD.read_text(encoding="utf-8")).render(
+        **_of_any_card(loaded, stages, args), name=FINDS_PICTURES.name, table=table(scores)
+    )
+    (args.out / "README.md").write_text(card + "\n", encoding="utf-8")
+    print(table(scores))
+
+
+def embed_answering(stages: list[dict[str, Any]], args: argparse.Namespace) -> None:
     loaded = load_model(args.runs[-1] / "model")
     earlier = earlier_stages(args.runs[0])
-    stages = [*earlier, *(stage(run) | {"machine": args.machine} for run in args.runs)]
-    args.out.mkdir(parents=True, exist_ok=True)
+    stages = [*earlier, *stages]
     for name in FILES:
         shutil.copyfile(loaded.path / name, args.out / name)
     scores = measure(loaded, args.samples)
@@ -138,22 +162,28 @@ def stack(pictures: list[Path | io.BytesIO]) -> Image.Image:
     return whole
 
 
+def _of_any_card(loaded: Loaded, stages: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "config": loaded.config,
+        "sha256": loaded.sha256,
+        "machine": args.machine,
+        "stages": stages,
+        "runs": " ".join(map(str, args.runs)),
+    }
+
+
 def render_card(
     loaded: LoadedModel, scores: dict[str, Any], stages: list[dict[str, Any]], args: argparse.Namespace
 ) -> str:
     return jinja2.Template(CARD.read_text(encoding="utf-8")).render(
-        parameters=sum(p.numel() for p in loaded.model.parameters()),
-        config=loaded.config,
-        sha256=loaded.sha256,
+        **_of_any_card(loaded, stages, args),
         classes=len(CATEGORIES),
         samples=args.samples,
-        machine=args.machine,
         blind_scenes=BLIND_SCENES,
         scores=scores,
         kinds=QUESTION_KINDS,
-        stages=stages,
         losses=", ".join(stages[0]["losses"]),
-        runs=" ".join(map(str, args.runs)),
         percent=lambda share: f"{100 * share:.1f}",
     )
 

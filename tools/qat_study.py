@@ -14,10 +14,10 @@ from typing import Any
 
 from edgevl.atomic import write_json
 from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.embedded import model_folder
 from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
 from edgevl.quantize.qat import evaluate_rounded
 from edgevl.training import finetune
-from edgevl.training.finetune import model_folder
 from edgevl.training.qat import plan_of, scheme_of
 from edgevl.training.recipe import Recipe, load_recipe
 

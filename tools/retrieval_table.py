@@ -1,8 +1,10 @@
-"""What a model that finds pictures is worth on Scenes: recall, a larger gallery, other splits, twins of captions.
+"""What a model that finds pictures is worth on Scenes: recall, larger gallery, other splits, twins, short queries.
 
-    python tools/retrieval_table.py runs/retrieval_scenes_nano/model
+    python tools/retrieval_table.py nano-retrieval
+    python tools/retrieval_table.py runs/seed-0/model runs/seed-1/model runs/seed-2/model
 
-Each picture is asked for by the longest of its first eight captions. Intervals are of 95 %.
+Each picture is asked for by the longest of its first eight captions. Of one model intervals are of 95 %; of several the
+mean is shown with the least and the most of them.
 """
 
 import argparse
@@ -11,8 +13,10 @@ from typing import Any
 
 from edgevl.contracts import Metric
 from edgevl.data import open_dataset, open_scenes
+from edgevl.embedded import model_folder
 from edgevl.models.kinds import open_deployable
 from edgevl.training.contrast import recall_of
+from edgevl.training.short_queries import short_query_metrics
 from edgevl.training.twins import twin_metrics
 
 PICTURES, GALLERY = 500, 2000
@@ -22,24 +26,37 @@ SETS += (("scenes:test_style", PICTURES),)
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a model folder, of ours or of Hugging Face")
+    parser.add_argument("models", nargs="+", help="model folders, of ours or of Hugging Face, or an embedded model")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    found = measure(args.model)
-    print(json.dumps(found, indent=1) if args.json else table(found))
+    each = [measure(name) for name in args.models]
+    found = {"models": each, "mean": spread(each)} if len(each) > 1 else each[0]
+    print(json.dumps(found, indent=1) if args.json else table(found.get("mean", found)))
 
 
 def measure(folder: str) -> dict[str, Any]:
     """Return every metric as (value, low, high, samples)."""
-    model = open_deployable(folder)
+    model = open_deployable(model_folder(folder))
     size = next(iter(model.images.values())).size
     found: dict[str, Any] = {"model": folder, "sha256": model.sha256}
     for data, pictures in SETS:
         metrics = recall_of(model, open_dataset(data, size=size), pictures)
         found[f"{data}, {pictures:,} pictures"] = {metric.name: _numbers(metric) for metric in metrics}
-    twins = twin_metrics(model, open_scenes("scenes:test", size=size), PICTURES)
-    found["twins"] = {metric.name: _numbers(metric) for metric in twins}
+    scenes = open_scenes("scenes:test", size=size)
+    found["twins"] = {metric.name: _numbers(metric) for metric in twin_metrics(model, scenes, PICTURES)}
+    found["short"] = {metric.name: _numbers(metric) for metric in short_query_metrics(model, scenes, GALLERY)}
     return found
+
+
+def spread(each: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return every metric of several models as (mean, least, most, samples)."""
+    sets = [name for name, value in each[0].items() if isinstance(value, dict)]
+    return {name: {metric: _mean([one[name][metric] for one in each]) for metric in each[0][name]} for name in sets}
+
+
+def _mean(found: list[Any]) -> tuple[float, float, float, int]:
+    values = [value for value, *_ in found]
+    return round(sum(values) / len(values), 4), min(values), max(values), found[0][-1]
 
 
 def _numbers(metric: Metric) -> tuple[float, float, float, int]:
@@ -54,6 +71,8 @@ def table(found: dict[str, Any]) -> str:
     lines += [_row(name, values, "image_to_text") for name, values in found.items() if name.startswith("scenes")]
     lines += ["", "| what differs in the twin | true one is above | captions |", "|---|---|---|"]
     lines += [f"| {kind} | {_cell(value)} | {value[3]} |" for kind, value in found["twins"].items()]
+    lines += ["", f"| short query, {GALLERY:,} pictures | the first picture shows it | queries |", "|---|---|---|"]
+    lines += [f"| {kind} | {_cell(value)} | {value[3]} |" for kind, value in found["short"].items()]
     return "\n".join(lines)
 
 

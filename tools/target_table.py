@@ -1,6 +1,7 @@
-"""The tables of docs/targets.md: every target and precision of the embedded model, and every backbone on every target.
+"""The tables of docs/targets.md: every target and precision of the embedded models, and every backbone on every target.
 
     python tools/target_table.py embedded       # 1 000 samples of Scenes each
+    python tools/target_table.py retrieval      # the embedded model that finds pictures, among 500 of Scenes
     python tools/target_table.py family         # untrained models: parity only
     python tools/target_table.py wider          # more backbones and precisions, small, each case bounded in time
     python tools/target_table.py page           # docs/targets.md from what was measured
@@ -31,11 +32,13 @@ import jinja2
 from edgevl.bench.machine import describe_machine
 from edgevl.bench.run import why_not_timed
 from edgevl.bundle.folder import Bundle
-from edgevl.checkpoint import load_model
+from edgevl.checkpoint import file_sha256
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS
+from edgevl.embedded import FINDS_PICTURES, model_folder
 from edgevl.export.family import FAMILY, QUANTIZED, WIDER, untrained_problems, write_untrained
 from edgevl.export.registry import get_exporter, target_names
+from edgevl.runtime.session import Session
 from edgevl.verify.run import VerifyReport
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -44,19 +47,21 @@ TEMPLATE = Path(__file__).with_name("targets.md.jinja")
 # Of the family each target is shown in the precision that people ship it in.
 SHIPPED = {"onnx": "fp32", "coreml": "fp16", "tensorrt": "fp16", "executorch": "fp32", "litert": "fp32"}
 MODELS = FAMILY | CONFIGS | WIDER
-SAMPLES = {"embedded": 1000, "family": 32, "wider": 16}  # pictures that a case of a table is verified on
+SAMPLES = {"embedded": 1000, "retrieval": 500, "family": 32, "wider": 16}  # pictures that a case is verified on
 CALIBRATED = (256, 1024, 4096)  # pictures for w8a8; more where the audit of a calibration asks for more
 LIMIT = 900.0  # seconds for a case
 SERVED = 24  # cases that one process measures: converters keep what they take, and take seconds to import
 TIMED_RUNS = 30
-FEWER_SAMPLES = {"embedded coreai fp16": 50}  # a second and more each: coreai-core computes float16 very slowly
+# A second and more each: coreai-core computes float16 very slowly.
+FEWER_SAMPLES = {"embedded coreai fp16": 50, "nano-retrieval coreai fp16": 50}
+NAMED = {"embedded": [], FINDS_PICTURES.name: [FINDS_PICTURES.name]}  # models that a command line knows by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One export: of a model, for a target, in a precision, with options of the command line."""
 
-    model: str  # "embedded", a backbone of the family, or a named config
+    model: str  # "embedded", "nano-retrieval", a backbone of the family, or a named config
     target: str
     precision: str
     options: tuple[str, ...] = ()
@@ -66,18 +71,27 @@ class Case:
         return " ".join([self.model, self.target, self.precision, *self.options])
 
 
-def embedded_cases() -> Iterator[Case]:
+def every_precision(model: str) -> Iterator[Case]:
+    """Yield a case for each precision of each target, and for each scheme of 4 bits."""
     for target in target_names():
         for precision in get_exporter(target).precisions:
             schemes = get_exporter(target).options.get("scheme")
             named = [each for each in schemes.choices if each != "none"] if schemes and precision == "w4" else []
             variants = [("--scheme", each) for each in named] or [()]
-            yield from (Case("embedded", target, precision, variant) for variant in variants)
+            yield from (Case(model, target, precision, variant) for variant in variants)
+
+
+def embedded_cases() -> Iterator[Case]:
+    yield from every_precision("embedded")
     yield Case("embedded", "executorch", "fp32", ("--delegate", "coreml"))
     for target in ("onnx", "coreml", "executorch", "litert", "tensorrt"):
         yield Case("embedded", target, get_exporter(target).default_precision, ("--layout", "split"))
     yield Case("embedded", "onnx", "w8a8", ("--dialect", "arm"))
     yield Case("embedded", "onnx", "fp32", ("--batch", "8"))
+
+
+def retrieval_cases() -> Iterator[Case]:
+    yield from every_precision(FINDS_PICTURES.name)
 
 
 def family_cases() -> Iterator[Case]:
@@ -90,13 +104,14 @@ def wider_cases() -> Iterator[Case]:
         yield from (Case(model, target, each) for target, precisions in QUANTIZED.items() for each in precisions)
 
 
-CASES = {"embedded": embedded_cases, "family": family_cases, "wider": wider_cases}
+CASES = {"embedded": embedded_cases, "retrieval": retrieval_cases, "family": family_cases, "wider": wider_cases}
 
 
 @functools.cache
 def weights(model: str) -> str | None:
-    """Digest of the embedded weights, which change from release to release; untrained models are always the same."""
-    return load_model(None).sha256[:12] if model == "embedded" else None
+    """Digest of embedded weights, which change from release to release; untrained models are always the same."""
+    folder = model_folder(model.replace("embedded", "nano"))
+    return file_sha256(folder / "model.safetensors")[:12] if model in NAMED else None
 
 
 def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
@@ -125,10 +140,16 @@ def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:
         "runtime": report.get("runtime"),
         "parity": report.get("parity"),
         "snr_db": (report.get("parity") or {}).get("snr_db"),
-        "accuracy": report.get("accuracy") and {k: report["accuracy"][k] for k in ("artifact", "reference", "samples")},
+        "accuracy": _accuracy(case, report.get("accuracy")),
         "bytes": Bundle.open(bundle).manifest.artifact_bytes,
         "latency_ms": None if why_not_timed(case.target) or not report.get("parity") else latency(bundle),
     }
+
+
+def _accuracy(case: Case, found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The first metric; of a model that finds pictures all of them, with their intervals."""
+    kept = ("artifact", "reference", "samples", *(["metrics"] if case.model == FINDS_PICTURES.name else []))
+    return found and {key: found[key] for key in kept}
 
 
 def _row(case: Case) -> dict[str, Any]:
@@ -142,8 +163,8 @@ def failure(case: Case, code: int | None, errors: list[str]) -> dict[str, Any]:
 
 def _source(case: Case, scratch: Path) -> tuple[int, list[str], list[str]]:
     """Write the model of a case, calibrated for w8a8, once. Returns exit code, arguments of `export`, what it said."""
-    if case.model == "embedded":
-        return 0, [], []
+    if case.model in NAMED:
+        return 0, NAMED[case.model], []
     folder, quantized = (scratch / "models" / name for name in (case.model, f"{case.model}-w8a8"))
     if not folder.exists():
         write_untrained(MODELS[case.model], folder)
@@ -210,17 +231,20 @@ def run(*arguments: str) -> tuple[int, str, list[str]]:
 
 
 def latency(bundle: Path) -> float:
-    """Median milliseconds of one run on one thread."""
+    """Median milliseconds of one run of each program on one thread."""
+    return round(sum(map(_latency, Bundle.open(bundle).sessions(threads=1).values())), 2)
+
+
+def _latency(session: Session) -> float:
     import numpy as np
 
-    (session,) = Bundle.open(bundle).sessions(threads=1).values()
     feeds = {spec.name: np.ones(spec.shape, spec.dtype) for spec in session.inputs}
     times = []
     for _ in range(5 + TIMED_RUNS):
         start = time.perf_counter()
         session.run(feeds)
         times.append(time.perf_counter() - start)
-    return round(1000 * statistics.median(times[5:]), 2)
+    return 1000 * statistics.median(times[5:])
 
 
 def load_rows() -> dict[str, dict[str, Any]]:
@@ -254,18 +278,29 @@ def machines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(text) for text in sorted({json.dumps(row["machine"]) for row in rows})]
 
 
+def _recall(row: dict[str, Any], direction: str) -> str:
+    """Recall at 1, 5 and 10 of the artifact with intervals, and PyTorch's after it."""
+    found = {each["name"]: each for each in row["accuracy"]["metrics"]}
+    each = [found[f"{direction}_r{k}"] for k in (1, 5, 10)]
+    own = [f"{100 * one['artifact']:.1f} ({' to '.join(f'{100 * end:.1f}' for end in one['ci95'])})" for one in each]
+    return " | ".join([*own, " / ".join(f"{100 * one['reference']:.1f}" for one in each)])
+
+
 def write_page() -> None:
     rows = load_rows()
-    embedded, family = (
-        [rows[case.key] for case in cases() if case.key in rows] for cases in (embedded_cases, family_cases)
+    embedded, retrieval, family = (
+        [rows[case.key] for case in cases() if case.key in rows]
+        for cases in (embedded_cases, retrieval_cases, family_cases)
     )
     quantized = [(target, precision) for target, precisions in QUANTIZED.items() for precision in precisions]
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"kilobytes": lambda count: f"{count / 1000:,.0f}", "percent": lambda p: f"{100 * p:.1f}"}
+    environment.filters["recall"] = _recall
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         embedded=embedded,
+        retrieval=retrieval,
         former=[row["key"] for row in embedded if row.get("weights") != weights("embedded")],
-        machines={"embedded": machines(embedded), "family": machines(family)},
+        machines={"embedded": machines(embedded), "retrieval": machines(retrieval), "family": machines(family)},
         family={
             model: {target: rows.get(Case(model, target, precision).key) for target, precision in SHIPPED.items()}
             for model in (*FAMILY, *CONFIGS)

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.models import VqaModel
 from edgevl.progress import Progress
 from edgevl.training.adapt import Start
 from edgevl.training.batch import trim
 from edgevl.training.data import VqaSamples
-from edgevl.training.finetune import model_folder, train_answers
+from edgevl.training.finetune import train_answers
 from edgevl.training.loop import Note
 from edgevl.training.losses.base import check_weights, make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace

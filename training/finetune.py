@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 
 from edgevl.atomic import write_json
-from edgevl.checkpoint import EMBEDDED, check_size, load_weights, read_labels
+from edgevl.checkpoint import check_size, load_weights, read_labels
 from edgevl.config import ModelConfig
 from edgevl.contracts import Dataset
 from edgevl.data import open_dataset
 from edgevl.data.order import for_training, in_portions
 from edgevl.data.scenes import ANSWERS
+from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
@@ -202,11 +203,6 @@ def pretrained_model(recipe: Recipe, init: str) -> Start:
     model = build_model(config)
     load_pretrained(model, folder, tokenizer, recipe.task)
     return Start(grow(model, recipe.grow) if recipe.grow else model, tokenizer, labels)
-
-
-def model_folder(name: str) -> Path:
-    """A model folder named in a recipe; `nano` is the embedded one, unless there is a folder of that name."""
-    return EMBEDDED if name == "nano" and not Path(name).exists() else Path(name)
 
 
 def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer, task: str = "vqa") -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
+from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.kinds import deployable_of
@@ -17,7 +18,6 @@ from edgevl.quantize import plan_for
 from edgevl.quantize.qat import RoundedModel, Scheme, trainable
 from edgevl.training.adapt import Start
 from edgevl.training.data import VqaSamples
-from edgevl.training.finetune import model_folder
 from edgevl.training.objectives import AnswerObjective
 from edgevl.training.recipe import QuantizeSection, Recipe
 

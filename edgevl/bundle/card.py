@@ -1,13 +1,12 @@
 """The model card of a bundle: README.md, generated from the manifest and from nothing else."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from pydantic import BaseModel, ValidationError
 
-from edgevl.bundle.manifest import Manifest
+from edgevl.bundle.manifest import Manifest, metric_title
 from edgevl.plain import plain_markdown
 
 README = "README.md"
@@ -66,7 +65,7 @@ sha256 `{{ m.provenance.checkpoint_sha256[:16] }}…`{% endif %} |
 | {{ title(each.name) }} | {{ percent(each.artifact) }} (95 %: {{ percent(each.ci95[0]) }} to \
 {{ percent(each.ci95[1]) }}) | {{ percent(each.reference) }} |
 {%- endfor %}
-{%- for kind, score in m.accuracy.per_kind.items() %}
+{%- for kind, score in m.accuracy.per_kind.items() if kind != "all" %}
 | {{ kind }} ({{ score.samples }}) | {{ percent(score.artifact) }} | {{ percent(score.reference) }} |
 {%- endfor %}
 
@@ -100,7 +99,7 @@ Times: not measured yet. `edgevl bench` measures them and writes them here.
 ## Using it
 
 ```
-edgevl predict THIS_FOLDER sample "what color is the car?"
+edgevl predict THIS_FOLDER sample{% for text in texts %} "{{ text }}"{% endfor %}
 edgevl verify THIS_FOLDER
 ```
 
@@ -118,6 +117,21 @@ Numbers above hold for the data named there and for no other.
 another kind, and how often an answer is right; `edgevl predict` says so.
 {%- endif %}
 """
+
+
+# What to ask the picture `sample`, by kind of decoding.
+_TEXTS = {"classify": ["what color is the car?"], "rank": ["a red car", "a green car"]}
+
+
+def example_texts(bundle: Path) -> list[str]:
+    """Return what `edgevl predict BUNDLE sample` may be asked. Raises as `edgevl.bundle.folder.Bundle.open` does."""
+    from edgevl.bundle.folder import Bundle
+
+    return _example_texts(Bundle.open(bundle).manifest)
+
+
+def _example_texts(manifest: Manifest) -> list[str]:
+    return _TEXTS.get(str(manifest.decoding.get("kind")), _TEXTS["classify"])
 
 
 class _Row(BaseModel):
@@ -157,7 +171,8 @@ def render_card(manifest: Manifest) -> str:
         percent=_percent,
         times=_times(manifest.bench),
         source=_source,
-        title=_title,
+        title=metric_title,
+        texts=_example_texts(manifest),
         does=_does(manifest),
         backbone=_backbone(manifest.provenance.model),
         of=lambda program: f" of {program.name}" if len(manifest.programs) > 1 else "",
@@ -198,12 +213,6 @@ def _does(manifest: Manifest) -> str:
         "generate": "It writes an answer, word by word.",
         "box": "It says where in the picture something is.",
     }.get(kind, f"What comes out is decoded by {kind}.")
-
-
-def _title(metric: str) -> str:
-    """The name of a metric, as in "text_to_image_r1", in words."""
-    words = metric.replace("_", " ").capitalize()
-    return re.sub(r"\br(\d+)$", r"recall@\1", words)
 
 
 def _backbone(model: dict[str, Any] | None) -> str:

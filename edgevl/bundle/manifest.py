@@ -5,6 +5,7 @@ What was not measured is null, never a guess. The format is described in docs/bu
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -162,6 +163,11 @@ class Audit(Part):
     unused_bytes: Count = 0
     hazards: Annotated[tuple[Hazard, ...], Field(max_length=50)] = ()
     hazard_count: Count = 0  # operators, so at least as many as `hazards` has entries
+
+
+def metric_title(name: str) -> str:
+    """Return the name of a metric, such as `text_to_image_r1`, in words."""
+    return re.sub(r"\br(\d+)$", r"recall@\1", name.replace("_", " ").capitalize())
 
 
 class Manifest(Part):

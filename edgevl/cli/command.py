@@ -10,6 +10,7 @@ import typer
 from edgevl.cli.failures import Interrupted
 from edgevl.cli.narrow_help import Command, Group
 from edgevl.cli.streams import library_output_to_stderr
+from edgevl.embedded import EMBEDDED, model_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,8 +43,12 @@ def command(app: typer.Typer, name: str, example: str) -> Callable[[F], F]:
     return register
 
 
+def names(text: str) -> list[str]:
+    """Return the names of a text with commas between them."""
+    return [name.strip() for name in text.split(",")]
+
+
 def model_argument(value: str | None) -> Path | None:
-    """A model named on the command line: a folder, or nothing (or `nano`) for the embedded one."""
-    if value is None or (value == "nano" and not Path(value).exists()):
-        return None
-    return Path(value)
+    """A model named on the command line: a folder, or an embedded one by its name; None, as `nano`, for the first."""
+    folder = model_folder(value) if value is not None else EMBEDDED
+    return None if folder == EMBEDDED else folder

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from edgevl.cli import console, show
-from edgevl.cli.command import Force, Json, command, model_argument
+from edgevl.cli.command import Force, Json, command, model_argument, names
 from edgevl.cli.limited import SECONDS, MaxMemory, MaxSeconds, in_child
 from edgevl.cli.progress import progress_bar
+from edgevl.embedded import EMBEDDED_MODELS, model_folder
 from edgevl.errors import InputError, VerificationFailed
 
 Bundle = Annotated[Path, typer.Argument(help="A bundle: a folder NAME-TARGET-PRECISION.edgevl.", metavar="BUNDLE")]
@@ -68,15 +69,28 @@ def export(
     """Export a model to a bundle that an app can ship."""
     from edgevl.bundle_export import export_bundle
 
+    folder = model_argument(model)
     options = {"deployment_target": deployment_target, "scheme": scheme, "dialect": dialect, "delegate": delegate}
     options |= _named(option or [])
     with progress_bar("export") as progress:
         bundle = export_bundle(
-            model_argument(model), target, precision, out, force, progress, layout=layout, batch=batch, options=options,
+            folder, target, precision, out, force, progress, layout=layout, batch=batch, options=options,
             license=license, data=data, note=console.note,
         )  # fmt: skip
     console.result(str(bundle))
-    console.next_commands(["edgevl", "verify", bundle], ["edgevl", "inspect", bundle])
+    console.next_commands(_verify(bundle, folder), ["edgevl", "inspect", bundle])
+
+
+def _verify(bundle: Path, folder: Path | None) -> list[str | Path]:
+    """Return the command that verifies a bundle against its model, on the data that this is judged on."""
+    from edgevl.data.own import USUAL, judged_on
+
+    try:
+        data = judged_on(folder)
+    except InputError:  # it is not here: verify says what to do
+        data = USUAL
+    own = ["--checkpoint", folder] if folder is not None and folder not in EMBEDDED_MODELS.values() else []
+    return ["edgevl", "verify", bundle, *own, *(["--data", data] if data != USUAL else [])]
 
 
 def _named(options: list[str]) -> dict[str, str]:
@@ -90,7 +104,10 @@ def _named(options: list[str]) -> dict[str, str]:
 def verify(
     bundle: Bundle,
     samples: Annotated[int, typer.Option(min=1, help="Samples to run through the artifact.")] = 1000,
-    data: Annotated[str, typer.Option(help="Data to judge on, e.g. scenes:test or scenes:test_style.")] = "scenes:test",
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data to judge on, e.g. scenes:test_style. Default: the model's own."),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="The model folder it was made from. Default: the embedded one, or beside the bundle."),
@@ -102,11 +119,10 @@ def verify(
     """Run the artifact and prove it: parity, accuracy, what is inside, digests, golden cases. Exit code 4 if not."""
     in_child(max_seconds, max_memory)
     from edgevl.bench.run import why_not_timed
-    from edgevl.checkpoint import EMBEDDED
     from edgevl.verify.run import verify_bundle
 
     with progress_bar("verify") as progress:
-        reference = EMBEDDED if checkpoint and model_argument(str(checkpoint)) is None else checkpoint
+        reference = checkpoint and model_folder(str(checkpoint))
         report = verify_bundle(bundle, samples, data, progress, checkpoint=reference)
     data_out = report.model_dump(mode="json")
     console.print_json(data_out) if json else show.verify(data_out)
@@ -118,11 +134,12 @@ def verify(
 
 def _examples(bundle: Path) -> tuple[str, ...]:
     """What the bundle can be asked: texts of a golden case where they are answered together, none if it reads none."""
+    from edgevl.bundle.card import example_texts
     from edgevl.bundle.folder import Bundle as Folder
     from edgevl.bundle.golden import read_golden
 
     texts = read_golden(Folder.open(bundle)).cases[0].texts
-    return texts[:3] if len(texts) != 1 else ("what color is the car?",)
+    return texts[:3] if len(texts) != 1 else tuple(example_texts(bundle))
 
 
 def inspect(
@@ -146,7 +163,13 @@ def predict(
     image: Annotated[Path, typer.Argument(help="A picture file, or `sample`: a scene that comes with edgevl.")],
     question: Annotated[
         list[str] | None,
-        typer.Argument(help="A question, in quotes; or several about the same picture. Some models read none."),
+        typer.Argument(
+            help="A question, in quotes, or several. A model that finds pictures chooses from texts; some read none."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Instead of a question: names with commas between, the picture gets one of them."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Answers to list, at most: none at 0.0 %.")] = 5,
     max_seconds: MaxSeconds = SECONDS,
@@ -158,8 +181,12 @@ def predict(
     from edgevl.bundle.folder import is_bundle
     from edgevl.predict import Answerer
 
-    question = question or []
-    predictions = Answerer.load(model_argument(bundle)).answer_all(image, question, top)
+    if question and labels is not None:
+        raise InputError("give either a question or --labels")
+    answerer, question = Answerer.load(model_argument(bundle)), question or []
+    predictions = (
+        answerer.answer_all(image, question, top) if labels is None else [answerer.label(image, names(labels), top)]
+    )
     for text in dict.fromkeys(text for prediction in predictions for text in prediction.notes):
         console.note(f"warning: {text}")
     data = [dataclasses.asdict(each) for each in predictions]

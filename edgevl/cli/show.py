@@ -17,7 +17,7 @@ def verify(data: Data) -> None:
     lines = {
         "runtime": data["runtime"],
         "parity": _parity(data["parity"]),
-        "accuracy": _accuracy(data["accuracy"]),
+        **_accuracy(data["accuracy"]),
         "golden": _golden(data["golden"]),
     }
     if built := (data["parity"] or {}).get("tensorrt"):
@@ -49,7 +49,7 @@ def inspect(data: Data) -> None:
         "checkpoint": data["checkpoint"],
         "versions": ", ".join(f"{name} {version}" for name, version in data["versions"].items()),
         "parity": _parity(data["parity"]),
-        "accuracy": _accuracy(data["accuracy"]),
+        **_accuracy(data["accuracy"]),
     }
     _lines(lines)
     rows = [[w["name"], w["dtype"], "x".join(map(str, w["shape"])), f"{w['bytes']:,}"] for w in data["largest"]]
@@ -152,15 +152,21 @@ def _parity(parity: Data | None) -> str:
     )
 
 
-def _accuracy(accuracy: Data | None) -> str:
+def _accuracy(accuracy: Data | None) -> dict[str, str]:
+    """A line for each metric. A schema-1 bundle has one, and names it in the section alone."""
+    from edgevl.bundle.manifest import metric_title
+
     if accuracy is None:
-        return "not measured"
-    low, high = accuracy["ci95"]
-    name = accuracy.get("metric", "accuracy")
+        return {"accuracy": "not measured"}
+    metrics = accuracy.get("metrics") or [accuracy | {"name": accuracy.get("metric", "accuracy")}]
+    return {metric_title(each["name"]).lower(): _metric(each, accuracy["data"]) for each in metrics}
+
+
+def _metric(metric: Data, data: str) -> str:
+    low, high = metric["ci95"]
     return (
-        ("" if name == "accuracy" else f"{name} ")
-        + f"{_percent(accuracy['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
-        f"{_percent(accuracy['reference'])}, {accuracy['samples']} samples of {accuracy['data']}"
+        f"{_percent(metric['artifact'])} (95 %: {100 * low:.1f} to {100 * high:.1f}), PyTorch "
+        f"{_percent(metric['reference'])}, {metric['samples']} samples of {data}"
     )
 
 

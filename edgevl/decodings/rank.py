@@ -3,6 +3,7 @@
 Zero-shot classification is ranking against prompts: a label stands for the mean of its prompts' embeddings.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +31,13 @@ from edgevl.errors import InputError, VerificationFailed
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+SIDES = re.compile(r"\b(left|right|above|below|under|over|behind)\b", re.IGNORECASE)
+ABOUT_SIDES = (
+    "embeddings say what is in a picture, not where it is: which of two things is left, right, above or below the "
+    "other hardly counts"
+)
 
 
 class RankFields(Part):
@@ -119,6 +127,18 @@ class Rank(Declared[RankFields]):
             {"answer": query.texts[index], "scores": best(query.texts, shares, top)}
             for index, shares in zip(answer.result, to_shares(scores_PT, self.fields.activation))
         ]
+
+    def doubts(self, texts: Sequence[str]) -> list[str]:
+        """Return what a user should know about ranking these texts for a picture."""
+        alone = "one text alone has the whole share, whatever the picture: give two or more"
+        sides = any(SIDES.search(text) for text in texts)
+        return [alone] * (len(set(texts)) == 1) + [ABOUT_SIDES] * sides
+
+    def label_shares(self, runner: Runner, pictures_PD: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Return the share [P, A] of each label for each picture. Raises `InputError` for fewer than two labels."""
+        if len(set(labels)) < 2:
+            raise InputError(f"{len(set(labels))} label: give two or more, for a picture gets the best of them")
+        return to_shares(self.scores(pictures_PD, self.label_embeddings(runner, labels)), self.fields.activation)
 
     def label_embeddings(self, runner: Runner, labels: Sequence[str]) -> np.ndarray:
         """Return [A, D], of length 1: the mean of the embeddings of each label's prompts."""

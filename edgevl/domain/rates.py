@@ -19,6 +19,7 @@ from edgevl.inputs.images import to_tensor
 from edgevl.opened import Opened
 from edgevl.predict import Answerer
 from edgevl.progress import Progress
+from edgevl.tasks.metrics import several
 from edgevl.verify.measure import ask, draw, stacked
 
 SPLITS = ("val", "test", "test_pairs", "test_style")  # Fluent artwork, but for the last: Noto
@@ -93,7 +94,7 @@ def measure(source: str | Path | None, samples: int = 1000, progress: Progress |
         answers = ask(model, drawn)
         logits_NA = stacked(answers, model.decoding["output"])
         pixels = [to_tensor(sample.query.pictures[0], processing) for sample in drawn]
-        correct = np.array([answer.result == [sample.target] for answer, sample in zip(answers, drawn)])
+        correct = np.array([answer.result[0] in several(sample.target) for answer, sample in zip(answers, drawn)])
         rates.append(_rate(name, domain, pixels, logits_NA, correct if name in scenes else None))
         if name in scenes:
             calibration.append(_calibration(name, domain, logits_NA, correct))
@@ -120,7 +121,7 @@ def _strange(size: int) -> dict[str, np.ndarray]:
 def _asked(pixels_NSS3: np.ndarray, questions: Sequence[str]) -> tuple[Sample, ...]:
     """The pictures with questions of Scenes: nothing is right about them, and no word is strange."""
     texts = (questions[index % len(questions)] for index in range(len(pixels_NSS3)))
-    return tuple(Sample(Query((pixels,), (text,)), "", "strange") for pixels, text in zip(pixels_NSS3, texts))
+    return tuple(Sample(Query((pixels,), (text,)), (), "strange") for pixels, text in zip(pixels_NSS3, texts))
 
 
 def _rate(

@@ -1,11 +1,13 @@
 """From a model, whoever made it, to its Deployable. Every exporter begins here."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevl.checkpoint import EMBEDDED, Loaded, LoadedDualEncoder, LoadedModel, file_sha256, open_model
+from edgevl.checkpoint import Loaded, LoadedDualEncoder, LoadedModel, file_sha256, open_model
 from edgevl.contracts import Deployable
+from edgevl.embedded import EMBEDDED_MODELS
 from edgevl.errors import InputError
 from edgevl.models.deployable import NOT_STATED, DeployableModel
 from edgevl.models.dual_encoder import dual_encoder
@@ -21,10 +23,15 @@ def deployable_of(loaded: Loaded) -> DeployableModel:
     """Return the Deployable of a loaded model folder. Raises `InputError` for what cannot be exported."""
     return dataclasses.replace(
         _plain(loaded),
-        license=LICENSE if loaded.sha256 == file_sha256(EMBEDDED / "model.safetensors") else NOT_STATED,
+        license=LICENSE if _is_embedded(loaded) else NOT_STATED,
         provenance=provenance_of(loaded),
         domain=loaded.domain,
     )
+
+
+def _is_embedded(loaded: Loaded) -> bool:
+    """Say if these are the weights of an embedded model, wherever they lie."""
+    return any(loaded.sha256 == file_sha256(each / "model.safetensors") for each in EMBEDDED_MODELS.values())
 
 
 def _plain(loaded: Loaded) -> DeployableModel:
@@ -41,14 +48,20 @@ def _plain(loaded: Loaded) -> DeployableModel:
 def provenance_of(loaded: Loaded) -> dict[str, Any]:
     """Return where a model folder comes from, as far as it says so."""
     record, domain = loaded.training, loaded.domain
-    embedded = loaded.path.resolve() == EMBEDDED.resolve()
+    embedded = loaded.path.resolve() in map(Path.resolve, EMBEDDED_MODELS.values())
     return {
         "checkpoint": f"embedded:{loaded.config.name}" if embedded else loaded.path.resolve().name,
         "recipe": record.get("recipe"),
-        "data": record.get("data") or (domain and f"{domain.about} ({domain.data})"),
+        "data": record.get("data") or (f"{domain.about} ({domain.data})" if domain else _trained_on(record)),
         "commit": record.get("commit"),
         "model": loaded.config.to_dict(),
     }
+
+
+def _trained_on(record: Mapping[str, Any]) -> str | None:
+    recipe = record.get("recipe")
+    data = recipe.get("data") if isinstance(recipe, Mapping) else None
+    return data.get("train") if isinstance(data, Mapping) else None
 
 
 def is_foreign(path: Path | str | None) -> bool:

@@ -13,7 +13,7 @@ from edgevl.bench.machine import describe_machine
 from edgevl.bench.schema import BenchReport, BenchResult, Machine
 from edgevl.bench.titles import title_of
 from edgevl.bundle.folder import write_atomically
-from edgevl.bundle.manifest import Hazard
+from edgevl.bundle.manifest import Hazard, metric_title
 from edgevl.errors import InputError
 from edgevl.plain import plain
 from edgevl.report import formats
@@ -121,7 +121,7 @@ def _environment() -> Any:
         ms=formats.format_ms, tick=formats.format_tick, factor=formats.format_factor, percent=formats.format_share,
         size=formats.format_size, bytes=formats.format_bytes, count=formats.format_count, watts=formats.format_power,
         shares=_shares, reasons=_reasons, doubts=doubts, untrained=is_untrained, stages=stage_parts, timings=_timings,
-        title_of=title_of,
+        title_of=title_of, metric=metric_title,
     )  # fmt: skip
     return environment
 

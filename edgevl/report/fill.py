@@ -71,7 +71,11 @@ def artifact_from_bundle(source: "str | Path | Bundle", verified: "VerifyReport 
         snr_db=parity.snr_db if parity else None,
         top1=parity.top1_agreement if parity else None,
         parity_samples=parity.samples if parity else None,
+        metric=accuracy.metric if accuracy else "accuracy",
         accuracy=accuracy.artifact if accuracy else None,
+        others=tuple((one.name, one.artifact) for one in accuracy.metrics if one.name != accuracy.metric)
+        if accuracy
+        else (),
         reference=accuracy.reference if accuracy else None,
         ci95=accuracy.ci95 if accuracy else None,
         samples=accuracy.samples if accuracy else None,
@@ -84,10 +88,13 @@ def artifact_from_bundle(source: "str | Path | Bundle", verified: "VerifyReport 
 def accuracy_from_bundle(
     source: "str | Path | Bundle", verified: "VerifyReport | None" = None, blind: dict[str, float] | None = None
 ) -> Accuracy | None:
-    """Accuracy by kind of question; None if unmeasured. `blind`: kind or "overall" -> share of the blind baseline."""
+    """Accuracy by kind of question; None if unmeasured, or if all are of one kind.
+
+    `blind`: kind or "overall" -> share of the blind baseline.
+    """
     bundle = _opened(source)
     measured = verified.accuracy if verified else bundle.manifest.accuracy
-    if measured is None:
+    if measured is None or not measured.per_kind.keys() - {"all"}:
         return None
     blind = blind or {}
     kinds = [

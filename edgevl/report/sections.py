@@ -62,7 +62,9 @@ class Artifact:
     snr_db: float | None = None
     top1: float | None = None  # share 0..1 of equal best answers
     parity_samples: int | None = None
+    metric: str = "accuracy"  # the name of what `accuracy` is
     accuracy: float | None = None  # share 0..1, of the artifact
+    others: Sequence[tuple[str, float]] = ()  # (name, share) of the other metrics
     reference: float | None = None  # of PyTorch on the same samples
     ci95: tuple[float, float] | None = None  # Wilson interval of `accuracy`
     samples: int | None = None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from edgevl.bench.schema import BenchReport, BenchResult, Ratio, Scope
 from edgevl.bench.titles import title_of
+from edgevl.bundle.manifest import metric_title
 from edgevl.report.formats import format_factor, format_ms
 from edgevl.report.runs import is_untrained, sides_of
 from edgevl.report.sections import Accuracy, Artifact, Point, Verdict
@@ -38,10 +39,12 @@ def _verification(artifacts: Sequence[Artifact]) -> list[str]:
         return []
     what = "the exported artifact is" if len(artifacts) == 1 else f"{len(artifacts)} exported artifacts are"
     known = [artifact.accuracy for artifact in artifacts if artifact.accuracy is not None]
-    if len(known) < len(artifacts):
+    metrics = {artifact.metric for artifact in artifacts}
+    if len(known) < len(artifacts) or len(metrics) > 1:
         return [f"{what} verified"]
     least, most = (f"{100 * share:.1f}" for share in (min(known), max(known)))
-    return [f"{what} verified, {least if least == most else f'{least} to {most}'} % right"]
+    right = "right" if metrics == {"accuracy"} else metric_title(*metrics).lower()
+    return [f"{what} verified, {least if least == most else f'{least} to {most}'} % {right}"]
 
 
 def _speed(benches: Sequence[BenchReport]) -> list[str]:
@@ -80,7 +83,8 @@ def _artifact_points(artifacts: Sequence[Artifact]) -> list[Point]:
         if artifact.accuracy is None:
             points.append(Point(f"{artifact.name}: accuracy not measured", artifact.ok))
             continue
-        text = f"{artifact.name}: {artifact.accuracy:.1%} on {artifact.samples:,} samples of {artifact.data}"
+        what = "" if artifact.metric == "accuracy" else f" {metric_title(artifact.metric).lower()}"
+        text = f"{artifact.name}: {artifact.accuracy:.1%}{what} on {artifact.samples:,} samples of {artifact.data}"
         if artifact.reference is not None:
             text += f", PyTorch {artifact.reference:.1%} on the same"
         points.append(Point(text, artifact.ok))

@@ -3,9 +3,7 @@
 Shapes: N pictures, E channels of an embedding, A labels.
 """
 
-import functools
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +11,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgevl.contracts import Deployable, Query
-from edgevl.decodings import decoding_of
-from edgevl.decodings.base import to_shares
-from edgevl.decodings.rank import Rank
-from edgevl.decodings.runner import Runner
+from edgevl.bundle.folder import Bundle, is_bundle
+from edgevl.contracts import Query
+from edgevl.decodings.rank import ABOUT_SIDES, SIDES, Rank
 from edgevl.errors import InputError
+from edgevl.opened import Opened
 from edgevl.progress import Progress
 from edgevl.search.folder import Changes, update_index
 from edgevl.search.index import Index
-
-_SIDES = re.compile(r"\b(left|right|above|below|under|over|behind)\b", re.IGNORECASE)
-ABOUT_SIDES = (
-    "a search compares what is in a picture, not where it is: which of two things is left, right, above or below the "
-    "other hardly counts"
-)
 
 
 @dataclass(frozen=True)
@@ -42,32 +33,40 @@ class Hit:
 class Embedder:
     """A model whose decoding is `rank`, as the search uses it."""
 
-    def __init__(self, model: Deployable, runner: Runner | None = None, made_by: str = ""):
-        """Raises `InputError` for a model of another kind.
+    def __init__(self, model: Opened, sha256: str, name: str = ""):
+        """Take an opened model and the digest of its weights or artifacts. Raises `InputError` for one of another kind.
 
-        runner: over artifacts of the model; default: its float programs. made_by: the digest of those artifacts.
+        name: what an index calls it; default: the model's own.
         """
-        decoding = decoding_of(model)
+        decoding = model.decoder
         if not isinstance(decoding, Rank):
             raise InputError(
-                f"the model {model.name} is for {model.task}: a search needs one that embeds pictures and texts, as "
-                "`edgevl finetune retrieval_scenes_nano` trains it"
+                f"the model {model.name} is for {model.task_name}: a search needs one that embeds pictures and texts, "
+                "such as the embedded nano-retrieval"
             )
-        self.model, self.decoding, self._runner, self._made_by = model, decoding, runner, made_by
+        assert model.runner, "a model for a search is opened to run"
+        self.model, self.decoding, self.runner = model, decoding, model.runner
+        self.name, self._sha256 = name or model.name, sha256
 
-    @functools.cached_property
-    def runner(self) -> Runner:
-        if self._runner:
-            return self._runner
-        from edgevl.runtime.eager_session import eager_runner
+    @classmethod
+    def load(cls, source: str | Path) -> "Embedder":
+        """Open a bundle or a model folder. Raises as `edgevl.predict.Answerer.load` does."""
+        if is_bundle(source):
+            bundle = Bundle.open(source).checked()
+            manifest = bundle.manifest
+            name = f"{manifest.name} ({manifest.target}, {manifest.precision})"
+            return cls(bundle.opened(remember=0), f"{manifest.target}:{bundle.artifact_sha256}", name)
+        from edgevl.models.kinds import open_deployable
+        from edgevl.opened import eager
 
-        return eager_runner(self.model)
+        model = open_deployable(source)
+        return cls(eager(model), model.sha256)
 
     @property
     def identity(self) -> str:
         """The digest of everything that decides the embedding of a picture."""
         processings = sorted((name, each.model_dump_json()) for name, each in self.model.images.items())
-        parts = [self.model.sha256, self._made_by, self.decoding.fields.picture, *(f"{a}={b}" for a, b in processings)]
+        parts = [self._sha256, self.decoding.fields.picture, *(f"{a}={b}" for a, b in processings)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def embed_pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
@@ -110,17 +109,13 @@ class Finder:
 
     def label(self, labels: Sequence[str]) -> list[Hit]:
         """Return each picture with the best of the labels, in the order of the index. Two labels at least."""
-        if len(set(labels)) < 2:
-            raise InputError(f"{len(set(labels))} label: give two or more, for a picture gets the best of them")
         if not self.index.entries:
             return []
-        decoding = self.embedder.decoding
-        texts_AE = decoding.label_embeddings(self.embedder.runner, labels)
-        shares_NA = to_shares(decoding.scores(self.index.vectors_NE, texts_AE), decoding.fields.activation)
+        shares_NA = self.embedder.decoding.label_shares(self.embedder.runner, self.index.vectors_NE, labels)
         rows = zip(self.index.entries, shares_NA, shares_NA.argmax(axis=1))
         return [Hit(entry.path, float(shares[best]), labels[int(best)]) for entry, shares, best in rows]
 
 
 def notes_about(text: str) -> list[str]:
     """Return what a user should know about a query."""
-    return [ABOUT_SIDES] if _SIDES.search(text) else []
+    return [ABOUT_SIDES] if SIDES.search(text) else []

@@ -31,6 +31,8 @@ class Model(Protocol):
 
     @property
     def identity(self) -> str: ...
+    @property
+    def name(self) -> str: ...
     def embed_pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Return [N, E], of length 1."""
         ...
@@ -73,10 +75,14 @@ def _load(path: Path, model: Model) -> Index:
     index = load_index(path)
     if index.model != model.identity:
         raise InputError(
-            f"{path} was made by another model, whose embeddings mean something else: name that model, name another "
-            "--index, or make it anew with --force"
+            f"{path} was made by {_other(index.made_by, model.name)}, whose embeddings mean something else than those "
+            f"of {model.name}: name that model, name another --index, or make it anew with --force"
         )
     return index
+
+
+def _other(made_by: str, name: str) -> str:
+    return f"another {name}" if made_by == name else made_by or "another model"
 
 
 def pictures_in(folder: Path) -> Iterator[Path]:
@@ -171,4 +177,4 @@ class _Update:
     def _index(self, others: Sequence[tuple[Entry, np.ndarray]] = ()) -> Index:
         rows = sorted([*zip(self.entries, self.vectors), *others], key=lambda row: row[0].path)
         vectors = np.stack([vector for _, vector in rows]) if rows else np.zeros((0, 0), np.float32)
-        return Index(self.model.identity, tuple(entry for entry, _ in rows), vectors, time.time_ns())
+        return Index(self.model.identity, tuple(entry for entry, _ in rows), vectors, time.time_ns(), self.model.name)

@@ -38,13 +38,16 @@ class Index:
     entries: tuple[Entry, ...]
     vectors_NE: np.ndarray  # float32, of length 1
     written: int = 0  # nanoseconds since 1970
+    made_by: str = ""  # the model in words
 
 
 def save_index(path: Path, index: Index) -> None:
     """Write an index, atomically. Raises `InputError` when the disk is full or cannot be written."""
     entries = np.frombuffer(json.dumps(index.entries, ensure_ascii=True).encode(), np.uint8)
     vectors = np.ascontiguousarray(index.vectors_NE, np.float32)
-    metadata = {"format": FORMAT, "model": index.model, "written": str(index.written)}
+    metadata = {
+        "format": FORMAT, "model": index.model, "made_by": index.made_by, "written": str(index.written)
+    }  # fmt: skip
     with atomic_file(path) as temporary:
         temporary.write_bytes(save({"entries": entries, "vectors": vectors}, metadata))
 
@@ -62,6 +65,7 @@ def load_index(path: Path) -> Index:
                 entries=tuple(_entry(row) for row in entries),
                 vectors_NE=file.get_tensor("vectors"),
                 written=int(metadata["written"]),
+                made_by=metadata.get("made_by", ""),
             )
         _check(index)
     except (SafetensorError, OSError, Unreadable, ValueError, TypeError, KeyError) as error:

@@ -3,12 +3,18 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from edgevl.contracts import Metric, Sample
 
 _DRAWS = 2000  # of the bootstrap over groups
+
+
+def several(target: Any) -> Sequence[Any]:
+    """Return the right answers of a sample: its target may hold several, or be the one."""
+    return target if isinstance(target, tuple | list) else (target,)
 
 
 def share(name: str, right: Sequence[bool], samples: Sequence[Sample]) -> Metric:

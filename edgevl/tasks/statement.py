@@ -9,7 +9,7 @@ TRUE, FALSE = "yes", "no"  # labels
 
 @TASKS.register("statement")
 class Statement(Vqa):
-    """Targets are `yes` and `no`. Its metric is `accuracy`."""
+    """A target holds `yes` or `no`. Its metric is `accuracy`."""
 
     name = "statement"
     aliases = ("visual-entailment",)
@@ -18,6 +18,6 @@ class Statement(Vqa):
     def samples(self, record: Record, count: int | None = None) -> list[Sample]:
         """Return one for each statement."""
         return [
-            Sample(Query(record.pictures, (each.text,)), TRUE if each.label else FALSE, self.name, record.key)
+            Sample(Query(record.pictures, (each.text,)), (TRUE if each.label else FALSE,), self.name, record.key)
             for each in (record.statements or ())[:count]
         ]

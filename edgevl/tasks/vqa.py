@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevl.contracts import Answer, Decoding, Metric, Query, Record, Sample
 from edgevl.tasks import TASKS
-from edgevl.tasks.metrics import share
+from edgevl.tasks.metrics import several, share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @TASKS.register("vqa")
 class Vqa:
-    """Targets are answers in words. Its metric is `accuracy`."""
+    """A target holds the answers in words that are right, one or several. Its metric is `accuracy`."""
 
     name = "vqa"
     aliases = ("visual-question-answering",)
@@ -22,12 +22,12 @@ class Vqa:
     def samples(self, record: Record, count: int | None = None) -> list[Sample]:
         """Return one for each question."""
         return [
-            Sample(Query(record.pictures, (question.text,)), question.answer, question.kind, record.key)
+            Sample(Query(record.pictures, (question.text,)), right_answers(question), question.kind, record.key)
             for question in (record.questions or ())[:count]
         ]
 
     def score(self, answers: Sequence[Answer[Any]], samples: Sequence[Sample], decoding: Decoding[Any]) -> list[Metric]:
-        right = [_said(answer, decoding) == sample.target for answer, sample in zip(answers, samples)]
+        right = [_said(answer, decoding) in several(sample.target) for answer, sample in zip(answers, samples)]
         return [share("accuracy", right, samples)]
 
     def losses(self, values: "Mapping[str, Tensor]", batch: "Mapping[str, Tensor]") -> "Mapping[str, Tensor]":
@@ -35,6 +35,11 @@ class Vqa:
         from torch.nn.functional import cross_entropy
 
         return {self.name: cross_entropy(values["logits"].float(), batch["answers"].flatten())}
+
+
+def right_answers(question: Any) -> tuple[str, ...]:
+    """Return every answer that is right: a question without `answers` has one."""
+    return tuple(getattr(question, "answers", ())) or (question.answer,)
 
 
 def _said(answer: Answer[Any], decoding: Decoding[Any]) -> str:

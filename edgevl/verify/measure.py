@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevl.bundle.manifest import OutputParity, Parity
-from edgevl.contracts import Answer, Deployable, Described, Metric, Sample
+from edgevl.contracts import Answer, Described, Metric, Sample
 from edgevl.errors import InputError
 from edgevl.progress import Progress
+from edgevl.tasks.metrics import several
 
 if TYPE_CHECKING:
     from edgevl.opened import Opened
-_DATA = "scenes:val"  # of a model that does not say what it was trained on
 MAX_DB = 300.0  # reported for values that are equal, where the ratio is infinite
 _LARGEST = 1e12  # what the manifest can hold
 _CHUNK = 32  # samples that are asked at a time
@@ -31,13 +31,6 @@ class Measured:
 
     answers: list[Answer[Any]]
     metrics: list[Metric]
-
-
-def usual_data(model: Deployable) -> str:
-    """Return the data that a model was validated on in training, as far as its record says; else `scenes:val`."""
-    recipe = model.provenance.get("recipe")
-    data = recipe.get("data") if isinstance(recipe, Mapping) else None
-    return str(data["val"]) if isinstance(data, Mapping) and data.get("val") else _DATA
 
 
 @functools.lru_cache(maxsize=2)
@@ -106,11 +99,11 @@ def measure(
 
 
 def unknown_targets(model: "Opened", samples: Sequence[Sample]) -> int:
-    """Return how many right answers are not among the labels of a model that chooses from labels."""
+    """Return how many samples have no right answer among the labels of a model that chooses from labels."""
     if model.labels is None or model.decoder.kind != "classify":
         return 0
     labels = set(model.labels)
-    return sum(sample.target not in labels for sample in samples)
+    return sum(labels.isdisjoint(several(sample.target)) for sample in samples)
 
 
 def compare(

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgevl.bundle.folder import Bundle, sha256_file
 from edgevl.bundle.manifest import MANIFEST, parse_json, read_text
+from edgevl.embedded import EMBEDDED_MODELS
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.opened import Opened, eager
 from edgevl.verify.measure import Measured, draw, measure, side_of
@@ -28,7 +29,6 @@ def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference
 
     Raises `InputError` if `given` holds other weights, or the manifest has no digest to know them by.
     """
-    from edgevl.checkpoint import EMBEDDED
     from edgevl.models.kinds import is_foreign
 
     provenance = bundle.manifest.provenance
@@ -42,8 +42,9 @@ def find_reference(bundle: Bundle, given: str | Path | None = None) -> Reference
         if not _holds(Path(given), provenance.checkpoint_sha256):
             raise InputError(f'"{given}" does not hold the weights that "{bundle.path.name}" was made from')
         return Reference(True, Path(given))
-    if _holds(EMBEDDED, provenance.checkpoint_sha256):
-        return Reference(True, None)
+    for folder in EMBEDDED_MODELS.values():
+        if _holds(folder, provenance.checkpoint_sha256):
+            return Reference(True, folder)
     name = Path(provenance.checkpoint).name  # a name, never a path: a bundle cannot make us read elsewhere
     for folder in (bundle.path.parent / name, Path(name)):
         if _holds(folder, provenance.checkpoint_sha256):

@@ -17,6 +17,7 @@ from edgevl.bundle.golden import replay
 from edgevl.bundle.manifest import Accuracy, Audit, KindAccuracy, Manifest, MetricValue, Parity
 from edgevl.contracts import Metric, Sample
 from edgevl.data import open_dataset
+from edgevl.data.own import USUAL, judged_on
 from edgevl.errors import EdgeVLError, InputError, MissingDependency, VerificationFailed, first_line
 from edgevl.opened import Opened
 from edgevl.precisions import PRECISIONS
@@ -51,7 +52,7 @@ class VerifyReport(BaseModel):
 def verify_bundle(
     path: str | Path,
     samples: int = 1000,
-    data: str = "scenes:test",
+    data: str | None = None,
     progress: Progress | None = None,
     write: bool = True,
     checkpoint: str | Path | None = None,
@@ -61,7 +62,8 @@ def verify_bundle(
     Args:
         path: the bundle.
         samples: how many samples to run, 1 or more.
-        data: a data specification such as "scenes:test".
+        data: a data specification such as "scenes:test"; None is what `edgevl.data.own.judged_on` says of the
+            checkpoint, and Scenes where there is none.
         progress: called as progress(done, total, text).
         write: False leaves the bundle untouched.
         checkpoint: the model folder that the bundle was made from; needed for parity unless it is the embedded one or
@@ -77,9 +79,12 @@ def verify_bundle(
     """
     if samples < 1:
         raise InputError(f"at least 1 sample is needed, got {samples}")
-    open_dataset(data)  # a misspelled name fails before any work
+    if data is not None:
+        open_dataset(data)  # a misspelled name fails before any work
     bundle = Bundle.open(path)
     reference = find_reference(bundle, checkpoint)
+    # Of the checkpoint, never of the manifest: a bundle cannot make us read elsewhere.
+    data = data or (judged_on(reference.path) if reference.found else USUAL)
     check = _Check(bundle.copied())
     check.files()
     check.audit()

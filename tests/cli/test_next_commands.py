@@ -98,4 +98,6 @@ def test_of_a_study(tmp_path, monkeypatch, capsys):
 def test_of_a_bundle(tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["export", str(tiny_model), "--out", f"{PLACE}.edgevl"]) == 0
-    assert [words[-1] for words in next_words(capsys.readouterr().err)] == [f"{PLACE}.edgevl"] * 2
+    verify, inspect = next_words(capsys.readouterr().err)
+    assert verify == ["edgevl", "verify", f"{PLACE}.edgevl", "--checkpoint", str(tiny_model)]
+    assert inspect == ["edgevl", "inspect", f"{PLACE}.edgevl"]

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from edgevl.checkpoint import save_dual_encoder
 from edgevl.config import DualEncoderConfig
+from edgevl.data import open_dataset
 from edgevl.data.scenes import VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
@@ -42,6 +44,28 @@ def test_search_prints_pictures_and_json(edgevl, photos, model):
     assert {hit["label"] for hit in labeled["labels"]} <= {"cat", "dog"} and len(labeled["labels"]) == 3
 
 
+def test_a_bundle_searches_too_and_keeps_its_index_apart(edgevl, photos, model, tmp_path_factory):
+    bundle = tmp_path_factory.mktemp("bundles") / "small.edgevl"
+    assert edgevl("export", model, "--out", bundle).code == 0
+    floats, own = (
+        json.loads(edgevl("search", photos, "a red car", "--model", each, "--index", index, "--json").out)
+        for each, index in ((model, photos / "floats.index"), (bundle, photos / "bundle.index"))
+    )
+    assert own["model"] == "nano-retrieval (onnx, fp32)"
+    assert [hit["path"] for hit in own["queries"][0]["found"]] == [hit["path"] for hit in floats["queries"][0]["found"]]
+    other = edgevl("search", photos, "a red car", "--model", bundle, "--index", photos / "floats.index")
+    assert other.code == 2 and "was made by nano-retrieval, whose" in other.err and "--force" in other.err
+
+
+def test_without_a_model_the_embedded_one_searches(edgevl, photos):
+    for number in range(6):
+        record = open_dataset("scenes:test", size=128)[number]
+        Image.fromarray(np.asarray(record.pictures[0])).save(photos / f"{number}.png")
+    caption = max((record.captions or ())[:8], key=len)
+    found = json.loads(edgevl("search", photos, caption, "--top", "1", "--json").out)
+    assert found["model"] == "nano-retrieval" and found["queries"][0]["found"][0]["path"] == "5.png"
+
+
 def test_what_cannot_be_searched_is_one_line(edgevl, photos, model):
     for arguments, message in (
         ((photos, "--model", model), "give a text"),
@@ -49,7 +73,6 @@ def test_what_cannot_be_searched_is_one_line(edgevl, photos, model):
         ((photos, "a cat", "--model", "nano"), "is for vqa: a search needs one that embeds"),
         ((photos / "none", "a cat", "--model", model), "name a folder of pictures"),
         ((photos, "", "--model", model), "the text is empty"),
-        ((photos, "a cat"), "edgevl finetune retrieval_scenes_nano"),
         ((photos, "a cat", "--model", photos / "nothing"), "model folder"),
     ):
         answer = edgevl("search", *arguments)

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from edgevl.app.conformance.small_models import MODELS
 from edgevl.errors import InputError
+from edgevl.opened import eager
 from edgevl.search import folder as search_folder
 from edgevl.search.finder import Embedder, Finder, notes_about
 from edgevl.search.folder import update_index
@@ -28,7 +29,8 @@ def write(path, seed, old=True):
 
 @pytest.fixture(scope="module")
 def embedder():
-    return Embedder(MODELS["towers"]())
+    model = MODELS["towers"]()
+    return Embedder(eager(model), model.sha256)
 
 
 @pytest.fixture
@@ -85,9 +87,9 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(photos, embedder):
 
 def test_an_index_of_another_model_is_refused_until_it_is_made_anew(photos, embedder):
     update_index(photos, embedder)
-    other = Embedder(MODELS["towers"](), made_by="an artifact")
+    other = Embedder(embedder.model, "of an artifact", "towers (onnx, fp32)")
     before = (photos / NAME).read_bytes()
-    with pytest.raises(InputError, match=r"was made by another model.*--force"):
+    with pytest.raises(InputError, match=r"was made by towers, whose .* those of towers \(onnx, fp32\).*--force"):
         update_index(photos, other)
     assert (photos / NAME).read_bytes() == before
     assert update_index(photos, other, force=True)[1].embedded == 5
@@ -137,7 +139,7 @@ def test_a_first_run_that_is_stopped_goes_on_from_what_it_had(photos, embedder, 
             self.left -= 1
             return super().embed_pictures(pictures)
 
-    stopped = Stopped(embedder.model)
+    stopped = Stopped(embedder.model, MODELS["towers"]().sha256)
     stopped.left = 1  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(KeyboardInterrupt):
         update_index(photos, stopped)
@@ -180,7 +182,7 @@ def test_an_empty_folder_and_none_at_all(tmp_path, embedder):
 
 def test_a_model_that_embeds_nothing_is_refused():
     with pytest.raises(InputError, match="is for statement: a search needs one that embeds"):
-        Embedder(MODELS["statement"]())
+        Embedder(eager(MODELS["statement"]()), "a digest")
 
 
 def test_a_query_about_sides_gets_a_note():

@@ -8,6 +8,8 @@ import torch
 
 from edgevl.app.conformance.small_models import MODELS
 from edgevl.contracts import Answer, Query, Record, Sample
+from edgevl.data.photos import PhotoQuestion
+from edgevl.data.scenes.questions import Question
 from edgevl.decodings import DECODINGS, decoding_of
 from edgevl.errors import InputError
 from edgevl.tasks import TASKS, task_named
@@ -31,8 +33,8 @@ NOTHING = Record("8", (PICTURE,))
 @pytest.mark.parametrize(
     ("name", "texts", "targets"),
     [
-        ("vqa", [("is there a dog?",), ("what is red?",)], ["yes", "car"]),
-        ("statement", [("there is a dog",), ("no dog",)], ["yes", "no"]),
+        ("vqa", [("is there a dog?",), ("what is red?",)], [("yes",), ("car",)]),
+        ("statement", [("there is a dog",), ("no dog",)], [("yes",), ("no",)]),
         ("retrieval", [("a red car beside a dog",)], [None]),
         ("caption", [()], [("a dog", "a red car beside a dog", "two things")]),
         ("grounding", [("the dog",)], [(0.1, 0.1, 0.5, 0.5)]),
@@ -80,6 +82,20 @@ def test_an_answer_can_be_generated():
     samples = [Sample(Query(), "red car"), Sample(Query(), "dog")]
     (metric,) = task_named("vqa").score([Answer({}, tokens), Answer({}, tokens)], samples, decoding)
     assert metric.value == 0.5
+
+
+def test_any_of_several_right_answers_counts():
+    asked = [
+        PhotoQuestion("all", "what is it?", "car", ("car", "automobile")),
+        PhotoQuestion("all", "what is it?", "cat", ("cat",)),
+        Question("what", "what is it?", "dog"),
+    ]
+    samples = task_named("vqa").samples(Record("1", ("picture",), asked))
+    assert [sample.target for sample in samples] == [("car", "automobile"), ("cat",), ("dog",)]
+    (metric,) = task_named("vqa").score(
+        classified("automobile", "cats", "dog"), samples, decoding_of(MODELS["statement"]())
+    )
+    assert metric.value == pytest.approx(2 / 3)
 
 
 def test_samples_of_one_picture_are_not_independent():

@@ -32,7 +32,10 @@ def test_a_table_becomes_a_verified_bundle(tool, tmp_path, capsys):
     for name, arguments in tool.commands(tmp_path, changes).items():
         samples = ["--samples", "8"] if name == "verify" else []
         assert main([*arguments, *samples]) == 0, capsys.readouterr().err
-        printed[name] = capsys.readouterr().out
+        printed[name], said = capsys.readouterr()
+        if name == "export":
+            own = f"--checkpoint {tmp_path}/run/model --data {tmp_path}/data:test"
+            assert f"next: edgevl verify {tmp_path}/photos.edgevl {own}\n" in said
     report, verified = json.loads(printed["import"]), json.loads(printed["verify"])
     assert {split: counts["pictures"] for split, counts in report["splits"].items()} == {
         "train": 24,

@@ -5,6 +5,9 @@ import pytest
 
 from edgevl.data.scenes import Scenes
 from edgevl.decodings.runner import Runner
+from edgevl.embedded import FINDS_PICTURES
+from edgevl.models.kinds import open_deployable
+from edgevl.training.short_queries import short_query_metrics
 from edgevl.training.twins import changed_fact, twin_metrics, twins_of
 
 
@@ -61,3 +64,12 @@ def test_a_tie_is_wrong_and_each_kind_is_counted_by_itself():
     assert found["size"].samples == len(sizes)
     above = ["small" in twin.false.split() and "small" not in twin.true.split() for twin in sizes]
     assert found["size"].value == pytest.approx(np.mean(above))
+
+
+def test_short_queries_ask_for_every_object_once():
+    model, scenes, count = open_deployable(FINDS_PICTURES), Scenes("test", size=128), 24
+    objects = [each for index in range(count) for each in scenes[index].objects or ()]
+    metrics = {metric.name: metric for metric in short_query_metrics(model, scenes, count)}
+    assert metrics["category"].samples == len({each.category for each in objects})
+    assert metrics["color and category"].samples == len({(each.color, each.category) for each in objects})
+    assert metrics["category"].value > 0.9 and metrics["color and category"].value > 0.4
