@@ -112,6 +112,7 @@ def test_what_takes_no_labels_says_so(capsys):
         Answerer.load(None).label("sample", ["cat", "dog"])
     with pytest.raises(InputError, match="1 label: give two or more"):
         Answerer.load(FINDS_PICTURES).label("sample", ["cat"])
-    for arguments in ([], ["a question?", "--labels", "cat, dog"]):
+    both = ["a?", "--labels", "cat, dog"]
+    for arguments, said in (([], "question is empty"), (both, "either a question or --labels")):
         assert main(["predict", "nano", "sample", *arguments]) == 2
-        assert "give a question" in capsys.readouterr().err
+        assert said in capsys.readouterr().err
