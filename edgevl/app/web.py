@@ -57,7 +57,7 @@ def write_web_app(
 
 def _place_bundle(folder: Path, bundle: str | Path | None, progress: Progress | None) -> Path:
     if bundle is None:
-        from edgevl.export.bundle_export import export_bundle
+        from edgevl.bundle_export import export_bundle
 
         return export_bundle(None, "onnx", out=folder / "bundles" / "nano-onnx-fp32.edgevl", progress=progress)
     opened = Bundle.open(bundle)

@@ -57,7 +57,7 @@ def base_bundles(folder: Path) -> dict[str, Path]:
     from older_bundles import as_schema_1
     from tiny_models import write_tiny_model
 
-    from edgevl.export.bundle_export import export_bundle
+    from edgevl.bundle_export import export_bundle
 
     model = write_tiny_model(folder / "tiny-test")
     found = {}

@@ -13,7 +13,7 @@ from edgevl.config import DualEncoderConfig
 from edgevl.data.scenes import VOCABULARY
 from edgevl.embedded import FINDS_PICTURES
 from edgevl.errors import InputError
-from edgevl.export.bundle_export import export_bundle
+from edgevl.bundle_export import export_bundle
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
 from edgevl.models.capture import capture
