@@ -7,13 +7,13 @@ import torch
 
 from edgevl.bundle.card import render_card
 from edgevl.bundle.folder import Bundle
+from edgevl.bundle_export import export_bundle
 from edgevl.checkpoint import open_model, save_dual_encoder
 from edgevl.cli import main
 from edgevl.config import DualEncoderConfig
 from edgevl.data.scenes import VOCABULARY
 from edgevl.embedded import FINDS_PICTURES
 from edgevl.errors import InputError
-from edgevl.bundle_export import export_bundle
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
 from edgevl.models.capture import capture
