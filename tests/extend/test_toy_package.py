@@ -155,10 +155,11 @@ def test_without_the_package_the_bundle_is_refused_by_name(out):
 def test_a_broken_package_disturbs_nobody_until_its_name_is_asked_for(site, tmp_path):
     broken = tmp_path / "broken"
     (broken / "broken-1.0.dist-info").mkdir(parents=True)
-    (broken / "broken-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    about = "Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n"
+    (broken / "broken-1.0.dist-info/METADATA").write_text(about, encoding="utf-8")
     groups = ("targets", "tasks", "decodings", "families", "datasets")
     points = "".join(f"[edgevl.{group}]\nbroken = missing_module:x\n" for group in groups)
-    (broken / "broken-1.0.dist-info/entry_points.txt").write_text(points)
+    (broken / "broken-1.0.dist-info/entry_points.txt").write_text(points, encoding="utf-8")
     code = (
         "from edgevl.export.registry import get_exporter, target_names\n"
         "from edgevl.tasks import task_named\n"
