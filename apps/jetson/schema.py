@@ -54,13 +54,13 @@ class Checker:
                     raise ValueError(f"{_at(where)}{_shown(value)} {problem}")
 
     def _any(self, value: Any, schemas: list[Schema], where: str) -> None:
-        reasons = []
+        reasons: list[str] = []  # no errors: one that its own frame holds keeps the frames of all callers alive
         for schema in schemas:
             try:
                 return self._check(value, schema, where)
             except ValueError as error:
-                reasons.append(error)
-        raise reasons[0]
+                reasons.append(str(error))
+        raise ValueError(reasons[0])
 
     def _discriminator(self, value: Any, wanted: Schema, _: Schema, where: str) -> str:
         """One of several definitions, by a field of the value that names it."""

@@ -1,5 +1,8 @@
 """predict: the same answer from every source; bad questions and damaged bundles are refused."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -32,6 +35,22 @@ def test_scores(exported):
     assert prediction.answer == prediction.scores[0][0] and prediction.ms > 0 and prediction.notes == []
     everything = predict(bundle, bundle / "golden" / "wide.png", "what color is the car?", top=10**6)
     assert sum(p for _, p in everything.scores) == pytest.approx(1)
+
+
+def test_a_session_ends_with_the_function_that_opened_it(exported):
+    """Not when garbage is collected: that may be in a forked child, which waits for threads that it does not have."""
+
+    def opened() -> weakref.ref:
+        answerer = Answerer.load(exported["onnx"])
+        assert answerer.answer(SAMPLE, "what is it?").answer
+        return weakref.ref(answerer.model.runner)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert opened()() is None
+    finally:
+        gc.enable()
 
 
 def test_questions(exported):
