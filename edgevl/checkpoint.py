@@ -200,11 +200,6 @@ def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
     return next((name for name, value in floats if not torch.isfinite(value).all()), None)
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_labels(path: Path) -> list[str]:
     """The answers in the order of the logits. Raises `InputError` unless the file is a list of texts."""
     labels = read_json(path, list)

@@ -93,11 +93,12 @@ def run_demo(
 
 def answer_pictures(samples: int, pictures: int = PICTURES) -> list["Example"]:
     """Ask the embedded model about test pictures: a question of each kind first, then whatever comes."""
-    from edgevl.checkpoint import EMBEDDED, file_sha256
+    from edgevl.apps.jetson.bundle_files import sha256_file
+    from edgevl.checkpoint import EMBEDDED
     from edgevl.predict import Answerer
     from edgevl.report import Example
 
-    answerer, sha256 = Answerer.load(None), file_sha256(EMBEDDED / "model.safetensors")
+    answerer, sha256 = Answerer.load(None), sha256_file(EMBEDDED / "model.safetensors")
     drawn = _drawn(answerer.model, samples)
     first = {sample.kind: index for index, sample in reversed(list(enumerate(drawn)))}
     chosen = dict.fromkeys([*sorted(first.values()), *range(len(drawn))])

@@ -29,10 +29,10 @@ from typing import Any
 
 import jinja2
 
+from edgevl.apps.jetson.bundle_files import sha256_file
 from edgevl.bench.machine import describe_machine
 from edgevl.bench.run import why_not_timed
 from edgevl.bundle.folder import Bundle
-from edgevl.checkpoint import file_sha256
 from edgevl.cli import main as edgevl
 from edgevl.config import CONFIGS
 from edgevl.embedded import FINDS_PICTURES, model_folder
@@ -111,7 +111,7 @@ CASES = {"embedded": embedded_cases, "retrieval": retrieval_cases, "family": fam
 def weights(model: str) -> str | None:
     """Digest of embedded weights, which change from release to release; untrained models are always the same."""
     folder = model_folder(model.replace("embedded", "nano"))
-    return file_sha256(folder / "model.safetensors")[:12] if model in NAMED else None
+    return sha256_file(folder / "model.safetensors")[:12] if model in NAMED else None
 
 
 def measure(case: Case, samples: int, scratch: Path) -> dict[str, Any]:

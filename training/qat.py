@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgevl.checkpoint import LoadedModel, file_sha256, load_model, save_model
+from edgevl.apps.jetson.bundle_files import sha256_file
+from edgevl.checkpoint import LoadedModel, load_model, save_model
 from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
@@ -47,7 +48,7 @@ class QuantizedObjective(AnswerObjective):
         (start,) = self._start
         self.model.write_back(start.model)
         save_model(folder, start.model, tokenizer, list(start.labels))
-        digest = file_sha256(folder / "model.safetensors")
+        digest = sha256_file(folder / "model.safetensors")
         save_plan(self._plan.model_copy(update={"checkpoint_sha256": digest}), folder)
 
 

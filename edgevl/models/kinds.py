@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevl.checkpoint import Loaded, LoadedDualEncoder, LoadedModel, file_sha256, open_model
+from edgevl.apps.jetson.bundle_files import sha256_file
+from edgevl.checkpoint import Loaded, LoadedDualEncoder, LoadedModel, open_model
 from edgevl.contracts import Deployable
 from edgevl.embedded import EMBEDDED_MODELS
 from edgevl.errors import InputError
@@ -31,7 +32,7 @@ def deployable_of(loaded: Loaded) -> DeployableModel:
 
 def _is_embedded(loaded: Loaded) -> bool:
     """Say if these are the weights of an embedded model, wherever they lie."""
-    return any(loaded.sha256 == file_sha256(each / "model.safetensors") for each in EMBEDDED_MODELS.values())
+    return any(loaded.sha256 == sha256_file(each / "model.safetensors") for each in EMBEDDED_MODELS.values())
 
 
 def _plain(loaded: Loaded) -> DeployableModel:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevl.apps.jetson.bundle_files import sha256_file
 from edgevl.bench.run import _as_bundle
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle.golden import replay
@@ -192,7 +193,7 @@ def test_the_digest_of_a_checkpoint_is_that_of_the_bytes_that_were_loaded(tiny_m
     """`provenance.checkpoint_sha256` and the reference of verify rest on it. The file is opened once."""
     from edgevl import checkpoint, copying
 
-    expected, opened, really = checkpoint.file_sha256(tiny_model / "model.safetensors"), [], os.open
+    expected, opened, really = sha256_file(tiny_model / "model.safetensors"), [], os.open
 
     def count(path, *rest, **named) -> int:
         opened.append(Path(path).name)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from edgevl.checkpoint import file_sha256, load_model
+from edgevl.apps.jetson.bundle_files import sha256_file
+from edgevl.checkpoint import load_model
 from edgevl.domain import DOMAIN
 from edgevl.training.domain import fit_domain
 from edgevl.training.finetune import run
@@ -30,7 +31,7 @@ def trained(tmp_path_factory):
 
 def test_a_run_ends_with_the_numbers_of_its_own_weights(trained):
     domain = load_model(trained / "model").domain
-    assert domain is not None and domain.checkpoint_sha256 == file_sha256(trained / "model" / "model.safetensors")
+    assert domain is not None and domain.checkpoint_sha256 == sha256_file(trained / "model" / "model.safetensors")
     assert (len(domain.pictures), domain.questions, domain.data) == (200, 200, "scenes:train, scenes:val")
 
 

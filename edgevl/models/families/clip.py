@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgevl.apps.jetson.bundle_files import sha256_file
 from edgevl.bundle.specs import ImageProcessing, ProgramSpec
-from edgevl.checkpoint import file_sha256
 from edgevl.contracts import Program
 from edgevl.errors import InputError, MissingDependency, first_line
 from edgevl.inputs.byte_bpe import ByteBPE
@@ -206,5 +206,5 @@ def _check_stop(config: Any, words: ByteBPE) -> None:
 def _digest(folder: Path) -> str:
     """The digest of the weights: of one file its sha256, of several that of their digests in order of names."""
     files = sorted(folder.glob("*.safetensors"))
-    digests = [file_sha256(path) for path in files]
+    digests = [sha256_file(path) for path in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
