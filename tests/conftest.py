@@ -14,6 +14,15 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime before edgevl, which sets it too
 
 
+# What runs first: a mistake in the core shows within minutes, before the backends' conversions take theirs.
+LAST = ("apps", "bench", "export", "quantize", "runtime")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the backends behind those of the core, both in their order."""
+    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] in LAST)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A model folder: 32 pixels, one block, random weights with a spread of logits, the labels of Scenes."""
