@@ -3,6 +3,7 @@
 Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects a picture at most.
 """
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,15 +15,19 @@ from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 
 from edgevl.config import ModelConfig
-from edgevl.contracts import Dataset, Record
+from edgevl.contracts import Dataset, Record, Task
+from edgevl.contracts import Sample as TaskSample
 from edgevl.data import scenes_of
 from edgevl.data.annotations import MAX_OBJECTS, Annotations
 from edgevl.data.order import View
-from edgevl.data.scenes import QUESTION_KINDS, Question, Scene, Scenes
+from edgevl.data.scenes import QUESTION_KINDS, Scene, Scenes
 from edgevl.errors import InputError, unknown_name
 from edgevl.inputs.preprocess import load_image, to_pixels
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.limits import shown
+from edgevl.tasks.metrics import is_right, several
+from edgevl.tasks.statement import Statement
+from edgevl.tasks.vqa import Vqa
 from edgevl.training.recipe import Recipe
 
 T = TypeVar("T")
@@ -94,11 +99,15 @@ class RetrievalSamples(PretrainSamples):
 class VqaSamples(torch_data.Dataset[Sample]):
     """`samples[i]`: image uint8 [3, S, S]; questions int64 [K, T]; answers int64 [K] (an index into the labels).
 
-    side: S, that of the model if it is 0. Where a record of finite data has fewer than K questions, the others repeat
-    them and have the answer `IGNORED`.
+    Of several right answers `answers` holds the first that is a label: the most frequent one. side: S, that of the
+    model if it is 0. Where a record of finite data has fewer than K questions, the others repeat them and have the
+    answer `IGNORED`.
 
-    training: refuse an answer that is no label. In validation it has the number -1, which no model gives.
+    training: refuse a question without an answer that is a label. In validation its number is `OUTSIDE`, which no model
+    gives, and samples hold `right`, too: bool [K, A], the labels that the task counts as right.
     """
+
+    task: Task = Vqa()
 
     def __init__(
         self,
@@ -121,28 +130,31 @@ class VqaSamples(torch_data.Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         record = self.dataset[index]
-        asked = self.asked(record)
+        asked = self._asked(record)
         questions = repeated(asked, self.texts)
+        texts = [each.query.texts[0] for each in questions]
         sample = {
             "image": channels_first(self._picture(record)),
-            "questions": encoded([q.text for q in questions], self.tokenizer, self.config.text_length),
-            "answers": np.array([self._target(question, record) for question in questions], np.int64),
+            "questions": encoded(texts, self.tokenizer, self.config.text_length),
+            "answers": np.array([self._target(each, record) for each in questions], np.int64),
         }
         if self._masked:
             sample["answers"][len(asked) :] = IGNORED
+        if not self.training:
+            sample["right"] = np.array([is_right(self.labels, each.target) for each in questions])
         return sample
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def _target(self, question: Any, record: Record) -> int:
-        target = self.label_ids.get(question.answer, OUTSIDE)
-        if target == OUTSIDE and self.training:
+    def _target(self, asked: TaskSample, record: Record) -> int:
+        known = [self.label_ids[answer] for answer in several(asked.target) if answer in self.label_ids]
+        if not known and self.training:
             raise InputError(
-                f"{self.dataset.name}: the answer {shown(question.answer)} of {record.key} is none of the model's "
-                f"{len(self.labels)} labels: remove the question, or train a model with the labels of this data"
+                f"{self.dataset.name}: the answer {shown(several(asked.target)[0])} of {record.key} is none of the "
+                f"model's {len(self.labels)} labels: remove the question, or train a model with the labels of this data"
             )
-        return target
+        return known[0] if known else OUTSIDE
 
     def _picture(self, record: Record) -> np.ndarray:
         """Pixels [S, S, 3]; those of files are kept, as many as fit into `KEPT_BYTES`."""
@@ -152,21 +164,25 @@ class VqaSamples(torch_data.Dataset[Sample]):
             self._pixels[record.key] = pixels_of(record, self.side)
         return self._pixels[record.key] if record.key in self._pixels else pixels_of(record, self.side)
 
-    def asked(self, record: Record) -> list[Question]:
-        """Return up to `texts` questions. Raises `InputError` for a record without any."""
-        questions: Any = record.questions or ()
-        focused = questions.of_kinds(self.focus)[: self.focus_texts] if self.focus_texts else []
-        found = focused + list(questions[: self.texts - len(focused)])
+    def _asked(self, record: Record) -> list[TaskSample]:
+        """Return up to `texts` samples of the task. Raises `InputError` for a record without any."""
+        if self.focus_texts:
+            record = dataclasses.replace(record, questions=self._focused(record.questions))
+        found = self.task.samples(record, self.texts)
         if not found:
-            raise InputError(f"{self.dataset.name}: {record.key} has no question to train on")
+            raise InputError(f"{self.dataset.name}: {record.key} has nothing to train {self.task.name} on")
         return found
+
+    def _focused(self, questions: Any) -> list[Any]:
+        """Return up to `texts` questions, of which up to `focus_texts` are of the kinds in `focus`."""
+        focused = questions.of_kinds(self.focus)[: self.focus_texts]
+        return focused + list(questions[: self.texts - len(focused)])
 
 
 class StatementSamples(VqaSamples):
     """Sentences that are true or false of the picture, answered by yes or no."""
 
-    def asked(self, record: Record) -> list[Question]:
-        return statement_questions(record, self.texts)
+    task = Statement()
 
 
 def make_samples(
@@ -192,10 +208,6 @@ def make_samples(
         raise unknown_name("kind of question in data.focus", unknown[0], QUESTION_KINDS)
     kind = StatementSamples if recipe.task == "statement" else VqaSamples
     return kind(dataset, tokenizer, config, labels, data.texts, focus, data.focus_texts, side, training)
-
-
-def statement_questions(record: Record, n: int) -> list[Question]:
-    return [Question("statement", s.text, "yes" if s.label else "no") for s in (record.statements or ())[:n]]
 
 
 def in_order(count: int, batch_size: int) -> list[list[int]]:

@@ -34,13 +34,15 @@ class AnswerObjective(nn.Module):
         return {"vqa": F.cross_entropy(self.logits(batch).float(), batch["answers"].flatten())}
 
     def evaluate(self) -> dict[str, float]:
+        """Return the accuracy, by the task's rule: any right answer counts."""
         right = total = 0
         device = next(self.parameters()).device
         for batch in batches(self._validation, in_order(self._eval_samples, self.eval_batch), workers=0):
             batch = {key: value.to(device) for key, value in batch.items()}
-            answers = batch["answers"].flatten()
-            right += int((self.logits(batch).argmax(-1) == answers).sum())
-            total += int((answers != IGNORED).sum())
+            said_N1 = self.logits(batch).argmax(-1, keepdim=True)
+            asked_N = batch["answers"].flatten() != IGNORED
+            right += int((batch["right"].flatten(0, 1).gather(1, said_N1).squeeze(1) & asked_N).sum())
+            total += int(asked_N.sum())
         return {"val_accuracy": right / total} if total else {}
 
 

@@ -17,6 +17,11 @@ def several(target: Any) -> Sequence[Any]:
     return target if isinstance(target, tuple | list) else (target,)
 
 
+def is_right(said: Sequence[str], target: Any) -> list[bool]:
+    """Say of each answer if it is right: any of the right ones is, however many people gave it."""
+    return [each in several(target) for each in said]
+
+
 def share(name: str, right: Sequence[bool], samples: Sequence[Sample]) -> Metric:
     """Return the share of samples that are right, with a 95 % interval and the share of each kind.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevl.contracts import Answer, Decoding, Metric, Query, Record, Sample
 from edgevl.tasks import TASKS
-from edgevl.tasks.metrics import several, share
+from edgevl.tasks.metrics import is_right, share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ class Vqa:
         ]
 
     def score(self, answers: Sequence[Answer[Any]], samples: Sequence[Sample], decoding: Decoding[Any]) -> list[Metric]:
-        right = [_said(answer, decoding) in several(sample.target) for answer, sample in zip(answers, samples)]
+        right = [is_right(decoding.words(answer)[:1], sample.target)[0] for answer, sample in zip(answers, samples)]
         return [share("accuracy", right, samples)]
 
     def losses(self, values: "Mapping[str, Tensor]", batch: "Mapping[str, Tensor]") -> "Mapping[str, Tensor]":
@@ -38,10 +38,5 @@ class Vqa:
 
 
 def right_answers(question: Any) -> tuple[str, ...]:
-    """Return every answer that is right: a question without `answers` has one."""
-    return tuple(getattr(question, "answers", ())) or (question.answer,)
-
-
-def _said(answer: Answer[Any], decoding: Decoding[Any]) -> str:
-    """The answer in words, whichever decoding gave it."""
-    return decoding.words(answer)[0]
+    """Return every answer that is right, the one to learn first: a question without `answers` has no other."""
+    return tuple(dict.fromkeys((question.answer, *getattr(question, "answers", ()))))

@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from edgevl.checkpoint import load_model, open_model
 from edgevl.config import DualEncoderConfig
+from edgevl.contracts import Record
 from edgevl.data import open_dataset
 from edgevl.data.photos import import_table
+from edgevl.data.photos.dataset import PhotoQuestion
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
@@ -22,6 +24,7 @@ from edgevl.training.adapt import Start, adapted
 from edgevl.training.contrast import with_words
 from edgevl.training.data import IGNORED, OUTSIDE, VqaSamples
 from edgevl.training.domain import fit_domain
+from edgevl.training.objectives import AnswerObjective
 from edgevl.training.recipe import load_recipe, parse_recipe
 
 TINY = {"config": "nano", "name": "t", "backbone": "test_resnet", "backbone_options": {}, "image_size": 32}
@@ -130,6 +133,35 @@ def test_questions_that_fill_up_are_ignored_and_answers_outside_the_labels_have_
     assert samples[0]["image"].shape == (3, 128, 128)
     with pytest.raises(InputError, match=r"the answer 'maybe' of photos/p\d+.png is none of the model's 2 labels"):
         VqaSamples(val, tokenizer, config, ("yes", "no"), texts=5)[0]
+
+
+def test_of_several_right_answers_every_one_counts_and_the_most_frequent_is_learned():
+    """In validation as in `edgevl verify`: one rule, that of the task."""
+    question = PhotoQuestion("all", "what is it?", "cat", ("bird", "cat", "dog"))
+    record, labels = Record("p", (np.zeros((128, 128, 3), np.uint8),), [question]), ("bird", "dog", "fish", "cat")
+    tokenizer, config = Tokenizer.from_words(()), load_model().config
+    samples = VqaSamples(Listed([record]), tokenizer, config, labels, texts=1, training=False)  # pyright: ignore
+    assert samples[0]["answers"].tolist() == [labels.index("cat")]
+    assert samples[0]["right"].tolist() == [[True, True, False, True]]
+    for said, score in (("bird", 1), ("dog", 1), ("cat", 1), ("fish", 0)):
+        assert Always(samples, labels.index(said)).evaluate() == {"val_accuracy": score}
+
+
+class Always(AnswerObjective):
+    """Gives one answer to everything."""
+
+    def __init__(self, samples, answer):
+        super().__init__(samples, eval_samples=1)
+        self.scores = torch.nn.Parameter(torch.nn.functional.one_hot(torch.tensor(answer), 4).float())
+
+    def logits(self, batch):
+        return self.scores.expand(batch["questions"].flatten(0, 1).shape[0], -1)
+
+
+class Listed(list):
+    """A finite data set of these records."""
+
+    name, finite = "listed", True
 
 
 def test_pictures_of_files_are_decoded_once(data, monkeypatch):

@@ -21,7 +21,8 @@ from edgevl.progress import Progress
 from edgevl.reading import read_json
 from edgevl.regions.detector import load_detector
 from edgevl.regions.model import is_region_model, load_region_model
-from edgevl.training.data import RetrievalSamples, channels_first, statement_questions
+from edgevl.tasks.statement import Statement
+from edgevl.training.data import RetrievalSamples, channels_first
 from edgevl.training.retrieval import recall, retrieval_heads
 from edgevl.training.study.intervals import calibration_error
 from edgevl.training.study.preset import Preset
@@ -117,8 +118,8 @@ def _samples(task: str, data: str, count: int, size: int) -> Samples:
     if task == "vqa":
         return samples
     scenes = open_scenes(data, size=size)
-    said = [statement_questions(scenes[i], 1)[0] for i in range(count)]
-    texts, answers, kinds = zip(*((q.text, q.answer, q.kind) for q in said), strict=True)
+    said = [Statement().samples(scenes[i], 1)[0] for i in range(count)]
+    texts, answers, kinds = zip(*((each.query.texts[0], each.target[0], each.kind) for each in said), strict=True)
     return Samples(data, samples.pixels_NSS3, texts, answers, kinds)
 
 
