@@ -15,7 +15,7 @@ from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 
 from edgevl.config import ModelConfig
-from edgevl.contracts import Dataset, Record, Task
+from edgevl.contracts import Dataset, Record
 from edgevl.contracts import Sample as TaskSample
 from edgevl.data import scenes_of
 from edgevl.data.annotations import MAX_OBJECTS, Annotations
@@ -107,7 +107,7 @@ class VqaSamples(torch_data.Dataset[Sample]):
     gives, and samples hold `right`, too: bool [K, A], the labels that the task counts as right.
     """
 
-    task: Task = Vqa()
+    task: Vqa = Vqa()
 
     def __init__(
         self,
