@@ -39,7 +39,8 @@ from bundle_reader import Bundle, decode
 from pictures import RESAMPLING
 from pipeline import Pipeline
 from problems import BAD_INPUT, REFUSED, Problem, plain
-from runtimes import launch_note, open_runner
+from runtimes import open_runner
+from tensorrt_runner import launch_note
 from watch import IDLE, MEMORY_MB, STEP_SECONDS, Limits, Watch, watched
 
 if TYPE_CHECKING:

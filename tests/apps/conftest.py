@@ -13,9 +13,9 @@ from older_bundles import as_schema_1
 
 JETSON = Path(__file__).parents[2] / "apps" / "jetson"
 RECORDED = Path(__file__).parent / "recorded"
-MODULES = ("benchmark", "build_engine", "bundle_files", "bundle_reader", "calls", "decodings", "golden_cases",
-           "jetson_board", "measuring", "onnx_runner", "onnx_wire", "pictures", "pipeline", "problems",
-           "runtimes", "watch")  # fmt: skip
+MODULES = ("benchmark", "build_engine", "bundle_files", "bundle_reader", "calls", "cuda_runtime", "decodings",
+           "golden_cases", "jetson_board", "measuring", "onnx_runner", "onnx_wire", "pictures", "pipeline", "problems",
+           "runtimes", "tensorrt_runner", "watch")  # fmt: skip
 QUESTION = "what color is the car?"
 
 

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-SOURCE = (Path(__file__).parents[2] / "apps/jetson/runtimes.py").read_text(encoding="utf-8")
+from edgevl.app.conformance.small_models import MODELS
+
+JETSON = Path(__file__).parents[2] / "apps/jetson"
+SOURCE = "".join((JETSON / name).read_text(encoding="utf-8") for name in ("cuda_runtime.py", "tensorrt_runner.py"))
 
 STAND_IN = r"""
 #include <stddef.h>
@@ -129,8 +132,8 @@ def open_on_stand_in(jetson, cudart, monkeypatch, tmp_path):
             files[-1].with_name(files[-1].name + ".json").write_text(json.dumps(record), encoding="utf-8")
         return trt, files
 
-    monkeypatch.setattr(jetson.runtimes, "CUDART", (cudart,))
-    return lambda bundle: jetson.runtimes.TensorRTRunner(bundle, *find_engines(bundle, None))
+    monkeypatch.setattr(jetson.cuda_runtime, "CUDART", (cudart,))
+    return lambda bundle: jetson.tensorrt_runner.TensorRTRunner(bundle, *find_engines(bundle, None))
 
 
 def as_tensorrt(jetson, bundles: dict[str, Path], layout: str) -> Any:
@@ -148,26 +151,55 @@ def test_golden_cases_pass_through_the_calls_of_cuda(jetson, bundles, open_on_st
     assert jetson.golden_cases.replay(bundle, pipeline.values) == 6
 
 
-@pytest.mark.parametrize("name", ["grounding", "renamed"])
-def test_a_value_stays_on_the_gpu_under_its_own_name(jetson, small, open_on_stand_in, name):
-    """Of `renamed` the second program reads the value under another name."""
+@pytest.mark.parametrize("name", [*MODELS, "renamed"])
+def test_every_kind_of_plan_passes_its_golden_cases(jetson, small, open_on_stand_in, name):
+    """Also where a program is called for each of several texts or pictures, and where it is called for each token."""
     bundle = jetson.bundle_reader.Bundle(small[name])
+    pipeline = jetson.pipeline.Pipeline(bundle, open_on_stand_in(bundle), (), ())
+    assert jetson.golden_cases.replay(bundle, pipeline.values) == len(bundle.golden["cases"])
+
+
+@pytest.mark.parametrize("name", [*MODELS, "renamed"])
+def test_both_runtimes_give_the_same_values_query_after_query(jetson, small, open_on_stand_in, name):
+    """Without a recorded result to follow, and with other numbers of texts in turn: no buffer keeps what was before."""
+    bundle = jetson.bundle_reader.Bundle(small[name])
+    runners = jetson.onnx_runner.OnnxRunner(bundle, 1), open_on_stand_in(bundle)
+    pipelines = [jetson.pipeline.Pipeline(bundle, runner, (), ()) for runner in runners]
+    cases = [jetson.golden_cases.Case(bundle, case) for case in bundle.golden["cases"]]
+    queries = [(case.pictures(), case.texts) for case in cases]
+    if len(cases[0].texts) > 1:
+        queries += [(pictures, texts[:1]) for pictures, texts in queries] + [(queries[0][0], queries[0][1] * 2)]
+    for pictures, texts in [*queries, *reversed(queries)]:
+        on_host, on_gpu = (pipeline.values(pictures, texts, None) for pipeline in pipelines)
+        assert on_host.keys() == on_gpu.keys()
+        for name, wanted in on_host.items():
+            assert np.array_equal(on_gpu[name], wanted)
+
+
+def test_a_value_goes_to_the_next_program_on_the_gpu(jetson, small, open_on_stand_in):
+    """Also where that program has its own name for it. What is sent are the inputs, what is fetched the result."""
+    bundle = jetson.bundle_reader.Bundle(small["renamed"])
     runner = open_on_stand_in(bundle)
-    outputs = [spec["name"] for program in bundle.manifest["programs"] for spec in program["outputs"]]
-    assert sorted(each for each in runner._device if "/" not in each) == sorted(outputs)
     pipeline = jetson.pipeline.Pipeline(bundle, runner, (), ())
-    assert jetson.golden_cases.replay(bundle, pipeline.values) == 6
+    case = jetson.golden_cases.Case(bundle, bundle.golden["cases"][0])
+    pipeline.values(case.pictures(), case.texts, None)
+    assert sorted(key[1] for key in runner._buffers._host) == ["box", "image", "input_ids"]
+    assert sorted(key[1] for key in runner._buffers._device) == ["box", "image", "input_ids", "visual"]
 
 
-@pytest.mark.parametrize(
-    ("name", "program"), [("statement", "vision"), ("captioner", "decoder"), ("towers", "text_encoder")]
-)
-def test_what_is_called_more_than_once_is_refused_before_an_engine_is_built(jetson, small, name, program):
-    bundle = jetson.bundle_reader.Bundle(small[name])
-    bundle.manifest["target"] = "tensorrt"
-    with pytest.raises(jetson.problems.Problem, match=f"{program} is called more than once") as caught:
-        jetson.runtimes.open_runner(bundle, 1, None, jetson.watch.Watch(jetson.watch.Limits()))
+def test_a_value_between_programs_of_other_batches_is_refused(jetson, small, open_on_stand_in):
+    bundle = jetson.bundle_reader.Bundle(small["renamed"])
+    runner = open_on_stand_in(bundle)
+    bundle.manifest["programs"][1]["inputs"][0]["shape"] = [4, 4, 32]
+    plan = bundle.decoding.plan(1, 1)
+    with pytest.raises(jetson.problems.Problem, match="visual goes between programs of different batches") as caught:
+        runner.put(plan, {})
     assert caught.value.exit_code == 2
+
+
+def leaves_of(bundle: Any, plan: Any) -> dict[Any, np.ndarray]:
+    ids = {leaf: bundle.texts["main"].encode("what color is the car?") for leaf in plan.leaves("text")}
+    return ids | {leaf: np.zeros((32, 32, 3), np.uint8) for leaf in plan.leaves("picture")}
 
 
 @pytest.mark.parametrize(("layout", "engines"), [("single", 1), ("split", 2)])
@@ -175,11 +207,24 @@ def test_nothing_but_the_engines_lies_between_the_events(jetson, bundles, open_o
     bundle = as_tensorrt(jetson, bundles, layout)
     runner = open_on_stand_in(bundle)
     plan = bundle.decoding.plan(1, 1)
-    arrays = [np.zeros((32, 32, 3), np.uint8), bundle.texts["main"].encode("what color is the car?")]
-    runner.put(plan, dict(zip([*plan.leaves("picture"), *plan.leaves("text")], arrays)))
+    runner.put(plan, leaves_of(bundle, plan))
     # The stand-in's clock ticks once for an event and once for an engine; milliseconds become seconds.
     assert runner.run() == pytest.approx((1 + engines) / 1e3)
     assert len(runner.enqueue_seconds) == 1
+
+
+def test_the_picture_is_encoded_once_and_each_text_once(jetson, small, open_on_stand_in, monkeypatch):
+    """Addresses are in place before the clock starts, but for those of further calls of a program."""
+    bundle = jetson.bundle_reader.Bundle(small["towers"])
+    runner = open_on_stand_in(bundle)
+    plan = bundle.decoding.plan(1, 3)
+    runner.put(plan, leaves_of(bundle, plan))
+    bound: list[str] = []
+    bind = Engine.set_tensor_address
+    monkeypatch.setattr(Engine, "set_tensor_address", lambda *given: bound.append(given[1]) or bind(*given))
+    assert runner.run() == pytest.approx((1 + 1 + 3) / 1e3)
+    assert sorted(set(bound)) == ["input_ids", "text_embeds"] and len(bound) == 4
+    assert runner.get()["text_embeds"].shape == (3, 16)
 
 
 def test_an_engine_of_another_shape_is_refused(jetson, bundles, open_on_stand_in):
@@ -191,10 +236,10 @@ def test_an_engine_of_another_shape_is_refused(jetson, bundles, open_on_stand_in
 
 
 def test_without_a_gpu_cuda_says_so(jetson, cudart, monkeypatch):
-    monkeypatch.setattr(jetson.runtimes, "CUDART", (cudart,))
+    monkeypatch.setattr(jetson.cuda_runtime, "CUDART", (cudart,))
     monkeypatch.setenv("NO_GPU", "1")
     with pytest.raises(jetson.bundle_reader.Problem, match="no CUDA-capable device is detected") as caught:
-        jetson.runtimes.Cuda()
+        jetson.cuda_runtime.Cuda()
     assert caught.value.exit_code == 3
 
 
@@ -202,7 +247,7 @@ def test_the_real_libcudart_has_every_function(jetson):
     """pip's own package of CUDA's runtime library loads without a GPU, and says that there is none."""
     pytest.importorskip("nvidia", reason="no package of NVIDIA's")
     try:
-        library = jetson.runtimes.Cuda._load()
+        library = jetson.cuda_runtime.Cuda._load()
     except jetson.bundle_reader.Problem:
         pytest.skip("libcudart is not installed")
     names = set(re.findall(r'"(cuda[A-Z]\w+)"', SOURCE)) | {"cudaGetErrorString"}
@@ -210,7 +255,7 @@ def test_the_real_libcudart_has_every_function(jetson):
     devices = ctypes.c_int()
     if library.cudaGetDeviceCount(ctypes.byref(devices)):
         with pytest.raises(jetson.bundle_reader.Problem, match=r"CUDA says after cudaFree: .*(driver|device)"):
-            jetson.runtimes.Cuda()
+            jetson.cuda_runtime.Cuda()
 
 
 def test_tensorrt_has_every_name_that_the_runner_uses():
@@ -223,7 +268,7 @@ def test_tensorrt_has_every_name_that_the_runner_uses():
 
 
 def test_launches_that_take_most_of_the_time_are_remarked(jetson):
-    note = jetson.runtimes.launch_note
+    note = jetson.tensorrt_runner.launch_note
     assert note([0.9e-3, 0.9e-3], [1e-3, 1e-3]) == (
         "the GPU waits for the processor: launching the kernels takes 0.900 of 1.000 ms"
     )
