@@ -5,10 +5,11 @@ plan), but every Q/DQ is a fake quantization: values are rounded and stay float,
 not (straight through; zero where a value is clipped). What training moves are the folded weights. They go back into the
 model at the end, in front of its batch norms: the result is an ordinary model with an ordinary plan.
 
-Shapes: B pictures, K questions a picture, S image side, T text tokens, A answers.
+Shapes: B pictures, K texts of each, S image side, T text tokens.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,20 @@ from torchao.quantization.pt2e.quantizer import (
     QuantizationSpec,
 )
 
-from edgevl.checkpoint import LoadedModel
+from edgevl.bundle.specs import ProgramSpec
+from edgevl.contracts import Deployable, Program, Sample
+from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
-from edgevl.evaluate import Evaluation, Samples, judge
-from edgevl.models import VqaModel
-from edgevl.models.question_answering import export_program
+from edgevl.models.capture import capture
+from edgevl.models.pulling import Pulling
+from edgevl.opened import opened
 from edgevl.plans.bias import correct_biases
 from edgevl.plans.plan import Plan
 from edgevl.plans.quantizer import ANNOTATION, DialectQuantizer
 from edgevl.plans.spec import Dialect
 from edgevl.plans.values import operator_name
+from edgevl.runtime.eager_session import as_taken, as_tensor
+from edgevl.verify.measure import Measured, measure
 
 # The normalized picture. Deployed, pixels are integers that int8 holds exactly (`edgevl.plans.picture`).
 _PIXELS = "vision:mul"
@@ -132,32 +137,38 @@ class RoundedModel(nn.Module):
 
     Args:
         model: its weights are copied; `write_back` returns them.
+        programs: of the model, of one layout; see `programs_to_train`.
         plan: the ranges, and the modules that stay float. Biases that it shifts are no longer trained: see `trainable`.
-        pictures, questions: B and K, fixed in the two programs (pictures to tokens; tokens and words to logits).
+        pictures, texts: B and K, fixed in the programs.
+
+    Raises `InputError` for a parameter that is made for deployment: what is trained would have no place.
     """
 
-    def __init__(self, model: VqaModel, plan: Plan, scheme: Scheme, pictures: int, questions: int):
+    def __init__(
+        self, model: nn.Module, programs: Sequence[Program], plan: Plan, scheme: Scheme, pictures: int, texts: int = 1
+    ):
         super().__init__()
-        self.questions = questions
+        self.programs = programs
+        self.pulling = Pulling([program.spec for program in programs], texts)
+        self.batches = {program.name: self.pulling.rows(program.spec, pictures) for program in programs}
         self._folded: list[tuple[str, str]] = []  # paths of convolutions and of the batch norms behind them
-        self.vision = self._prepared(model, "vision", pictures, TrainingQuantizer(plan, scheme))
-        self.fusion = self._prepared(model, "fusion", pictures * questions, TrainingQuantizer(plan, scheme))
+        self.graphs = nn.ModuleDict({each.name: self._prepared(model, each, plan, scheme) for each in programs})
 
-    def _prepared(self, model: VqaModel, part: str, batch: int, quantizer: TrainingQuantizer) -> GraphModule:
-        graph: Any = export_program(model, "float", batch, part).module()
-        check_parameters(graph, model, part)
-        self._folded += [(_path(conv, part), _path(norm, part)) for conv, norm in folded_pairs(graph)]
+    def _prepared(self, model: nn.Module, program: Program, plan: Plan, scheme: Scheme) -> GraphModule:
+        graph: Any = capture(program, "float", self.batches[program.name]).module()
+        check_parameters(graph, model, program)
+        self._folded += [(_path(conv, program), _path(norm, program)) for conv, norm in folded_pairs(graph)]
+        quantizer = TrainingQuantizer(plan.of(program.name), scheme)
         prepared = prepare_pt2e(graph, quantizer)
         prepared.requires_grad_()  # torchao freezes the bias that a batch norm leaves behind
         correct_biases(prepared, quantizer.plan)
         return allow_exported_model_train_eval(prepared)
 
-    def forward(self, image_B3SS: Tensor, input_ids_NT: Tensor) -> Tensor:
-        """Logits [B * K, A] of float pictures in 0..255 and int questions [B * K, T]."""
-        visual_BVD = self.vision(image_B3SS)
-        return self.fusion(visual_BVD.repeat_interleave(self.questions, 0), input_ids_NT.int())
+    def forward(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return every value of float pictures [B, 3, S, S] in 0..255 and int texts [B * K, T], by input."""
+        return self.pulling.values(dict(self.graphs.items()), leaves)
 
-    def write_back(self, model: VqaModel) -> None:
+    def write_back(self, model: nn.Module) -> None:
         """Copy the trained weights into `model`, which must be the one that this was made of, unchanged since.
 
         They are written rounded: what they were before rounding is good for nothing else (without it, a model trained
@@ -171,27 +182,33 @@ class RoundedModel(nn.Module):
     def _trained(self) -> dict[str, Tensor]:
         """Parameters by their names in the whole model; of a convolution that had no bias, `weight_bias`."""
         return {
-            _path(name, part): value.detach()
-            for part, program in (("vision", self.vision), ("fusion", self.fusion))
-            for name, value in (dict(program.named_parameters()) | rounded_weights(program)).items()
+            _path(name, program): value.detach()
+            for program, graph in zip(self.programs, self.graphs.values())
+            for name, value in (dict(graph.named_parameters()) | rounded_weights(graph)).items()
         }
 
 
-def check_parameters(graph: GraphModule, model: VqaModel, part: str) -> None:
+def programs_to_train(model: Deployable) -> Sequence[Program]:
+    """Return the layout of most programs: a picture with several texts is then encoded once."""
+    return max((model.programs(layout) for layout in model.layouts), key=len)
+
+
+def check_parameters(graph: GraphModule, model: nn.Module, program: Program) -> None:
     """Raises `InputError` for a parameter that is made for deployment: what is trained would have no place."""
     state = model.state_dict()
     for name, value in graph.named_parameters():
-        path = _path(name, part)
+        path = _path(name, program)
         if path not in state or not torch.equal(value, state[path]):
             raise InputError(
-                f"{model.config.backbone} cannot be trained with quantization: {path} is made for deployment, of "
-                "merged branches or by standardizing a filter. Train it without, then quantize"
+                f"this model cannot be trained with quantization: {path} is made for deployment, of merged branches or "
+                "by standardizing a filter. Train it without, then quantize"
             )
 
 
-def rounded_weights(program: GraphModule) -> dict[str, Tensor]:
+def rounded_weights(program: nn.Module) -> dict[str, Tensor]:
     """The weights of a prepared program that it rounds, rounded, by their paths."""
-    calls = [node for node in program.graph.nodes if node.op == "call_module"]
+    graph: Any = program.graph
+    calls = [node for node in graph.nodes if node.op == "call_module"]
     roundings = [(node.args[0].target, program.get_submodule(str(node.target))) for node in calls if node.args]
     return {
         str(path): rounding(program.get_parameter(str(path)))
@@ -216,13 +233,12 @@ def folded_pairs(graph: GraphModule) -> list[tuple[str, str]]:
     return pairs
 
 
-def _path(name: str, part: str) -> str:
-    """The name of a part's parameter in the whole model: the wrapper of `vision` holds the core alone."""
-    name = name.removeprefix("model.")
-    return f"core.{name}" if part == "vision" else name
+def _path(name: str, program: Program) -> str:
+    """The name of a graph's parameter in the whole model."""
+    return program.whole(name.removeprefix("model."))
 
 
-def _unfolded(trained: dict[str, Tensor], model: VqaModel, conv: str, norm: str) -> dict[str, Tensor]:
+def _unfolded(trained: dict[str, Tensor], model: nn.Module, conv: str, norm: str) -> dict[str, Tensor]:
     """Parameters of a convolution and its batch norm that fold into the trained weight and bias again.
 
     The statistics of the norm stay, so that the model can be trained further. Its factors stay too, but for those near
@@ -243,17 +259,30 @@ def _unfolded(trained: dict[str, Tensor], model: VqaModel, conv: str, norm: str)
     return found if own_bias is None else found | {f"{conv}.bias": own_bias.detach()}
 
 
-def evaluate_rounded(loaded: LoadedModel, plan: Plan, scheme: Scheme, samples: Samples, batch: int = 40) -> Evaluation:
-    """As `edgevl.evaluate.evaluate_model`, with weights and values rounded.
+class _RoundedSession:
+    """Runs a program that rounds as a session of a `Runner`."""
 
-    A last batch that is not full is filled up with its last sample.
-    """
-    ids_NT = loaded.tokenizer.encode_batch(list(samples.questions), loaded.config.text_length)
-    rounded = RoundedModel(loaded.model, plan, scheme, batch, 1).eval()
-    rows, count = [], len(samples)
-    with torch.no_grad():
-        for start in range(0, count, batch):
-            chosen = np.arange(start, start + batch).clip(max=count - 1)
-            image = torch.from_numpy(np.ascontiguousarray(samples.pixels_NSS3[chosen].transpose(0, 3, 1, 2))).float()
-            rows.append(rounded(image, torch.from_numpy(ids_NT[chosen])).float().numpy()[: count - start])
-    return judge(np.concatenate(rows), samples, loaded.labels)
+    def __init__(self, program: ProgramSpec, graph: nn.Module):
+        self.program, self.graph = program, graph
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        inputs = [as_taken(spec, as_tensor(feeds[spec.name])) for spec in self.program.inputs]
+        with torch.no_grad():
+            found = self.graph(*inputs)
+        outputs = found if isinstance(found, tuple | list) else (found,)
+        return {spec.name: value.float().numpy() for spec, value in zip(self.program.outputs, outputs)}
+
+
+def rounded_runner(model: Deployable, rounded: RoundedModel) -> Runner:
+    """Return a runner over the programs of `rounded`, which was made of `model`: queries go through its processings."""
+    specs = [program.spec for program in rounded.programs]
+    sessions = {spec.name: _RoundedSession(spec, rounded.graphs[spec.name]) for spec in specs}
+    return Runner(specs, sessions, model.images, model.texts, rounded.batches)
+
+
+def measure_rounded(
+    model: Deployable, module: nn.Module, plan: Plan, scheme: Scheme, samples: Sequence[Sample], batch: int = 40
+) -> Measured:
+    """Answer samples with weights and values rounded, and score the answers. `module` is what `model` was made of."""
+    rounded = RoundedModel(module, programs_to_train(model), plan, scheme, batch).eval()
+    return measure(opened(model, rounded_runner(model, rounded)), samples)

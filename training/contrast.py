@@ -5,8 +5,9 @@ Shapes: B pictures, K captions of each, T text tokens, S side, E channels of an 
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,14 @@ from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, unknown_name
 from edgevl.inputs.tokenizer import Tokenizer
-from edgevl.models.dual_encoder import DualEncoder, dual_encoder
+from edgevl.models.dual_encoder import PICTURES, TEXTS, DualEncoder, dual_encoder
 from edgevl.models.pooling import unit_length
 from edgevl.runtime.eager_session import eager_runner
 from edgevl.tasks.retrieval import Retrieval
-from edgevl.training.adapt import copy_words, rounded
+from edgevl.training.adapt import Start, rounded
 from edgevl.training.batch import trim
 from edgevl.training.data import Sample, channels_first, encoded, pixels_of, repeated
+from edgevl.training.embedding_teacher import Teacher
 from edgevl.training.recipe import Recipe
 
 OTHER_SIDE = {"left": "right", "right": "left"}
@@ -42,20 +44,32 @@ _INHERITED = (
 class ContrastSamples(torch_data.Dataset[Sample]):
     """`samples[i]`: image uint8 [3, S, S]; captions int64 [K, T], the longest that the record has.
 
-    mirror: half of the pictures are mirrored, and their captions say "right" for "left".
+    mirror: half of the pictures are mirrored, and their captions say "right" for "left". teacher: samples also hold
+    what it reads.
     """
 
-    def __init__(self, dataset: Dataset, tokenizer: Tokenizer, config: DualEncoderConfig, texts: int, mirror: bool):
+    def __init__(
+        self,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        config: DualEncoderConfig,
+        texts: int,
+        mirror: bool,
+        teacher: Teacher | None = None,
+    ):
         self.dataset, self.tokenizer, self.config = dataset, tokenizer, config
-        self.texts, self.mirror = texts, mirror
+        self.texts, self.mirror, self.teacher = texts, mirror, teacher
 
     def __getitem__(self, index: int) -> Sample:
         record = self.dataset[index]
         pixels, captions = pixels_of(record, self.config.image_size), self.captions(record)
-        if self.mirror and random.Random(f"mirror/{index}").random() < 0.5:
+        turned = self.mirror and random.Random(f"mirror/{index}").random() < 0.5
+        if turned:
             pixels, captions = pixels[:, ::-1], [mirrored(text) for text in captions]
-        ids = encoded(repeated(captions, self.texts), self.tokenizer, self.config.text_length)
-        return {"image": channels_first(pixels), "captions": ids}
+        captions = repeated(captions, self.texts)
+        ids = encoded(captions, self.tokenizer, self.config.text_length)
+        read = self.teacher.read(record.pictures[0], captions, turned) if self.teacher else {}
+        return {"image": channels_first(pixels), "captions": ids, **read}
 
     def captions(self, record: Record) -> list[str]:
         """Return up to `texts` captions. Raises `InputError` for a record without any."""
@@ -73,9 +87,9 @@ def mirrored(text: str) -> str:
 class ContrastObjective(nn.Module):
     """The loss of a batch, recall on the validation data, and the model folder at the end."""
 
-    def __init__(self, model: DualEncoder, tokenizer: Tokenizer, validation: Dataset, recipe: Recipe):
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, validation: Dataset, recipe: Recipe):
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self._tokenizer, self._validation, self._pictures = tokenizer, validation, recipe.eval_samples
         self._frozen = [part_of(model, name) for name in recipe.freeze]
         for part in self._frozen:
@@ -88,22 +102,32 @@ class ContrastObjective(nn.Module):
             part.eval()
         return self
 
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def embeddings(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the embeddings of B pictures, [B, E], of their captions, [B * K, E], and the scale of products, []."""
         ids_NT = trim(batch, "captions")["captions"].flatten(0, 1)
         image = batch["image"].float().contiguous(memory_format=torch.channels_last)
         pictures_BE = unit_length(self.model.picture_vectors(image).float())
-        texts_BKE = unit_length(self.model.text_vectors(ids_NT).float()).unflatten(0, (len(image), -1))
-        values = {"image_embeds": pictures_BE, "scale": self.model.scale}
-        each = [_TASK.losses(values | {"text_embeds": texts_BE}, batch) for texts_BE in texts_BKE.unbind(1)]
-        return {name: torch.stack([losses[name] for losses in each]).mean() for name in each[0]}
+        texts_NE = unit_length(self.model.text_vectors(ids_NT).float())
+        return {PICTURES: pictures_BE, TEXTS: texts_NE, "scale": self.model.scale}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.losses(self.embeddings(batch), batch)
+
+    def losses(self, values: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the losses of the task, the mean over the captions of a picture."""
+        return mean_of([_TASK.losses(each, batch) for each in by_caption(values)])
+
+    def answering(self) -> tuple[Deployable, Runner | None]:
+        """Return what recall is measured of, and the runner over its programs if these are not the float ones."""
+        return dual_encoder(LoadedDualEncoder(self.model, self.model.config, self._tokenizer, Path(), "")), None
 
     def evaluate(self) -> dict[str, float]:
         """Return recall with its 95 % intervals, in float32: in bf16 it moves by the way pictures are batched."""
         if not self._pictures:
             return {}
-        loaded = LoadedDualEncoder(self.model, self.model.config, self._tokenizer, Path(), "")
+        model, runner = self.answering()
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
-            metrics = recall_of(dual_encoder(loaded), self._validation, self._pictures)
+            metrics = recall_of(model, self._validation, self._pictures, runner)
         found = {f"val_{metric.name}": metric.value for metric in metrics}
         for metric in metrics:
             found |= {f"{end}_val_{metric.name}": limit for end, limit in zip(("low", "high"), metric.ci95)}
@@ -111,6 +135,17 @@ class ContrastObjective(nn.Module):
 
     def save(self, folder: Path, tokenizer: Tokenizer) -> None:
         save_dual_encoder(folder, self.model, tokenizer)
+
+
+def by_caption(values: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the values of each caption with its own picture: texts [B * K, E] become K times [B, E]."""
+    texts_BKE = values[TEXTS].unflatten(0, (len(values[PICTURES]), -1))
+    return [{**values, TEXTS: texts_BE} for texts_BE in texts_BKE.unbind(1)]
+
+
+def mean_of(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the means of losses that have the same names."""
+    return {name: torch.stack([losses[name] for losses in each]).mean() for name in each[0]}
 
 
 def recall_of(model: Deployable, dataset: Dataset, pictures: int, runner: Runner | None = None) -> list[Metric]:
@@ -134,7 +169,7 @@ def part_of(model: nn.Module, name: str) -> nn.Module:
     return parts[name]
 
 
-def starting_encoder(recipe: Recipe, folder: Path | None) -> tuple[DualEncoder, Tokenizer]:
+def starting_encoder(recipe: Recipe, folder: Path | None) -> Start:
     """Return the dual encoder of `folder`; or one with the eyes and words of the model there; or a fresh one.
 
     Raises `InputError` where the recipe asks for another model than the folder holds.
@@ -144,30 +179,18 @@ def starting_encoder(recipe: Recipe, folder: Path | None) -> tuple[DualEncoder, 
         tokenizer = Tokenizer.from_words(()).extended(open_dataset(recipe.data.train).texts())
         words = {"vocab_size": rounded(tokenizer.vocab_size)}
         base = named_config(recipe.model.get("config", "nano"))
-        return DualEncoder(DualEncoderConfig.like(base, **words | asked)), tokenizer
+        return Start(DualEncoder(DualEncoderConfig.like(base, **words | asked)), tokenizer)
     loaded = open_model(folder)
     if isinstance(loaded, LoadedDualEncoder):
         _check_same(DualEncoderConfig.from_dict(loaded.config.to_dict() | asked), loaded, loaded.config.to_dict())
-        return loaded.model, loaded.tokenizer
+        return Start(loaded.model, loaded.tokenizer)
     assert isinstance(loaded, LoadedModel)
     core, config = loaded.model.core, DualEncoderConfig.like(loaded.config, **asked)
     _check_same(config, loaded, _INHERITED)
     model = DualEncoder(config)
     model.vision.load_state_dict(core.vision.state_dict())
     model.text.load_state_dict(core.text.state_dict())
-    return model, loaded.tokenizer
-
-
-def with_words(model: DualEncoder, tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[DualEncoder, Tokenizer]:
-    """Return a model that reads the words of these texts, too; the same one where it does already."""
-    grown = tokenizer.extended(texts)
-    if grown is tokenizer:
-        return model, tokenizer
-    made = DualEncoder(model.config.replace(vocab_size=max(model.config.vocab_size, rounded(grown.vocab_size))))
-    state = {name: value for name, value in model.state_dict().items() if name != "text.words.weight"}
-    made.load_state_dict(state, strict=False)
-    copy_words(model.text.words, tokenizer, made.text.words, grown)
-    return made, grown
+    return Start(model, loaded.tokenizer)
 
 
 def _check_same(wanted: DualEncoderConfig, loaded: Loaded, keys: Iterable[str]) -> None:

@@ -1,11 +1,12 @@
 """Distillation: fine-tuning with a teacher beside the right answers.
 
 The loop, the data and the start are those of fine-tuning (`edgevl.training.finetune`). Added are a frozen teacher that
-sees the same pictures and questions, and the losses of `edgevl.training.losses.distillation`. Their heads live in the
-objective and are not saved with the model.
+sees the same pictures and texts, and the losses of `edgevl.training.losses.distillation`, or of a dual encoder those of
+`embedding_distillation`. Their heads live in the objective and are not saved with the model.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,17 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.checkpoint import LoadedModel, load_model
+from edgevl.contracts import Dataset
 from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.models import VqaModel
+from edgevl.models.kinds import open_deployable
 from edgevl.progress import Progress
 from edgevl.training.adapt import Start
 from edgevl.training.batch import trim
+from edgevl.training.contrast import ContrastObjective, by_caption, mean_of
 from edgevl.training.data import VqaSamples
-from edgevl.training.finetune import train_answers
+from edgevl.training.embedding_teacher import Teacher
+from edgevl.training.finetune import contrast_parts, train_answers, train_parts
 from edgevl.training.loop import Note
 from edgevl.training.losses.base import check_weights, make_losses
 from edgevl.training.losses.distillation import DISTILLATION, Trace
+from edgevl.training.losses.embedding_distillation import EMBEDDING_DISTILLATION
 from edgevl.training.objectives import VqaObjective
 from edgevl.training.recipe import Recipe
 from edgevl.training.run_folder import recipe_of, run_folder
@@ -54,6 +60,24 @@ class DistillObjective(VqaObjective):
         named = {"vqa": F.cross_entropy(student.logits_NA.float(), batch["answers"].flatten())}
         for loss in self.losses.values():
             named |= loss(student, teacher)
+        return named
+
+
+class DistillContrast(ContrastObjective):
+    """`contrast`, the loss of fine-tuning, and the teacher losses by name."""
+
+    def __init__(self, recipe: Recipe, start: Start, validation: Dataset, teacher: Teacher):
+        super().__init__(start.model, start.tokenizer, validation, recipe)
+        sizes = start.model.config.embedding, teacher.embedding
+        self.teacher_losses = nn.ModuleDict(make_losses(recipe.losses, EMBEDDING_DISTILLATION, *sizes))
+        self._teacher = teacher
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        student, teacher = self.embeddings(batch), self._teacher.embeddings(batch)
+        pairs = list(zip(by_caption(student), by_caption(teacher)))
+        named = self.losses(student, batch)
+        for loss in self.teacher_losses.values():
+            named |= mean_of([loss(*pair) for pair in pairs])
         return named
 
 
@@ -89,14 +113,19 @@ def run(
 ) -> Path:
     """Distill by a recipe; return the run folder. The student is `RUN/model`, a folder that every command takes.
 
-    Raises `InputError` when there is no teacher, when it has other labels or another tokenizer than the student, or
-    when the recipe is wrong.
+    Raises `InputError` when there is no teacher, when the two cannot be compared (another task, other labels, another
+    tokenizer, embeddings of another size), or when the recipe is wrong.
     """
     recipe = recipe_of("distill", recipe, overrides)
     folder = run_folder(recipe, out, resume)
-    check_weights(recipe.weights, ("vqa", *DISTILLATION))
     if recipe.teacher is None:
         raise InputError(f'the recipe "{recipe.name}" has no teacher; set teacher= to a model folder, or to nano')
+    if recipe.model.get("kind"):
+        check_weights(recipe.weights, ("contrast", *EMBEDDING_DISTILLATION))
+        finder = Teacher(open_deployable(model_folder(recipe.teacher)), recipe.data.texts)
+        parts = contrast_parts(recipe, partial(DistillContrast, teacher=finder), finder)
+        return train_parts(recipe, parts, folder, resume, progress, note)
+    check_weights(recipe.weights, ("vqa", *DISTILLATION))
     teacher = load_model(model_folder(recipe.teacher))
 
     def make_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> DistillObjective:
@@ -112,6 +141,8 @@ def run(
 def check_teacher(teacher: LoadedModel, start: Start) -> None:
     """Raises `InputError` for a teacher whose answers or words do not mean the same as the student's."""
     tokenizer, student = start.tokenizer, start.model.config
+    if teacher.config.task != student.task:
+        raise InputError(f"the teacher {teacher.path} was trained for {teacher.config.task}, not for {student.task}")
     if teacher.labels != list(start.labels):
         raise InputError(
             f"the teacher {teacher.path} has other labels than the student ({len(teacher.labels)}, not "

@@ -21,11 +21,12 @@ from edgevl.models import VqaModel, build_model
 from edgevl.plans import require_torchao
 from edgevl.progress import Progress
 from edgevl.regions.model import RegionVqaModel, is_region_model
-from edgevl.training.adapt import Start, adapted, labels_for
+from edgevl.training.adapt import Start, adapted, labels_for, with_words
 from edgevl.training.backbones import load_backbone, pixel_statistics
-from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder, with_words
+from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder
 from edgevl.training.data import VqaSamples, make_samples
 from edgevl.training.domain import fit_trained
+from edgevl.training.embedding_teacher import Teacher
 from edgevl.training.grow import grow
 from edgevl.training.loop import Note, Run, fit
 from edgevl.training.losses import Criterion
@@ -36,7 +37,7 @@ from edgevl.training.regions import model_regions, region_start
 from edgevl.training.retrieval import RetrievalObjective, retrieval_heads
 from edgevl.training.run_folder import open_run, recipe_of, run_folder
 
-MakeObjective = Callable[[Recipe, Start, Any], AnswerObjective | RetrievalObjective]
+MakeObjective = Callable[[Recipe, Start, Any], AnswerObjective | RetrievalObjective | ContrastObjective]
 
 
 class Parts(NamedTuple):
@@ -52,8 +53,20 @@ def retrieval_objective(recipe: Recipe, start: Start, validation: Any) -> Retrie
     return RetrievalObjective(start.model, heads, validation, recipe.eval_samples)
 
 
-def answer_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> VqaObjective:
+def answer_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> AnswerObjective:
+    if recipe.quantize:
+        from edgevl.training.qat import QuantizedAnswers
+
+        return QuantizedAnswers(recipe, start, validation)
     return VqaObjective(start.model, validation, recipe.eval_samples, start.labels)
+
+
+def contrast_objective(recipe: Recipe, start: Start, validation: Dataset) -> ContrastObjective:
+    if recipe.quantize:
+        from edgevl.training.qat import QuantizedContrast
+
+        return QuantizedContrast(recipe, start, validation)
+    return ContrastObjective(start.model, start.tokenizer, validation, recipe)
 
 
 def run(
@@ -70,28 +83,27 @@ def run(
     """
     recipe = recipe_of("finetune", recipe, overrides)
     folder = run_folder(recipe, out, resume)
-    if recipe.model.get("kind"):
-        check_weights(recipe.weights, ("contrast",))
-        return train_parts(recipe, contrast_parts(recipe), folder, resume, progress, note)
-    check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else ("vqa",))
-    make_objective: MakeObjective = retrieval_objective if recipe.task == "retrieval" else answer_objective
     if recipe.quantize:
         require_torchao()
-        from edgevl.training.qat import quantized_objective
-
-        make_objective = quantized_objective
+    if recipe.model.get("kind"):
+        check_weights(recipe.weights, ("contrast",))
+        return train_parts(recipe, contrast_parts(recipe, contrast_objective), folder, resume, progress, note)
+    check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else ("vqa",))
+    make_objective: MakeObjective = retrieval_objective if recipe.task == "retrieval" else answer_objective
     return train_answers(recipe, make_objective, folder, resume, progress, note)
 
 
-def contrast_parts(recipe: Recipe) -> Parts:
-    """Return a dual encoder and pictures with captions."""
+def contrast_parts(recipe: Recipe, make_objective: MakeObjective, teacher: Teacher | None = None) -> Parts:
+    """Return a dual encoder and pictures with captions; with a teacher, also as that one reads them."""
     torch.manual_seed(recipe.seed)
     start = starting_encoder(recipe, model_folder(recipe.init) if recipe.init else None)
-    data, side = recipe.data, start[0].config.image_size
-    train, val = (open_dataset(spec, seed=data.seed, size=side) for spec in (data.train, data.val))
-    model, tokenizer = with_words(*start, train.texts())
-    samples = ContrastSamples(for_training(train, data.seed), tokenizer, model.config, data.texts, data.mirror)
-    return Parts(ContrastObjective(model, tokenizer, val, recipe), samples, tokenizer)
+    data, side = recipe.data, start.model.config.image_size
+    train = open_dataset(data.train, seed=data.seed, size=max(side, teacher.side if teacher else 0))
+    val = open_dataset(data.val, seed=data.seed, size=side)
+    start = with_words(start, train.texts())
+    order = for_training(train, data.seed)
+    samples = ContrastSamples(order, start.tokenizer, start.model.config, data.texts, data.mirror, teacher)
+    return Parts(make_objective(recipe, start, val), samples, start.tokenizer)
 
 
 def train_answers(

@@ -88,7 +88,7 @@ class QuantizeSection(Section):
 class Recipe(Section):
     stage: Literal["pretrain", "finetune", "distill", "detect"]
     name: Name = Field(description="of the run: its folder is runs/NAME")
-    task: Literal["vqa", "statement", "retrieval"] = Field("vqa", description="finetune: what the model is trained for")
+    task: Literal["vqa", "statement", "retrieval"] = Field("vqa", description="what the model is trained for")
     model: Annotated[dict[str, Any], Like(DualEncoderConfig)] = Field(default_factory=lambda: {"config": "nano"})
     init: Text | None = Field(None, description="the model folder to start from; nano is the embedded one")
     backbone_weights: Text | None = Field(
@@ -145,8 +145,11 @@ class Recipe(Section):
                 raise ValueError(f"{key} is for {' and '.join(stages)}, not for {self.stage}")
         if self.data.focus and self.task != "vqa":
             raise ValueError(f"data.focus names kinds of question, and the task {self.task} has none")
-        if self.task != "vqa" and (self.stage != "finetune" or self.quantize):
-            raise ValueError(f"task {self.task} is for finetune, and without quantize")
+        if self.task != "vqa" and self.stage not in ("finetune", "distill"):
+            raise ValueError(f"task {self.task} is for finetune and distill")
+        if self.task == "retrieval" and not self.model.get("kind") and (self.quantize or self.stage == "distill"):
+            what = "quantize" if self.quantize else "distill"
+            raise ValueError(f"{what} with task retrieval is for a dual encoder: set model.kind={DUAL_ENCODER}")
         self._check_dual_encoder()
         for key in ("grow", "quantize", "freeze"):
             if getattr(self, key) and not self.init:
@@ -157,10 +160,10 @@ class Recipe(Section):
 
     def _check_dual_encoder(self) -> None:
         if kind := self.model.get("kind"):
-            if (self.task, self.stage) != ("retrieval", "finetune"):
-                raise ValueError(f"model.kind {kind} is for finetune with the task retrieval")
-            if self.losses or self.grow:
-                raise ValueError(f"{'losses' if self.losses else 'grow'} is not for model.kind {kind}")
+            if self.task != "retrieval":
+                raise ValueError(f"model.kind {kind} is for the task retrieval")
+            if self.grow or (self.freeze and self.quantize):
+                raise ValueError(f"{'grow' if self.grow else 'freeze with quantize'} is not for model.kind {kind}")
         elif self.freeze or self.data.mirror:
             raise ValueError(f"{'freeze' if self.freeze else 'data.mirror'} is for model.kind {DUAL_ENCODER}")
 

@@ -28,6 +28,7 @@ LAYOUT = "towers"
 FIRST_SCALE, LARGEST_SCALE = 14.3, 100.0  # CLIP's: a temperature of 0.07 to begin with, of 0.01 at least
 OF_PICTURES = ("vision", "picture_pool", "picture_projection")  # modules that only pictures go through
 OF_TEXTS = ("text", "words", "text_pool", "text_projection")
+PICTURES, TEXTS = "image_embeds", "text_embeds"  # the values, by name
 PROMPTS = ("a {}",)  # with which a label becomes a text
 
 
@@ -75,7 +76,7 @@ def encoder_programs(model: DualEncoder, words: WordPiece) -> tuple[Program, ...
     """Return `image_encoder`, from `image` to `image_embeds`, and `text_encoder`, from `input_ids` to `text_embeds`."""
     config, model = model.config, deployed(model)
     image, ids = picture_input("image", config.image_size), text_input("input_ids", words.spec)
-    of_image, of_text = (float_output(name, (1, config.embedding), "ND") for name in ("image_embeds", "text_embeds"))
+    of_image, of_text = (float_output(name, (1, config.embedding), "ND") for name in (PICTURES, TEXTS))
     picture_spec = ProgramSpec(name="image_encoder", inputs=(image,), outputs=(of_image,))
     text_spec = ProgramSpec(name="text_encoder", inputs=(ids,), outputs=(of_text,))
     return (
@@ -88,7 +89,7 @@ def dual_encoder(loaded: "LoadedDualEncoder") -> DeployableModel:
     """Return the Deployable of a loaded model."""
     config, model = loaded.config, loaded.model
     words = WordPiece.of(loaded.tokenizer, config.text_length)
-    decoding = {"kind": "rank", "picture": "image_embeds", "text": "text_embeds"}
+    decoding = {"kind": "rank", "picture": PICTURES, "text": TEXTS}
     decoding |= {"scale": float(model.scale.detach()), "activation": "softmax", "prompts": PROMPTS}
     return DeployableModel(
         name=config.name,

@@ -29,7 +29,7 @@ class EagerSession:
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         batch = _batch(self.inputs, feeds)
         check_feeds([TensorSpec(spec.name, spec.dtype, (batch, *spec.shape[1:])) for spec in self.inputs], feeds)
-        arguments = [_as_taken(spec, as_tensor(feeds[spec.name])) for spec in self._program.inputs]
+        arguments = [as_taken(spec, as_tensor(feeds[spec.name])) for spec in self._program.inputs]
         with torch.inference_mode(), torch_threads(self._threads):
             found = self._call(*arguments)
         outputs = found if isinstance(found, tuple | list) else (found,)
@@ -59,7 +59,7 @@ def _taken(spec: InputSpec) -> TensorSpec:
     return TensorSpec(spec.name, spec.dtype, spec.shape)
 
 
-def _as_taken(spec: InputSpec, tensor: torch.Tensor) -> torch.Tensor:
+def as_taken(spec: InputSpec, tensor: torch.Tensor) -> torch.Tensor:
     """A picture as a program takes it: float32 [B, 3, S, S]."""
     return tensor.permute(0, 3, 1, 2).contiguous().float() if isinstance(spec.source, PictureSource) else tensor
 

@@ -130,7 +130,7 @@ def test_what_a_recipe_cannot_mean_is_one_line_and_writes_nothing(tmp_path, valu
         (values | {"weights": {"itc": 2.0}}, 'loss in weights "itc"'),
         (values | {"grow": 3, "init": str(answering)}, "grow is not for model.kind dual_encoder"),
         (finetune_values | {"data": {"mirror": True}}, "data.mirror is for model.kind dual_encoder"),
-        (finetune_values | {"model": kind}, "model.kind dual_encoder is for finetune with the task retrieval"),
+        (finetune_values | {"model": kind}, "model.kind dual_encoder is for the task retrieval"),
         (finetune_values | {"optimizer": {"matrix_lr": 0.1}}, "matrix_lr is for muon, not for adamw"),
     ):
         with pytest.raises(InputError, match=message):

@@ -20,8 +20,7 @@ from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.dual_encoder import DualEncoder
 from edgevl.training import finetune
-from edgevl.training.adapt import Start, adapted
-from edgevl.training.contrast import with_words
+from edgevl.training.adapt import Start, adapted, with_words
 from edgevl.training.data import IGNORED, OUTSIDE, VqaSamples
 from edgevl.training.domain import fit_domain
 from edgevl.training.objectives import AnswerObjective
@@ -243,8 +242,9 @@ def test_a_dual_encoder_learns_captions_of_the_user_epoch_after_epoch(tmp_path, 
 def test_the_words_of_a_dual_encoder_grow():
     config, tokenizer = DualEncoderConfig(backbone="test_resnet", backbone_options={}), Tokenizer.from_words(["red"])
     model = DualEncoder(config.replace(vocab_size=128, image_size=32))
-    made, grown = with_words(model, tokenizer, ["red zyzzyva"])
-    assert with_words(made, grown, ["zyzzyva red"]) == (made, grown)
+    start = with_words(Start(model, tokenizer), ["red zyzzyva"])
+    made, grown = start.model, start.tokenizer
+    assert with_words(start, ["zyzzyva red"]) is start
     (index,) = grown.pieces("zyzzyva")
     mean = model.text.words.weight[tokenizer.pieces("zyzzyva")].mean(0)
     assert torch.allclose(made.text.words.weight[index], mean)

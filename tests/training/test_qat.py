@@ -21,12 +21,12 @@ from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
 from edgevl.models.kinds import deployable_of, open_deployable
-from edgevl.models.question_answering import export_program
+from edgevl.models.question_answering import answering_programs, export_program
 from edgevl.plans.plan import PLAN, load_plan, save_plan
 from edgevl.plans.ptq import quantize_program
 from edgevl.plans.spec import DIALECTS, get_dialect
 from edgevl.quantize.calibrate import calibrate
-from edgevl.quantize.qat import RoundedModel, Scheme, ValueRounding, WeightRounding, evaluate_rounded, trainable
+from edgevl.quantize.qat import RoundedModel, Scheme, ValueRounding, WeightRounding, measure_rounded, trainable
 from edgevl.training import checkpoints, finetune
 from edgevl.training.recipe import build_config, parse_recipe
 
@@ -77,6 +77,10 @@ def qat_values(finetune_values, start):
     return finetune_values | {"init": str(start), "quantize": {"samples": 64}, "steps": 4, "eval_every": 4}
 
 
+def rounding(model, plan, scheme, pictures, questions):
+    return RoundedModel(model, answering_programs(model, "split"), plan, scheme, pictures, questions)
+
+
 def logits(model, batch):
     image, ids = batch
     with torch.no_grad():
@@ -85,7 +89,11 @@ def logits(model, batch):
 
 def rounded_logits(rounded, batch):
     with torch.no_grad():
-        return rounded(*batch)
+        return rounded(named(batch))["logits"]
+
+
+def named(batch):
+    return dict(zip(("image", "input_ids"), batch))
 
 
 def relative_error(a, b):
@@ -104,7 +112,7 @@ def test_what_is_trained_rounds_as_what_is_deployed(name, start, plan):
     ids = torch.from_numpy(loaded.tokenizer.encode_batch(list(samples.questions), loaded.config.text_length))
     with torch.no_grad():
         deployed = program(torch.from_numpy(samples.pixels_NSS3.copy()), ids)
-    rounded = RoundedModel(loaded.model, plan, Scheme(get_dialect(name)), 16, 1)
+    rounded = rounding(loaded.model, plan, Scheme(get_dialect(name)), 16, 1)
     trained = rounded_logits(rounded, (torch.from_numpy(samples.pixels_NSS3.transpose(0, 3, 1, 2).copy()).float(), ids))
     exact = evaluate_model(loaded, samples).logits_NA
     error, lost = relative_error(trained, deployed), relative_error(deployed, torch.from_numpy(exact))
@@ -147,12 +155,12 @@ def test_a_weight_of_four_bits_has_fifteen_values_around_zero(per_channel):
 def test_weights_are_written_back_rounded_and_round_to_themselves(bits, start, training_plan, batch):
     model, scheme = load_model(start).model, Scheme(get_dialect("x86"), bits)
     before = logits(model, batch)
-    rounded = RoundedModel(model, training_plan, scheme, PICTURES, QUESTIONS)
+    rounded = rounding(model, training_plan, scheme, PICTURES, QUESTIONS)
     rounded.write_back(model)
     row = model.core.fusion.blocks[0].attention.query.weight[3]  # pyright: ignore
     levels = row / row.abs().max() * (2 ** (bits - 1) - 1)
     assert torch.allclose(levels, levels.round(), atol=1e-3)
-    again = RoundedModel(model.half().float(), training_plan, scheme, PICTURES, QUESTIONS)  # as it is saved
+    again = rounding(model.half().float(), training_plan, scheme, PICTURES, QUESTIONS)  # as it is saved
     assert relative_error(rounded_logits(again, batch), rounded_logits(rounded, batch)) < 0.01
     assert (relative_error(logits(model, batch), before) < 0.01) == (bits == 8)
 
@@ -164,23 +172,23 @@ def test_the_model_written_back_is_the_one_that_was_trained(factor, start, train
     with torch.no_grad():
         model.core.vision.backbone.bn1.weight[::2] *= factor  # pyright: ignore
     scheme = Scheme(get_dialect("x86"))
-    rounded = RoundedModel(model, training_plan, scheme, PICTURES, QUESTIONS)
+    rounded = rounding(model, training_plan, scheme, PICTURES, QUESTIONS)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in rounded.parameters():
             parameter.mul_(1 + 0.1 * torch.randn_like(parameter)).add_(0.01 * torch.randn_like(parameter))
     before = logits(model, batch)
     rounded.write_back(model)
-    again = RoundedModel(model, training_plan, scheme, PICTURES, QUESTIONS)
+    again = rounding(model, training_plan, scheme, PICTURES, QUESTIONS)
     assert relative_error(rounded_logits(again, batch), rounded_logits(rounded, batch)) < 0.01
     assert relative_error(logits(model, batch), before) > 0.05
 
 
 def test_every_weight_that_is_rounded_gets_a_gradient(start, training_plan, batch):
-    rounded = RoundedModel(
+    rounded = rounding(
         load_model(start).model, training_plan, Scheme(get_dialect("x86"), 4), PICTURES, QUESTIONS
     ).train()
-    rounded(*batch).square().mean().backward()
+    rounded(named(batch))["logits"].square().mean().backward()
     norms = {norm for _, norm in rounded._folded}
     for name in rounded._trained():
         if name.rpartition(".")[0] not in norms:
@@ -190,7 +198,7 @@ def test_every_weight_that_is_rounded_gets_a_gradient(start, training_plan, batc
 
 
 def full_name(rounded, name):
-    candidates = [f"vision.model.{name.removeprefix('core.')}", f"fusion.model.{name}"]
+    candidates = [f"graphs.vision.model.{name.removeprefix('core.')}", f"graphs.fusion.model.{name}"]
     return next(c for c in candidates if c in dict(rounded.named_parameters()))
 
 
@@ -240,14 +248,16 @@ def test_the_run_exports_to_w8a8_and_answers_as_it_was_trained(tmp_path, qat_val
     pytest.importorskip("onnxruntime")
     from edgevl.bundle.folder import Bundle
     from edgevl.bundle_export import export_bundle
+    from edgevl.opened import eager
     from edgevl.verify.measure import ask, draw, stacked
 
     folder = finetune.run(parse_recipe(qat_values, "test"), out=tmp_path / "run") / "model"
     bundle = Bundle.open(export_bundle(folder, "onnx", "w8a8", tmp_path / "test.edgevl"))
-    loaded, samples = load_model(folder), draw_samples("scenes:test", 32, 64)
-    trained = evaluate_rounded(loaded, plan_in(folder), Scheme(get_dialect("x86")), samples, batch=16).logits_NA
-    artifact = stacked(ask(bundle.opened(1), draw("scenes:test", "vqa", 32, 64)), "logits")
-    exact = evaluate_model(loaded, samples).logits_NA
+    model, samples = open_deployable(folder), draw("scenes:test", "vqa", 32, 64)
+    module = load_model(folder).model
+    found = measure_rounded(model, module, plan_in(folder), Scheme(get_dialect("x86")), samples, batch=16)
+    trained, artifact = (stacked(answers, "logits") for answers in (found.answers, ask(bundle.opened(1), samples)))
+    exact = stacked(ask(eager(model), samples), "logits")
     assert np.linalg.norm(artifact - trained) < np.linalg.norm(trained - exact)
 
 
@@ -292,5 +302,7 @@ def test_a_backbone_that_is_merged_for_deployment_is_refused(tmp_path, start):
     torch.manual_seed(0)
     model = build_model(loaded.config.replace(backbone="repvgg_a0", backbone_options={}, out_index=3)).eval()
     plan = trainable(calibrate(deployable_of(dataclasses.replace(loaded, model=model)), samples=64))
-    with pytest.raises(InputError, match="repvgg_a0 cannot be trained with quantization"):
-        RoundedModel(model, plan, Scheme(get_dialect("x86")), 1, 1)
+    with pytest.raises(
+        InputError, match=r"cannot be trained with quantization: core\.vision\.\S+ is made for deployment"
+    ):
+        rounding(model, plan, Scheme(get_dialect("x86")), 1, 1)
