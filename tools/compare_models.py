@@ -12,7 +12,9 @@ import numpy as np
 
 from edgevl.checkpoint import load_model
 from edgevl.embedded import model_folder
-from edgevl.evaluate import draw_samples, evaluate_model
+from edgevl.models.question_answering import question_answering
+from edgevl.opened import eager
+from edgevl.verify.measure import ask, draw
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,7 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     print(f"| model | parameters | {args.data}, {args.samples} | ahead of the first, points |\n|---|---|---|---|")
     for name in args.models:
         loaded = load_model(model_folder(name))
-        correct = evaluate_model(loaded, draw_samples(args.data, args.samples, loaded.config.image_size)).correct_N
+        samples = draw(args.data, loaded.config.task, args.samples, loaded.config.image_size)
+        answers = ask(eager(question_answering(loaded)), samples)
+        correct = np.array([answer.result[0] in sample.target for answer, sample in zip(answers, samples)])
         first = correct if first is None else first
         millions = sum(parameter.numel() for parameter in loaded.model.parameters()) / 1e6
         print(f"| {name} | {millions:.2f} M | {100 * correct.mean():.2f} | {lead(correct, first)} |", flush=True)

@@ -20,10 +20,13 @@ import torch
 from edgevl.atomic import write_json
 from edgevl.bench.stats import t_interval
 from edgevl.checkpoint import load_model, save_model
-from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.models.fusion import Fusion
+from edgevl.models.question_answering import question_answering
+from edgevl.opened import eager
 from edgevl.training import distill, finetune
 from edgevl.training.recipe import Recipe, parse_recipe
+from edgevl.verify.measure import draw
+from edgevl.verify.measure import measure as judged
 
 NEW_BLOCKS = 3  # of the start: what there is to learn
 TEACHER = {
@@ -64,13 +67,14 @@ def measure(out: Path, seed: int, arm: str, steps: int, samples: int) -> dict[st
     stage = distill if ARMS[arm] else finetune
     folder = stage.run(recipe, out=out / recipe.name, resume=True)
     loaded = load_model(folder / "model")
-    found = evaluate_model(loaded, draw_samples("scenes:test", samples, loaded.config.image_size))
+    drawn = draw("scenes:test", loaded.config.task, samples, loaded.config.image_size)
+    (found,) = judged(eager(question_answering(loaded)), drawn).metrics
     return {
         "seed": seed,
         "arm": arm,
         "steps": steps,
         "samples": samples,
-        "accuracy": found.accuracy,
+        "accuracy": found.value,
         "ci95": found.ci95,
         "per_kind": found.per_kind,
         "curve": [row for row in loaded.training["curve"] if "val_accuracy" in row],

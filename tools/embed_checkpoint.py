@@ -27,9 +27,12 @@ from edgevl.checkpoint import FILES, Loaded, LoadedDualEncoder, LoadedModel, loa
 from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.embedded import EMBEDDED, FINDS_PICTURES
-from edgevl.evaluate import draw_samples, evaluate_model
+from edgevl.models.question_answering import question_answering
+from edgevl.opened import eager
 from edgevl.training.domain import fit_domain
 from edgevl.training.recipe import load_recipe
+from edgevl.verify.measure import draw
+from edgevl.verify.measure import measure as judged
 
 EVALUATED = [split for split in SPLITS if split != "train"]
 CARD, RECALL_CARD = (Path(__file__).with_name(f"{name}_card.md.jinja") for name in ("model", "retrieval"))
@@ -84,10 +87,10 @@ def measure(loaded: LoadedModel, samples: int) -> dict[str, Any]:
     baseline = BlindBaseline(questions_of("train", BLIND_SCENES))
     scores = {}
     for split in EVALUATED:
-        drawn = draw_samples(f"scenes:{split}", samples, loaded.config.image_size)
-        found = evaluate_model(loaded, drawn)
+        drawn = draw(f"scenes:{split}", loaded.config.task, samples, loaded.config.image_size)
+        (found,) = judged(eager(question_answering(loaded)), drawn).metrics
         scores[split] = {
-            "accuracy": found.accuracy,
+            "accuracy": found.value,
             "ci95": found.ci95,
             "per_kind": found.per_kind,
             "samples": samples,

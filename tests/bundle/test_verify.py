@@ -14,9 +14,9 @@ import pytest
 
 from edgevl.bundle.folder import Bundle
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.evaluate import Samples, draw_samples, judge, wilson
 from edgevl.precisions import PRECISIONS
 from edgevl.runtime.session import CannotRunHere
+from edgevl.tasks.metrics import wilson
 from edgevl.verify.measure import MAX_DB, compare_output, draw
 from edgevl.verify.run import verify_bundle
 
@@ -401,17 +401,3 @@ def test_samples_are_the_same_every_time():
     assert runs[0] == runs[1] and len(runs[0]) == 65
     more, few = (draw("scenes:test", "vqa", count, 32) for count in (8, 5))
     assert [each.query.texts for each in more[:5]] == [each.query.texts for each in few]
-    kept = draw_samples("scenes:test", 5, 32)  # of training and calibration: the same samples
-    assert kept.questions == tuple(each.query.texts[0] for each in few)
-
-
-def test_small_models_get_squashed_scenes():
-    assert draw_samples("scenes:test", 2, 16).pixels_NSS3.shape == (2, 16, 16, 3)
-
-
-def test_judging():
-    samples = Samples("d", np.zeros((4, 1, 1, 3), np.uint8), ("q",) * 4, ("a", "b", "a", "z"), ("x", "x", "y", "y"))
-    logits = np.array([[1, 0], [0, 1], [np.nan, 1], [1, 0]], np.float32)
-    result = judge(logits, samples, ["a", "b"])
-    assert result.correct_N.tolist() == [True, True, False, False]
-    assert result.unknown == 1 and result.per_kind == {"x": (1.0, 2), "y": (0.0, 2)}

@@ -9,7 +9,6 @@ from photo_tables import photos
 from edgevl.data import open_dataset
 from edgevl.data.order import for_training, in_portions, permutation
 from edgevl.errors import InputError
-from edgevl.evaluate import draw_samples
 from edgevl.verify.measure import draw
 
 
@@ -51,11 +50,9 @@ def test_endless_data_is_taken_as_it_comes():
 
 
 def test_samples_of_finite_data_are_its_questions_from_as_many_pictures_as_there_are(data):
-    drawn = draw_samples(data.name, 20, 24)
-    assert len({pixels.tobytes() for pixels in drawn.pixels_NSS3[:12]}) == 12
-    assert len({*zip((p.tobytes() for p in drawn.pixels_NSS3), drawn.questions)}) == 20
-    with pytest.raises(InputError, match="has 60 questions, 61 were asked for: lower --samples"):
-        draw_samples(data.name, 61, 24)
+    drawn = draw(data.name, "vqa", 20, 24)
+    assert len({each.query.pictures for each in drawn[:12]}) == 12
+    assert len({(each.query.pictures, each.query.texts) for each in drawn}) == 20
 
 
 def test_all_samples_are_enough_where_that_is_said(data):

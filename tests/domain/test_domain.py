@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevl.checkpoint import EMBEDDED, load_model
+from edgevl.checkpoint import EMBEDDED
 from edgevl.data.scenes import Scenes
 from edgevl.domain import DOMAIN, Domain, parse_domain, picture_features
 from edgevl.domain.fit import best_temperature, calibration_error
 from edgevl.domain.strangers import DRAWINGS, NOISE, PHOTOGRAPHS, files, gibberish, noise
 from edgevl.errors import InputError, VerificationFailed
-from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.kinds import open_deployable
+from edgevl.opened import eager
 from edgevl.predict import Answerer
+from edgevl.verify.measure import draw, measure, stacked
 
 TEXT = (EMBEDDED / DOMAIN).read_text(encoding="utf-8")
 SHA = json.loads(TEXT)["checkpoint_sha256"]
@@ -137,11 +139,12 @@ def test_an_answer_that_does_not_fit_says_so(nano):
 
 
 def test_the_confidence_is_how_often_it_is_right(domain):
-    samples = draw_samples("scenes:test", 250, 128)
-    found = evaluate_model(load_model(None), samples)
-    confidence = np.array([domain.confidence(logits) for logits in found.logits_NA])
-    assert calibration_error(confidence, found.correct_N) < 0.04
-    assert confidence.mean() == pytest.approx(found.accuracy, abs=0.03)
+    samples = draw("scenes:test", "vqa", 250, 128)
+    found = measure(eager(open_deployable()), samples)
+    confidence = np.array([domain.confidence(logits) for logits in stacked(found.answers, "logits")])
+    correct_N = np.array([answer.result[0] in sample.target for answer, sample in zip(found.answers, samples)])
+    assert calibration_error(confidence, correct_N) < 0.04
+    assert confidence.mean() == pytest.approx(found.metrics[0].value, abs=0.03)
 
 
 def test_a_temperature_is_found():

@@ -17,7 +17,6 @@ from edgevl.atomic import write_json
 from edgevl.checkpoint import load_model, save_model
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError, MissingDependency
-from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
 from edgevl.models.kinds import deployable_of, open_deployable
@@ -29,6 +28,7 @@ from edgevl.quantize.calibrate import calibrate
 from edgevl.quantize.qat import RoundedModel, Scheme, ValueRounding, WeightRounding, measure_rounded, trainable
 from edgevl.training import checkpoints, finetune
 from edgevl.training.recipe import build_config, parse_recipe
+from edgevl.training.study.answers import draw_samples, evaluate_model
 
 PICTURES, QUESTIONS = 2, 3
 

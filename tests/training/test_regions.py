@@ -17,13 +17,13 @@ from edgevl.cli import main
 from edgevl.data.annotations import Annotations, annotate, inside
 from edgevl.data.scenes import CATEGORIES, Scenes
 from edgevl.errors import InputError
-from edgevl.evaluate import draw_samples, evaluate_model
 from edgevl.regions.cache import cache_regions, find_regions
 from edgevl.regions.detector import load_detector, save_detector
 from edgevl.regions.model import load_region_model, new_region_model
 from edgevl.regions.pipeline import RegionPipeline
 from edgevl.training import distill, finetune, pretrain, regions
 from edgevl.training.recipe import load_recipe, parse_recipe
+from edgevl.training.study.answers import draw_samples, evaluate_model
 
 COUNT = 16  # scenes that four steps of the tiny recipes see
 

@@ -3,7 +3,6 @@
 Shapes: N samples, A answers, B pictures of a batch, T text tokens.
 """
 
-import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +15,13 @@ from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.data import annotations, open_scenes
 from edgevl.data.scenes import SIZES
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
-from edgevl.evaluate import Evaluation, Samples, draw_samples, evaluate_model
 from edgevl.progress import Progress
 from edgevl.reading import read_json
 from edgevl.regions.detector import load_detector
 from edgevl.regions.model import is_region_model, load_region_model
-from edgevl.tasks.statement import Statement
 from edgevl.training.data import RetrievalSamples, channels_first
 from edgevl.training.retrieval import recall, retrieval_heads
+from edgevl.training.study.answers import Evaluation, Samples, draw_samples, evaluate_model
 from edgevl.training.study.intervals import calibration_error
 from edgevl.training.study.preset import Preset
 from edgevl.training.study.worst import worst_samples
@@ -50,13 +48,13 @@ def finetuned(preset: Preset, task: str, keep_worst: bool, folder: Path) -> dict
         return {"score": score, "retrieval": found}
     splits, answers = {}, None
     for split in SPLITS:
-        samples = _samples(task, f"{preset.data}:{split}", preset.test_samples, loaded.config.image_size)
+        samples = draw_samples(f"{preset.data}:{split}", preset.test_samples, loaded.config.image_size, task)
         evaluation = evaluate_model(loaded, samples, BATCH)
         splits[split] = _report(evaluation, samples if task == "vqa" else None)
         answers = answers or evaluation
     found = {"score": splits["test"]["accuracy"], "splits": splits}
     if keep_worst and answers:
-        samples = _samples(task, f"{preset.data}:test", preset.test_samples, loaded.config.image_size)
+        samples = draw_samples(f"{preset.data}:test", preset.test_samples, loaded.config.image_size, task)
         found["worst"] = worst_samples(loaded, samples, answers, preset.worst)
     return found
 
@@ -109,18 +107,6 @@ def _pictures(scenes: Any, count: int) -> Iterator[torch.Tensor]:
     for start in range(0, count, BATCH):
         images = [channels_first(scenes.scene(i).image) for i in range(start, min(start + BATCH, count))]
         yield torch.from_numpy(np.stack(images)).float()
-
-
-@functools.lru_cache(maxsize=8)
-def _samples(task: str, data: str, count: int, size: int) -> Samples:
-    """The first `count` scenes with one question each, or one statement."""
-    samples = draw_samples(data, count, size)
-    if task == "vqa":
-        return samples
-    scenes = open_scenes(data, size=size)
-    said = [Statement().samples(scenes[i], 1)[0] for i in range(count)]
-    texts, answers, kinds = zip(*((each.query.texts[0], each.target[0], each.kind) for each in said), strict=True)
-    return Samples(data, samples.pixels_NSS3, texts, answers, kinds)
 
 
 def _report(evaluation: Evaluation, samples: Samples | None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from edgevl.checkpoint import LoadedModel
 from edgevl.data import open_scenes
-from edgevl.evaluate import Evaluation, Samples
 from edgevl.training.distill import trace
+from edgevl.training.study.answers import Evaluation, Samples
 
 SHOWN = 192  # side of a drawn picture, in pixels
 
