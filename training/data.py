@@ -120,8 +120,10 @@ class VqaSamples(torch_data.Dataset[Sample]):
         focus_texts: int = 0,
         side: int = 0,
         training: bool = True,
+        kinds: Sequence[str] = (),
     ):
         self.dataset, self.tokenizer, self.config, self.texts = dataset, tokenizer, config, texts
+        self.kinds = kinds
         self.side, self.training, self.labels = side or config.image_size, training, labels
         self._masked = dataset.finite or isinstance(dataset, View)
         self._pixels: dict[str, np.ndarray] = {}  # of files, which take long to decode
@@ -166,15 +168,17 @@ class VqaSamples(torch_data.Dataset[Sample]):
 
     def _asked(self, record: Record) -> list[TaskSample]:
         """Return up to `texts` samples of the task. Raises `InputError` for a record without any."""
-        if self.focus_texts:
-            record = dataclasses.replace(record, questions=self._focused(record.questions))
+        if self.kinds or self.focus_texts:
+            record = dataclasses.replace(record, questions=self._chosen(record.questions))
         found = self.task.samples(record, self.texts)
         if not found:
             raise InputError(f"{self.dataset.name}: {record.key} has nothing to train {self.task.name} on")
         return found
 
-    def _focused(self, questions: Any) -> list[Any]:
-        """Return up to `texts` questions, of which up to `focus_texts` are of the kinds in `focus`."""
+    def _chosen(self, questions: Any) -> list[Any]:
+        """Return up to `texts` questions: of `kinds` alone, or up to `focus_texts` of them of the kinds in `focus`."""
+        if self.kinds:
+            return questions.of_kinds(self.kinds)[: self.texts]
         focused = questions.of_kinds(self.focus)[: self.focus_texts]
         return focused + list(questions[: self.texts - len(focused)])
 
@@ -202,12 +206,17 @@ def make_samples(
     data = recipe.data
     if recipe.task == "retrieval":
         return RetrievalSamples(scenes_of(dataset), tokenizer, config, data.texts)
-    if focus and not isinstance(dataset, Scenes):
-        raise InputError(f"data.focus names kinds of question of Scenes: remove it for {dataset.name}")
-    if focus and (unknown := [kind for kind in focus if kind not in QUESTION_KINDS]):
-        raise unknown_name("kind of question in data.focus", unknown[0], QUESTION_KINDS)
+    for key, names in {"data.focus": focus, "data.kinds": data.kinds}.items():
+        _check_kinds(key, names, dataset)
     kind = StatementSamples if recipe.task == "statement" else VqaSamples
-    return kind(dataset, tokenizer, config, labels, data.texts, focus, data.focus_texts, side, training)
+    return kind(dataset, tokenizer, config, labels, data.texts, focus, data.focus_texts, side, training, data.kinds)
+
+
+def _check_kinds(key: str, names: Sequence[str], dataset: Dataset) -> None:
+    if names and not isinstance(dataset, Scenes):
+        raise InputError(f"{key} names kinds of question of Scenes: remove it for {dataset.name}")
+    if unknown := [kind for kind in names if kind not in QUESTION_KINDS]:
+        raise unknown_name(f"kind of question in {key}", unknown[0], QUESTION_KINDS)
 
 
 def in_order(count: int, batch_size: int) -> list[list[int]]:

@@ -63,9 +63,10 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     optimizer = make_optimizer(run.objective, recipe.optimizer)
     first = checkpoints.restore(run.folder, run.objective, optimizer, run.note) if resume else 0
     last = recipe.last_step
-    loader = batches(run.samples, Positions(recipe.batch_size, first, last), recipe.data.workers)
-    objective, optimizer, loader = accelerator.prepare(run.objective, optimizer, loader)
     logger = MetricLog(run.folder, first)
+    positions = Positions(recipe.batch_size, first, first if reached(recipe, logger.rows) else last)
+    loader = batches(run.samples, positions, recipe.data.workers)
+    objective, optimizer, loader = accelerator.prepare(run.objective, optimizer, loader)
     started = time.perf_counter()
     for step, batch in enumerate(errors_in_one_line(loader), start=first):
         values = train_step(accelerator, objective, optimizer, run.criterion, batch, recipe, step)
@@ -75,13 +76,22 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
             logger.write(done, {name: value.item() for name, value in values.items()} | {"samples_per_second": rate})
         if done % recipe.eval_every == 0 or done == last:
             logger.write(done, evaluate(accelerator, objective))
+        last = done if reached(recipe, logger.rows[-1:]) else last
         if done % recipe.checkpoint_every == 0 or done == last:
             checkpoints.save(run.folder, done, accelerator.unwrap_model(objective), optimizer)
         if run.progress:
             run.progress(done, last, f"loss {values['loss'].item():.3f}")
+        if done == last:
+            break
     accelerator.end_training()
     logger.close()
     return logger.rows
+
+
+def reached(recipe: Recipe, rows: list[dict[str, float]]) -> bool:
+    """Has a run come to the accuracy at which its recipe ends it?"""
+    goal = recipe.stop_at
+    return goal is not None and any(row["val_accuracy"] >= goal for row in rows if "val_accuracy" in row)
 
 
 def train_step(

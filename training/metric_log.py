@@ -19,13 +19,15 @@ class MetricLog:
     def __init__(self, folder: Path, first_step: int):
         self.path = folder / METRICS
         self.rows = [row for row in read_rows(self.path) if row["step"] <= first_step] if first_step else []
+        spent = [row["processor_seconds"] for row in self.rows if "processor_seconds" in row]
+        self._began = time.process_time() - (spent[-1] if spent else 0)
         write_atomically(self.path, "".join(_line(row) for row in self.rows))
         self._board = _Board(folder / "tensorboard", first_step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         if not values:
             return
-        row = {"step": step, **values}
+        row = {"step": step, **values, "processor_seconds": round(time.process_time() - self._began, 2)}
         self.rows.append(row)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(row))

@@ -49,6 +49,9 @@ class DataSection(Section):
         (), max_length=32, description="kinds of question that get `focus_texts` of the `texts` to themselves"
     )
     focus_texts: int = Field(0, ge=0, le=32)
+    kinds: tuple[Text, ...] = Field(
+        (), max_length=32, description="the only kinds of question that are asked, in validation too; empty: all"
+    )
     mirror: bool = Field(False, description="a dual encoder: half of the pictures, with left for right in captions")
     workers: int = Field(1, ge=0, le=64)
     annotations: Text | None = Field(None, description="pretrain: a file of `edgevl data annotate`, for true boxes")
@@ -111,6 +114,7 @@ class Recipe(Section):
     optimizer: OptimizerSection = OptimizerSection()  # pyright: ignore[reportCallIssue]
     steps: Steps = Field(1000, description="length of the learning-rate schedule, and of the run")
     stop_after: Steps | None = Field(None, description="end the run at this step of the schedule")
+    stop_at: float | None = Field(None, ge=0, le=1, description="end the run at this accuracy on data.val")
     batch_size: int = Field(64, ge=1, le=MAX_BATCH)
     seed: Seed = 0
     precision: Literal["no", "bf16"] = "no"  # of the arithmetic; the weights stay float32
@@ -143,8 +147,12 @@ class Recipe(Section):
             default = type(holder).model_fields[name].get_default(call_default_factory=True)
             if getattr(holder, name) != default and self.stage not in stages:
                 raise ValueError(f"{key} is for {' and '.join(stages)}, not for {self.stage}")
-        if self.data.focus and self.task != "vqa":
-            raise ValueError(f"data.focus names kinds of question, and the task {self.task} has none")
+        if self.data.kinds and self.data.focus:
+            raise ValueError("data.focus is for where all kinds of question are asked: remove it, or data.kinds")
+        if (key := "focus" if self.data.focus else "kinds" if self.data.kinds else "") and self.task != "vqa":
+            raise ValueError(f"data.{key} names kinds of question, and the task {self.task} has none")
+        if self.stop_at is not None and self.task == "retrieval":
+            raise ValueError("stop_at is an accuracy, and the task retrieval has none")
         if self.task != "vqa" and self.stage not in ("finetune", "distill"):
             raise ValueError(f"task {self.task} is for finetune and distill")
         if self.task == "retrieval" and not self.model.get("kind") and (self.quantize or self.stage == "distill"):
@@ -186,6 +194,8 @@ _STAGES = {
     "data.annotations": ("pretrain",),
     "data.focus": ("finetune", "distill"),
     "data.focus_texts": ("finetune", "distill"),
+    "data.kinds": ("finetune", "distill"),
+    "stop_at": ("finetune", "distill"),
 }
 
 
@@ -198,7 +208,7 @@ def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recip
     path = find_recipe(source)
     values = read_yaml(path, Recipe)
     for override in overrides or []:
-        _apply(values, override)
+        apply_override(values, override)
     return parse_recipe(values, str(path))
 
 
@@ -227,7 +237,8 @@ def splits_of(data: str) -> dict[str, str]:
     return {"train": f"{data}:train", "val": f"{data}:val"}
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one key of a recipe's mapping, as `key=value` says. Raises `InputError` for what cannot be read."""
     key, separator, text = override.partition("=")
     asked = f'override "{override[:80]}"'
     if key == "data" and text and text[:1] not in "{'\"" and isinstance(values.get("data", {}), dict):

@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def study(
-    preset: Annotated[str, Option(help="quick, full, or a YAML file.")] = "quick",
+    preset: Annotated[str, Option(help="quick, full, sprint, or a YAML file.")] = "quick",
     out: Annotated[Path, Option(help="Folder of the study. What is finished in it is not run again.")] = Path(
         "runs/study"
     ),
@@ -31,7 +31,7 @@ def study(
     publish: Annotated[Path | None, Option(help="Folder of documents that gets study.md, study.json, images.")] = None,
     results: Annotated[Path | None, Option(help="With --publish: a results.json; nothing is run.")] = None,
 ) -> None:
-    """Test the three claims: a grid of pretrainings and fine-tunings, resumable at any moment, and a page of it."""
+    """Test the three claims, or rank changes of the recipe (sprint): a resumable grid of runs, and a page of it."""
     from edgevl.training.study.grid import run_study
     from edgevl.training.study.page import publish as write_page
 
@@ -41,13 +41,13 @@ def study(
     if results is None:
         with progress_bar("study") as progress:
             results = run_study(preset, out, only, again, taken, console.note, progress)
-        write_page(results, publish or out)
+        page = write_page(results, publish or out)
         console.result(str(results))
     elif publish is None:
         raise InputError("--results only makes the page: say where, for example --publish docs")
     else:
-        write_page(results, publish)
-    console.note(f"the page: {(publish or out) / 'study.md'}")
+        page = write_page(results, publish)
+    console.note(f"the page: {page}")
     console.next_commands(["edgevl", "study", "--preset", preset, "--out", out, "--show"])
 
 

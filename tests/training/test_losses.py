@@ -43,7 +43,7 @@ def test_loss_is_finite_named_after_itself_and_trains_the_eyes(setup, name):
     assert gradient is not None and torch.isfinite(gradient).all() and gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", ["object", "semantic_map"])
+@pytest.mark.parametrize("name", ["object", "semantic_map", "words"])
 def test_a_visual_loss_does_not_touch_the_transformer(setup, name):
     core, context, batch = setup
     losses = LOSSES[name](context)(core, batch, core.encode_image(batch["image"].float()))
@@ -77,6 +77,22 @@ def test_itc_is_at_chance_for_vectors_that_say_nothing(setup):
         torch.nn.init.zeros_(projection.weight)  # pyright: ignore
     value = loss(core, batch, core.encode_image(batch["image"].float()))["itc"]
     assert value.item() == pytest.approx(math.log(6), rel=1e-4)
+
+
+def test_words_are_found_where_tokens_are_their_embeddings_and_nowhere_else(setup):
+    core, context, batch = setup
+    loss = LOSSES["words"](context)
+    torch.nn.init.constant_(loss.log_scale, math.log(50.0))
+    captions = batch["captions"].flatten(0, 1)[::2]  # the first of each picture
+    batch = {"captions": captions[:, None], "negatives": batch["negatives"][:, :1]}
+    own = core.text.norm(core.text.words(captions)).detach()
+    found = loss(core, batch, own)
+    elsewhere = loss(core, batch, own.roll(1, 0))
+    assert found["words.pictures"] < 0.1 and found["words.twins"] < 0.6
+    assert elsewhere["words.pictures"] > 2 and elsewhere["words.twins"] > found["words.twins"]
+    padded = {key: torch.nn.functional.pad(value, (0, 3)) for key, value in batch.items()}
+    again = loss(core, padded, own.roll(1, 0))["words.pictures"]
+    assert again.item() == pytest.approx(elsewhere["words.pictures"].item(), rel=1e-4)
 
 
 def test_semantic_map_falls_to_zero_when_the_classes_are_right(setup):

@@ -182,9 +182,9 @@ def test_another_preset_does_not_go_on_in_the_same_folder(tmp_path, preset):
         run_study(preset, tmp_path / "study")
 
 
-@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_preset_makes_valid_recipes_and_treats_arms_alike(path, tmp_path):
-    preset = load_preset(path.stem)
+@pytest.mark.parametrize("name", sorted({path.stem for path in PRESETS.glob("*.yaml")} - {"sprint"}))
+def test_every_preset_makes_valid_recipes_and_treats_arms_alike(name, tmp_path):
+    preset = load_preset(name)
     assert {*ABLATION, "all_10", "regions", "pseudo_labels"} <= {*preset.arms}
     jobs = make_jobs(preset, tmp_path)  # parses every recipe
     names = [job.name for job in jobs]

@@ -17,6 +17,7 @@ from edgevl.training.losses.pixels import PixelLoss
 from edgevl.training.losses.region_distillation import RegionDistillationLoss
 from edgevl.training.losses.region_labels import RegionLabelLoss
 from edgevl.training.losses.semantic_map import SemanticMapLoss
+from edgevl.training.losses.words import WordContrastLoss
 
 __all__ = [
     "LOSSES",
@@ -31,4 +32,5 @@ __all__ = [
     "RegionDistillationLoss",
     "RegionLabelLoss",
     "SemanticMapLoss",
+    "WordContrastLoss",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError, unknown_name
 from edgevl.inputs.tokenizer import Tokenizer
-from edgevl.models.core import TextEmbedding, VisionLanguageCore
+from edgevl.models.core import PAD_ID, TextEmbedding, VisionLanguageCore
 from edgevl.registry import Registry
 
 Batch = Mapping[str, Tensor]
@@ -85,6 +85,19 @@ def check_weights(weights: Mapping[str, float], losses: Iterable[str]) -> None:
     for name in weights:
         if name not in known and name.split(".")[0] not in known:
             raise unknown_name("loss in weights", name, known)
+
+
+def special_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids in an encoded text that are no words."""
+    return PAD_ID, tokenizer.cls_id, tokenizer.sep_id
+
+
+def is_word(ids: Tensor, special: Iterable[int]) -> Tensor:
+    """Which ids are words, bool of the same shape."""
+    words = torch.ones_like(ids, dtype=torch.bool)
+    for each in special:
+        words &= ids != each
+    return words
 
 
 class NameClassifier(nn.Module):

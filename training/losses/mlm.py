@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevl.models.core import PAD_ID, VisionLanguageCore
-from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingLoss
+from edgevl.models.core import VisionLanguageCore
+from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingLoss, is_word, special_ids
 
 IGNORED = -100
 
@@ -26,15 +26,13 @@ class MaskedLanguageLoss(PretrainingLoss):
         width = context.config.width
         self.mask_rate = mask_rate
         self.mask_id = context.tokenizer.mask_id
-        self.special_ids = (PAD_ID, context.tokenizer.cls_id, context.tokenizer.sep_id)
+        self.special_ids = special_ids(context.tokenizer)
         self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.bias = nn.Parameter(torch.zeros(context.config.vocab_size))
 
     def hide(self, ids_NT: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids with [MASK] where a word is hidden, and the targets (IGNORED elsewhere)."""
-        words_NT = torch.ones_like(ids_NT, dtype=torch.bool)
-        for special in self.special_ids:
-            words_NT &= ids_NT != special
+        words_NT = is_word(ids_NT, self.special_ids)
         chance_NT = torch.rand(ids_NT.shape, device=ids_NT.device).masked_fill(~words_NT, 2.0)
         hidden_NT = (chance_NT < self.mask_rate) | ((chance_NT == chance_NT.amin(1, keepdim=True)) & words_NT)
         return ids_NT.masked_fill(hidden_NT, self.mask_id), ids_NT.masked_fill(~hidden_NT, IGNORED)

@@ -20,14 +20,16 @@ from edgevl.reading import read_json
 from edgevl.regions.detector import load_detector
 from edgevl.regions.model import is_region_model, load_region_model
 from edgevl.training.data import RetrievalSamples, channels_first
+from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.retrieval import recall, retrieval_heads
 from edgevl.training.study.answers import Evaluation, Samples, draw_samples, evaluate_model
 from edgevl.training.study.intervals import calibration_error
-from edgevl.training.study.preset import Preset
+from edgevl.training.study.preset import Preset, Sprint
 from edgevl.training.study.worst import worst_samples
 
 SPLITS = ("test", "test_style", "test_pairs")
 BATCH = 64
+SPRINT_SAMPLES = 1000
 
 
 def open_model(folder: Path) -> LoadedModel:
@@ -57,6 +59,31 @@ def finetuned(preset: Preset, task: str, keep_worst: bool, folder: Path) -> dict
         samples = draw_samples(f"{preset.data}:test", preset.test_samples, loaded.config.image_size, task)
         found["worst"] = worst_samples(loaded, samples, answers, preset.worst)
     return found
+
+
+def last_losses(folder: Path) -> dict[str, Any]:
+    """The losses at the end of a pretraining, each the mean of the last five rows of its log."""
+    rows = [row for row in read_rows(folder / METRICS) if "loss" in row][-5:]
+    names = [name for name in rows[-1] if f"{name}_scaled" in rows[-1]]
+    return {"losses": {name: round(float(np.mean([row[name] for row in rows])), 4) for name in names}}
+
+
+def by_kind(preset: Sprint, folder: Path) -> dict[str, Any]:
+    """Accuracy on `SPRINT_SAMPLES` questions of `test`, of the kinds that the sprint asks."""
+    loaded, kinds = open_model(folder / "model"), tuple(preset.finetune["data"]["kinds"])
+    samples = _samples_of_kinds(f"{preset.data}:test", kinds, loaded.config.image_size)
+    evaluation = evaluate_model(loaded, samples, BATCH)
+    found = {kind: [round(share, 6), n] for kind, (share, n) in evaluation.per_kind.items()}
+    return {"score": round(evaluation.accuracy, 6), "per_kind": found}
+
+
+@functools.lru_cache(maxsize=2)
+def _samples_of_kinds(data: str, kinds: tuple[str, ...], size: int) -> Samples:
+    drawn = open_scenes(data, size=size)
+    scenes = [drawn.scene(index) for index in range(SPRINT_SAMPLES)]
+    asked = [scene.questions(1, kinds)[0] for scene in scenes]
+    texts, answers, names = zip(*((q.text, q.answer, q.kind) for q in asked), strict=True)
+    return Samples(data, np.stack([scene.image for scene in scenes]), texts, answers, names)
 
 
 def detector(folder: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from edgevl.reading import MAX_RESULTS_BYTES, read_json
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.lock import exclusive
 from edgevl.training.study.jobs import Job, in_row, make_jobs, wanted_jobs
-from edgevl.training.study.preset import Preset, load_preset
+from edgevl.training.study.preset import Plan, load_preset
 from edgevl.training.study.results import SCHEMA, load_results
 from edgevl.training.yaml_file import dump_yaml, read_yaml
 
@@ -31,7 +31,7 @@ Note = Callable[[str], None]
 
 
 def run_study(
-    preset: str | Path | Preset,
+    preset: str | Path | Plan,
     folder: Path,
     only: str | None = None,
     again: bool = False,
@@ -50,7 +50,7 @@ def run_study(
 
     Raises `InputError` for an unknown preset, arm or row, or results or a folder of another preset.
     """
-    preset = preset if isinstance(preset, Preset) else load_preset(preset)
+    preset = preset if isinstance(preset, Plan) else load_preset(preset)
     jobs = make_jobs(preset, folder)
     chosen = wanted_jobs(jobs, only)
     known = _results_of(taken, preset) if taken else None
@@ -73,7 +73,7 @@ def is_done(folder: Path, row: str) -> bool:
     return (folder / row / "result.json").is_file()
 
 
-def _results_of(path: Path, preset: Preset) -> dict[str, Any]:
+def _results_of(path: Path, preset: Plan) -> dict[str, Any]:
     results = load_results(path)
     if not preset.makes_rows_of(results["preset"]):
         raise InputError(f"{path} holds results of another preset, which nothing can be added to")
@@ -119,9 +119,9 @@ def _remove(folder: Path, jobs: list[Job]) -> None:
             shutil.rmtree(folder / job.name, ignore_errors=True)
 
 
-def _claim(folder: Path, preset: Preset) -> None:
+def _claim(folder: Path, preset: Plan) -> None:
     saved = folder / "preset.yaml"
-    if saved.is_file() and not preset.makes_rows_of(read_yaml(saved, Preset)):
+    if saved.is_file() and not preset.makes_rows_of(read_yaml(saved, type(preset))):
         raise InputError(f"{folder} holds a study of another preset; choose another --out, or remove the folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def _claim(folder: Path, preset: Preset) -> None:
         raise InputError(f"cannot write the study's folder {folder}: {error.strerror}") from None
 
 
-def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, preset: Preset, jobs: list[Job]) -> bool:
+def _execute(job: Job, folder: Path, note: Note, progress: Progress | None, preset: Plan, jobs: list[Job]) -> bool:
     """Run a job and keep its result, if no other process has it. Says whether it did."""
     with _mine(folder, job) as mine:
         if not mine or is_done(folder, job.name):
@@ -160,11 +160,11 @@ def _mine(folder: Path, job: Job) -> Iterator[bool]:
         yield mine
 
 
-def _gather_into(folder: Path, preset: Preset, jobs: list[Job]) -> None:
+def _gather_into(folder: Path, preset: Plan, jobs: list[Job]) -> None:
     write_atomically(folder / "results.json", json.dumps(gather(preset, jobs, folder), indent=1) + "\n")
 
 
-def gather(preset: Preset, jobs: list[Job], folder: Path) -> dict[str, Any]:
+def gather(preset: Plan, jobs: list[Job], folder: Path) -> dict[str, Any]:
     """One object: `runs` is the same each time, `timing` and `machine` are not."""
     found = _finished(jobs, folder)
     return {
@@ -192,7 +192,7 @@ def _result(path: Path) -> dict[str, Any]:
 
 
 def row_scores(
-    preset: Preset, folder: Path, only: str | None = None, taken: Path | None = None
+    preset: Plan, folder: Path, only: str | None = None, taken: Path | None = None
 ) -> list[tuple[str, float | None, str]]:
     """(row, its score where it has one, `done` or `open`), of every row; or of `only` and what it needs.
 

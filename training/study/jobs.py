@@ -15,7 +15,7 @@ from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.recipe import Recipe
 from edgevl.training.study import costs, evaluate
 from edgevl.training.study.arms import ABLATION, ARMS, OPPONENT, OURS
-from edgevl.training.study.preset import Preset, detect_recipe, finetune_recipe, pretrain_recipe
+from edgevl.training.study.preset import Plan, Preset, Sprint, detect_recipe, finetune_recipe, pretrain_recipe
 
 Result = dict[str, Any]  # "result": what is the same each time; "timing": what is not
 
@@ -28,8 +28,29 @@ class Job:
     quiet: bool = False  # it measures time: nothing else of the study may run beside it
 
 
-def make_jobs(preset: Preset, folder: Path) -> list[Job]:
-    """Every job of a study in `folder`, in an order in which each comes after what it needs.
+def make_jobs(preset: Plan, folder: Path) -> list[Job]:
+    """Every job of a study or a sprint in `folder`, in an order in which each comes after what it needs."""
+    if isinstance(preset, Sprint):
+        return [*_sprint_jobs(preset, folder)]
+    assert isinstance(preset, Preset)
+    return _study_jobs(preset, folder)
+
+
+def _sprint_jobs(preset: Sprint, folder: Path) -> Iterator[Job]:
+    """CHANGE/ARM/STAGE/SEED: each arm pretrained and fine-tuned with each change, all with the first seed first."""
+    for seed in preset.seeds:
+        for change in preset.changes:
+            for arm in preset.arms:
+                row, place = f"{change}/{arm}", folder / change
+                recipe = pretrain_recipe(preset, arm, seed, place, preset.overrides(change, "pretrain"))
+                yield Job(f"{row}/pretrain/{seed}", partial(_train, recipe, evaluate.last_losses, False))
+                recipe = finetune_recipe(preset, arm, "vqa", seed, place, preset.overrides(change, "finetune"))
+                judge = partial(evaluate.by_kind, preset)
+                yield Job(f"{row}/vqa/{seed}", partial(_train, recipe, judge, False), (f"{row}/pretrain/{seed}",))
+
+
+def _study_jobs(preset: Preset, folder: Path) -> list[Job]:
+    """Every job of a study.
 
     The arms of one seed come before the next seed, so that a study which is cut short has whole seeds; the arms that
     the preset names `first` come before the others.
@@ -91,16 +112,18 @@ def _train(
         shutil.rmtree(folder, ignore_errors=True)
     costs.STAGES[recipe.stage](recipe, out=folder, resume=folder.is_dir(), progress=progress)
     rows = read_rows(folder / METRICS)
+    steps = int(rows[-1]["step"])  # fewer than the recipe's, where it stops at an accuracy
     found = {
-        "steps": recipe.last_step,
-        "pictures": recipe.last_step * recipe.batch_size,
+        "steps": steps,
+        "pictures": steps * recipe.batch_size,
         "curve": [[row["step"], round(row["val_accuracy"], 6)] for row in rows if "val_accuracy" in row],
         **judge(folder),
     }
     if count:
         found["macs_per_step"] = costs.macs_per_step(recipe)
     rate = [row["samples_per_second"] for row in rows if "samples_per_second" in row][-1]
-    return {"result": found, "timing": {"seconds": round(found["pictures"] / rate, 1)}}
+    timing = {"seconds": round(found["pictures"] / rate, 1), "processor_seconds": rows[-1]["processor_seconds"]}
+    return {"result": found, "timing": timing}
 
 
 def wanted_jobs(jobs: list[Job], only: str | None) -> list[Job]:

@@ -10,7 +10,7 @@ from edgevl.bench.pipelines import SCOPES
 from edgevl.data import open_scenes
 from edgevl.data.scenes import CATEGORIES
 from edgevl.plain import plain
-from edgevl.training.study import claims
+from edgevl.training.study import claims, sprint_page
 from edgevl.training.study.arms import (
     ABLATION,
     ARMS,
@@ -36,8 +36,14 @@ COMPARED = (BASELINE, OURS, OPPONENT)  # where a table has one column or row for
 
 
 def publish(results: Path, folder: Path) -> Path:
-    """Write `study.json`, `study.md` and `images/study-*` into a folder of documents; return the page."""
-    view = View(load_results(results))
+    """Write `study.json`, `study.md` and `images/study-*` into a folder of documents; return the page.
+
+    Of a sprint: `study-sprint.json` and `study-sprint.md`.
+    """
+    found = load_results(results)
+    if "changes" in found["preset"]:
+        return sprint_page.publish(found, results, folder)
+    view = View(found)
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     if results.resolve() != (folder / "study.json").resolve():

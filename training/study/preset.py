@@ -1,15 +1,29 @@
-"""A preset: the size of the study. `quick` shows that everything works, `full` is what the page is meant to show."""
+"""A preset: the size of the study. `quick` shows that everything works, `full` is what the page is meant to show.
+
+`sprint` is another experiment over the same arms: which changes of the recipe make them learn sooner.
+"""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
 from edgevl.bench.stats import MOST_VALUES
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError, unknown_name
-from edgevl.training.recipe import MAX_SAMPLES, Name, Recipe, Section, Seed, Text, Weight, parse_recipe
+from edgevl.training.recipe import (
+    MAX_SAMPLES,
+    Name,
+    Recipe,
+    Section,
+    Seed,
+    Text,
+    Weight,
+    apply_override,
+    parse_recipe,
+)
 from edgevl.training.study.arms import ARMS, LANGUAGE, TASKS, Arm
 from edgevl.training.yaml_file import Like, read_yaml
 
@@ -19,11 +33,12 @@ PRESETS = Path(__file__).parent
 Part = Annotated[dict[str, Any], Like(Recipe)]  # some of a recipe's keys
 
 
-class Preset(Section):
+class Plan(Section):
+    """What a study and a sprint have in common: arms, and the recipes that they are made from."""
+
     name: Name
     note: Text
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=MOST_VALUES)
-    first: tuple[Text, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
     arms: tuple[Text, ...] = Field(min_length=1, max_length=1000)
     data: Text = Field("scenes", description="data set; training reads its split train, judging the others")
     model: Annotated[dict[str, Any], Like(ModelConfig)]
@@ -31,7 +46,17 @@ class Preset(Section):
     weights: dict[str, Weight] = Field(default_factory=dict)
     pretrain: Part
     finetune: Part
-    tasks: dict[str, Part] = Field(description="of each task: changes to `finetune`")
+    tasks: dict[str, Part] = Field(default_factory=dict, description="of each task: changes to `finetune`")
+
+    def makes_rows_of(self, saved: dict[str, Any]) -> bool:
+        """Are the rows of both presets made alike? More arms, or arms in another order, change no row that is there."""
+        chosen = {"arms", "first", "note", "changes"}
+        made, theirs = self.model_dump(mode="json", exclude=chosen), saved.items()
+        return made == {key: value for key, value in theirs if key not in chosen}
+
+
+class Preset(Plan):
+    first: tuple[Text, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
     detect: Part = Field(default_factory=dict)
     label_score: float = Field(0.5, ge=0, le=1, description="lowest score of a detector's box that is a pseudo-label")
     test_samples: int = Field(1000, ge=8, le=MAX_SAMPLES, description="pictures of each split, with one question each")
@@ -52,17 +77,59 @@ class Preset(Section):
                 raise ValueError(f"{section} lacks {missing[0]}")
         return self
 
-    def makes_rows_of(self, saved: dict[str, Any]) -> bool:
-        """Are the rows of both presets made alike? More arms, or arms in another order, change no row that is there."""
-        chosen = {"arms", "first", "note"}
-        made, theirs = self.model_dump(mode="json", exclude=chosen), saved.items()
-        return made == {key: value for key, value in theirs if key not in chosen}
-
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
         return self.seeds[:1] if arm.one_seed else self.seeds
 
 
-def load_preset(name: str | Path) -> Preset:
+Stage = Literal["pretrain", "finetune"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+Overrides = Annotated[tuple[Text, ...], Field(max_length=64)]
+
+
+class Change(Section):
+    """One change of the recipe, as `key=value` like those of the command line; the same for every arm."""
+
+    title: Text
+    like: Text | None = Field(None, description="the change that this one is added to")
+    both: Overrides = ()
+    pretrain: Overrides = ()
+    finetune: Overrides = ()
+
+
+class Sprint(Plan):
+    changes: dict[str, Change] = Field(min_length=1, max_length=1000, description="in the order in which they run")
+
+    @model_validator(mode="after")
+    def _says_what_is_read(self) -> "Sprint":
+        if not {"stop_at", "eval_every"} <= self.finetune.keys() or not self.finetune.get("data", {}).get("kinds"):
+            raise ValueError("finetune needs stop_at, eval_every and data.kinds")
+        if detected := [arm for arm in self.arms if arm in ARMS and ARMS[arm].detector]:
+            raise ValueError(f"the arm {detected[0]} needs a detector, which a sprint does not train")
+        names = [*self.changes]
+        for place, name in enumerate(names):
+            if (like := self.changes[name].like) and like not in names[:place]:
+                raise ValueError(f"changes.{name}: like {like} is no change before it")
+        return self
+
+    def makes_rows_of(self, saved: dict[str, Any]) -> bool:
+        """The same for a sprint. More changes change no row that is there; another one under the same name does."""
+        try:
+            theirs = Sprint.model_validate(saved)
+        except ValidationError:  # a study's, or edited
+            return False
+        shared = self.changes.keys() & theirs.changes.keys()
+        return super().makes_rows_of(saved) and all(
+            self.overrides(name, stage) == theirs.overrides(name, stage) for name in shared for stage in STAGES
+        )
+
+    def overrides(self, name: str, stage: Stage) -> list[str]:
+        """Return what a change and those that it is added to set in the recipe of a stage."""
+        change = self.changes[name]
+        before = self.overrides(change.like, stage) if change.like else []
+        return [*before, *change.both, *getattr(change, stage)]
+
+
+def load_preset(name: str | Path) -> Preset | Sprint:
     """A preset by name, or by the path of a YAML file. Raises `InputError` for an unknown name, arm or key."""
     known = {path.stem: path for path in PRESETS.glob("*.yaml")}
     path = known.get(str(name)) or Path(name)
@@ -70,8 +137,8 @@ def load_preset(name: str | Path) -> Preset:
         raise unknown_name("preset", str(name), known)
     values = read_yaml(path, Preset)
     try:
-        preset = Preset.model_validate(values)
-        for stage in ("pretrain", "finetune", *(["detect"] if preset.detect else [])):
+        preset = (Sprint if "changes" in values else Preset).model_validate(values)
+        for stage in ("pretrain", "finetune", *(["detect"] if getattr(preset, "detect", None) else [])):
             parse_recipe({**getattr(preset, stage), "stage": stage, "name": preset.name}, stage)
     except ValidationError as error:
         first = error.errors()[0]
@@ -80,18 +147,19 @@ def load_preset(name: str | Path) -> Preset:
         raise InputError(f"{path}: {place}: {said}" if place else f"{path}: {said}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    for arm in (*preset.arms, *preset.first):
+    first = preset.first if isinstance(preset, Preset) else ()
+    for arm in (*preset.arms, *first):
         _ = ARMS[arm]  # raises for an unknown one
-    if missing := [arm for arm in preset.first if arm not in preset.arms]:
+    if missing := [arm for arm in first if arm not in preset.arms]:
         raise InputError(f"{path}: first: {missing[0]} is not among the arms of this preset")
     return preset
 
 
-def pretrain_recipe(preset: Preset, name: str, seed: int, folder: Path) -> Recipe:
-    """The recipe of an arm: the preset's, with this arm's losses, share of the steps and rate."""
+def pretrain_recipe(preset: Plan, name: str, seed: int, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of an arm: the preset's, with this arm's losses, share of the steps and rate, then `overrides`."""
     arm = ARMS[name]
     values = copy.deepcopy(preset.pretrain) | {"stage": "pretrain", "name": f"study_{name}", "seed": seed}
-    values["model"], values["weights"] = preset.model, preset.weights
+    values["model"], values["weights"] = copy.deepcopy((preset.model, preset.weights))
     values["losses"] = {loss: dict(preset.losses.get(loss, {})) for loss in (*LANGUAGE, *arm.losses)}
     values["steps"] = max(1, round(values["steps"] * arm.share))
     optimizer = values.setdefault("optimizer", {})
@@ -105,19 +173,21 @@ def pretrain_recipe(preset: Preset, name: str, seed: int, folder: Path) -> Recip
         values["losses"]["region_distillation"]["teacher"] = detector
     if arm.detector == "labels":
         values["data"]["annotations"] = str(folder / "detector" / "labels" / str(seed) / "boxes.jsonl")
-    return parse_recipe(values, f"preset {preset.name}, arm {name}")
+    return _changed(values, overrides, f"preset {preset.name}, arm {name}")
 
 
-def finetune_recipe(preset: Preset, name: str, task: str, seed: int, folder: Path) -> Recipe:
+def finetune_recipe(
+    preset: Plan, name: str, task: str, seed: int, folder: Path, overrides: Sequence[str] = ()
+) -> Recipe:
     """The same for every arm, but for the model that it starts from. Its pictures are others than pretraining's."""
     values = copy.deepcopy(preset.finetune)
-    for key, value in preset.tasks[task].items():
+    for key, value in preset.tasks.get(task, {}).items():
         both = isinstance(value, dict) and isinstance(values.get(key, {}), dict)
         values[key] = values.get(key, {}) | value if both else value
     values |= {"stage": "finetune", "name": f"study_{name}_{task}", "task": task, "seed": seed}
     values["init"] = str(folder / name / "pretrain" / str(seed) / "model")
     values["data"] = _data(preset, values) | {"seed": 1000 + seed, "region_cache": str(folder / "regions-cache")}
-    return parse_recipe(values, f"preset {preset.name}, task {task}")
+    return _changed(values, overrides, f"preset {preset.name}, task {task}")
 
 
 def detect_recipe(preset: Preset, seed: int, stage: str) -> Recipe:
@@ -127,5 +197,11 @@ def detect_recipe(preset: Preset, seed: int, stage: str) -> Recipe:
     return parse_recipe(values, f"preset {preset.name}, detect")
 
 
-def _data(preset: Preset, values: dict[str, Any]) -> dict[str, Any]:
+def _changed(values: dict[str, Any], overrides: Sequence[str], origin: str) -> Recipe:
+    for override in overrides:
+        apply_override(values, override)
+    return parse_recipe(values, origin)
+
+
+def _data(preset: Plan, values: dict[str, Any]) -> dict[str, Any]:
     return values.get("data", {}) | {"train": f"{preset.data}:train", "val": f"{preset.data}:val"}

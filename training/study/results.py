@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgevl.errors import InputError
 from edgevl.reading import MAX_RESULTS_BYTES, read_json
 from edgevl.training.recipe import MAX_STEPS, Text
-from edgevl.training.study.preset import Preset
+from edgevl.training.study.preset import Preset, Sprint
 
 SCHEMA = "edgevl.study/1"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -118,11 +118,27 @@ class _Machine(_Part):
 
 class _Results(_Part):
     schema_: Literal["edgevl.study/1"] = Field(alias="schema")
-    preset: Preset
+    preset: Any
     rows: Annotated[int, Field(ge=0)]
     machine: _Machine
     runs: dict[Text, dict[str, Any]]
     timing: dict[Text, dict[str, Any]]
+
+
+class _SprintRow(_Part):
+    steps: Steps
+    curve: list[tuple[Steps, Share]]
+    per_kind: dict[Text, tuple[Share, int]] = {}
+    losses: dict[Text, Number] = {}
+
+
+class _SprintTiming(_Part):
+    processor_seconds: Number
+
+
+class _SprintRuns(_Part):
+    runs: dict[Text, _SprintRow]
+    timing: dict[Text, _SprintTiming]
 
 
 # The stage is the second part of a row's name; what is measured once has rows of its own.
@@ -138,7 +154,11 @@ def load_results(path: Path) -> dict[str, Any]:
         raise InputError(f"{error}; write results with edgevl study") from None
     if results.get("schema") != SCHEMA:
         raise InputError(f"{path} is no {SCHEMA}; write one with edgevl study")
-    whole = _check(path, "", _Results, results)
+    _check(path, "", _Results, results)
+    asked = results["preset"] if isinstance(results["preset"], dict) else {}
+    preset = _check(path, "preset.", Sprint if "changes" in asked else Preset, asked)
+    if isinstance(preset, Sprint):
+        _check(path, "", _SprintRuns, results)
     for name, row in results["runs"].items():
         kind = _STAGES.get(name.split("/")[min(1, name.count("/"))], _Part)
         _check(path, f"runs.{name}.", kind, row)
@@ -146,7 +166,7 @@ def load_results(path: Path) -> dict[str, Any]:
             _check_answers(path, name, row, results["preset"]["test_samples"])
     for name, row in results["timing"].items():
         _check(path, f"timing.{name}.", _Latency if name == "once/latency/0" else _Timing, row)
-    return results | {"preset": whole.preset.model_dump(mode="json")}  # with the defaults that it leaves out
+    return results | {"preset": preset.model_dump(mode="json")}  # with the defaults that it leaves out
 
 
 def _check(path: Path, where: str, kind: type[BaseModel], values: Any) -> Any:
