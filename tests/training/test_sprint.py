@@ -13,9 +13,9 @@ from edgevl.data.scenes import VOCABULARY, Scenes
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.training import finetune, pretrain
+from edgevl.training.adapt import labels_for
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.data import make_samples
-from edgevl.training.finetune import labels_for
 from edgevl.training.recipe import build_config, parse_recipe
 from edgevl.training.study.grid import run_study
 from edgevl.training.study.jobs import make_jobs
