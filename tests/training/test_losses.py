@@ -10,7 +10,14 @@ from edgevl.errors import EdgeVLError, InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
 from edgevl.training.data import PretrainSamples
-from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss, RegionDistillationLoss
+from edgevl.training.losses import (
+    LOSSES,
+    Criterion,
+    LossContext,
+    MaskedLanguageLoss,
+    RegionDistillationLoss,
+    WordContrastLoss,
+)
 from edgevl.training.losses.mlm import IGNORED
 from edgevl.training.losses.object import center_ness
 from edgevl.training.losses.region_distillation import pool_regions
@@ -81,7 +88,7 @@ def test_itc_is_at_chance_for_vectors_that_say_nothing(setup):
 
 def test_words_are_found_where_tokens_are_their_embeddings_and_nowhere_else(setup):
     core, context, batch = setup
-    loss = LOSSES["words"](context)
+    loss = WordContrastLoss(context)
     torch.nn.init.constant_(loss.log_scale, math.log(50.0))
     captions = batch["captions"].flatten(0, 1)[::2]  # the first of each picture
     batch = {"captions": captions[:, None], "negatives": batch["negatives"][:, :1]}

@@ -17,7 +17,7 @@ from edgevl.training.study import grid
 from edgevl.training.study.arms import ABLATION, ARMS, LANGUAGE
 from edgevl.training.study.grid import run_study
 from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
-from edgevl.training.study.preset import PRESETS, detect_recipe, finetune_recipe, load_preset, pretrain_recipe
+from edgevl.training.study.preset import PRESETS, Preset, detect_recipe, finetune_recipe, load_preset, pretrain_recipe
 from edgevl.training.study.results import load_results
 
 
@@ -185,6 +185,7 @@ def test_another_preset_does_not_go_on_in_the_same_folder(tmp_path, preset):
 @pytest.mark.parametrize("name", sorted({path.stem for path in PRESETS.glob("*.yaml")} - {"sprint"}))
 def test_every_preset_makes_valid_recipes_and_treats_arms_alike(name, tmp_path):
     preset = load_preset(name)
+    assert isinstance(preset, Preset)
     assert {*ABLATION, "all_10", "regions", "pseudo_labels"} <= {*preset.arms}
     jobs = make_jobs(preset, tmp_path)  # parses every recipe
     names = [job.name for job in jobs]
