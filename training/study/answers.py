@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgevl.data import open_scenes
 from edgevl.inputs.preprocess import load_image, to_pixels
 from edgevl.progress import Progress
 from edgevl.tasks.metrics import is_right, wilson
@@ -67,6 +68,16 @@ def draw_samples(data: str, count: int, size: int, task: str = "vqa") -> Samples
     pixels_NSS3.flags.writeable = False
     texts, answers, kinds = zip(*((each.query.texts[0], each.target[0], each.kind) for each in drawn), strict=True)
     return Samples(data, pixels_NSS3, texts, answers, kinds)
+
+
+@functools.lru_cache(maxsize=2)
+def draw_kinds(data: str, count: int, size: int, kinds: tuple[str, ...]) -> Samples:
+    """Return the first `count` pictures of Scenes with one question each, of these kinds."""
+    drawn = open_scenes(data, size=size)
+    scenes = [drawn.scene(index) for index in range(count)]
+    asked = [scene.questions(1, kinds)[0] for scene in scenes]
+    texts, answers, names = zip(*((each.text, each.answer, each.kind) for each in asked), strict=True)
+    return Samples(data, np.stack([scene.image for scene in scenes]), texts, answers, names)
 
 
 def _at(picture: np.ndarray, size: int) -> np.ndarray:

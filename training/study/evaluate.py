@@ -22,7 +22,7 @@ from edgevl.regions.model import is_region_model, load_region_model
 from edgevl.training.data import RetrievalSamples, channels_first
 from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.retrieval import recall, retrieval_heads
-from edgevl.training.study.answers import Evaluation, Samples, draw_samples, evaluate_model
+from edgevl.training.study.answers import Evaluation, Samples, draw_kinds, draw_samples, evaluate_model
 from edgevl.training.study.intervals import calibration_error
 from edgevl.training.study.preset import Preset, Sprint
 from edgevl.training.study.worst import worst_samples
@@ -71,19 +71,10 @@ def last_losses(folder: Path) -> dict[str, Any]:
 def by_kind(preset: Sprint, folder: Path) -> dict[str, Any]:
     """Accuracy on `SPRINT_SAMPLES` questions of `test`, of the kinds that the sprint asks."""
     loaded, kinds = open_model(folder / "model"), tuple(preset.finetune["data"]["kinds"])
-    samples = _samples_of_kinds(f"{preset.data}:test", kinds, loaded.config.image_size)
+    samples = draw_kinds(f"{preset.data}:test", SPRINT_SAMPLES, loaded.config.image_size, kinds)
     evaluation = evaluate_model(loaded, samples, BATCH)
     found = {kind: [round(share, 6), n] for kind, (share, n) in evaluation.per_kind.items()}
     return {"score": round(evaluation.accuracy, 6), "per_kind": found}
-
-
-@functools.lru_cache(maxsize=2)
-def _samples_of_kinds(data: str, kinds: tuple[str, ...], size: int) -> Samples:
-    drawn = open_scenes(data, size=size)
-    scenes = [drawn.scene(index) for index in range(SPRINT_SAMPLES)]
-    asked = [scene.questions(1, kinds)[0] for scene in scenes]
-    texts, answers, names = zip(*((q.text, q.answer, q.kind) for q in asked), strict=True)
-    return Samples(data, np.stack([scene.image for scene in scenes]), texts, answers, names)
 
 
 def detector(folder: Path) -> dict[str, Any]:
