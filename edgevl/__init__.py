@@ -12,8 +12,6 @@ if TYPE_CHECKING:  # for type checkers and editors: the names of `_HOMES`
     from edgevl.bench.compare import compare as compare
     from edgevl.bundle.folder import Bundle as Bundle
     from edgevl.bundle_export import export_bundle as export_bundle
-    from edgevl.checkpoint import load_model as load_model
-    from edgevl.checkpoint import save_model as save_model
     from edgevl.config import ModelConfig as ModelConfig
     from edgevl.data import open_dataset as open_dataset
     from edgevl.data.scenes import Scenes as Scenes
@@ -23,6 +21,8 @@ if TYPE_CHECKING:  # for type checkers and editors: the names of `_HOMES`
     from edgevl.inputs.preprocess import load_image as load_image
     from edgevl.inputs.tokenizer import Tokenizer as Tokenizer
     from edgevl.models import build_model as build_model
+    from edgevl.models.checkpoint import load_model as load_model
+    from edgevl.models.checkpoint import save_model as save_model
     from edgevl.predict import Answerer as Answerer
     from edgevl.predict import predict as predict
     from edgevl.quantize.model_folder import quantize_model as quantize_model
@@ -53,7 +53,7 @@ _HOMES = {
     "finetune": "training.finetune:run",
     "inspect_bundle": "verify.audit:inspect_bundle",
     "load_image": "inputs.preprocess:load_image",
-    "load_model": "checkpoint:load_model",
+    "load_model": "models.checkpoint:load_model",
     "open_dataset": "data:open_dataset",
     "open_session": "runtime.session:open_session",
     "predict": "predict",  # the module, which can be called as its function: whoever imports it puts it here anyway
@@ -61,7 +61,7 @@ _HOMES = {
     "quantize_model": "quantize.model_folder:quantize_model",
     "run_bench": "bench:run_bench",
     "run_demo": "demo:run_demo",
-    "save_model": "checkpoint:save_model",
+    "save_model": "models.checkpoint:save_model",
     "verify_bundle": "verify.run:verify_bundle",
     "write_report": "report:write_report",
 }

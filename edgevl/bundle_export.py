@@ -17,11 +17,8 @@ from edgevl.bundle.golden import GOLDEN, write_golden
 from edgevl.bundle.manifest import MANIFEST, FileEntry, LabelsSpec, Manifest, Provenance
 from edgevl.bundle.specs import ArtifactSpec, InputSpec
 from edgevl.contracts import Deployable, Program, Query
-from edgevl.data import open_dataset
-from edgevl.data.own import USUAL, calibrated_on
-from edgevl.data.scenes import Scenes
+from edgevl.data.own import USUAL, shown_on
 from edgevl.domain.judge import DOMAIN
-from edgevl.errors import InputError
 from edgevl.progress import Progress
 from edgevl.targets import TARGETS
 
@@ -84,7 +81,7 @@ def export_bundle(
         options: what only some targets have, such as `{"deployment_target": "iOS18"}`; None is a default.
         license: of the weights, in words, for the manifest; None is that of the embedded weights for these.
         data: a data specification that pictures and texts of golden cases are from; None is what the model was
-            validated on in training, or Scenes.
+            validated on in training.
         note: called with what the user should know.
 
     Raises:
@@ -108,7 +105,7 @@ def export_bundle(
     destination = (
         Path(out) if out is not None else Path(request.bundle_name(stem_of(model, deployable), deployable.layouts[0]))
     )
-    return export_deployable(deployable, request, destination, force, plan_of, tell, data or golden_data(deployable))
+    return export_deployable(deployable, request, destination, force, plan_of, tell, data or shown_on(deployable))
 
 
 def export_deployable(
@@ -148,7 +145,7 @@ def export_deployable(
 
 def _open(model: str | Path | None, request: Request, note: Note) -> tuple[Deployable, Callable[[], "Plan | None"]]:
     """The model, and a function that finds or makes the plan of its ranges where the precision needs one."""
-    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.checkpoint import EMBEDDED
     from edgevl.models.kinds import open_deployable
     from edgevl.quantize import plan_for
     from edgevl.quantize.weights import with_rounded_weights
@@ -171,15 +168,6 @@ class _Steps:
         if self.progress:
             self.progress(self.done, 5 + 2 * self.programs, text)
         self.done += 1
-
-
-def golden_data(deployable: Deployable) -> str:
-    """Return the data that a model was validated on in training, if it is here; else Scenes."""
-    data = calibrated_on(deployable)
-    try:
-        return USUAL if isinstance(open_dataset(data), Scenes) else data
-    except InputError:
-        return USUAL
 
 
 def stem_of(model: str | Path | None, deployable: Deployable) -> str:

@@ -94,7 +94,7 @@ def run_demo(
 def answer_pictures(samples: int, pictures: int = PICTURES) -> list["Example"]:
     """Ask the embedded model about test pictures: a question of each kind first, then whatever comes."""
     from edgevl.apps.jetson.bundle_files import sha256_file
-    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.checkpoint import EMBEDDED
     from edgevl.predict import Answerer
     from edgevl.report import Example
 

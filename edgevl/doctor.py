@@ -216,7 +216,7 @@ def _check_torch() -> Check:
 def _check_embedded() -> Check:
     name = "embedded model"
     try:
-        from edgevl.checkpoint import load_model
+        from edgevl.models.checkpoint import load_model
 
         loaded = load_model(None)
     except Exception as error:

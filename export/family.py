@@ -128,11 +128,11 @@ def write_untrained(config: ModelConfig, folder: Path, seed: int = 1) -> Path:
     import torch
     from torch import nn
 
-    from edgevl.checkpoint import save_model
     from edgevl.data.scenes import ANSWERS
     from edgevl.data.scenes.vocabulary import VOCABULARY
     from edgevl.inputs.tokenizer import Tokenizer
     from edgevl.models import build_model
+    from edgevl.models.checkpoint import save_model
 
     tokenizer, labels = Tokenizer.from_words(VOCABULARY), list(ANSWERS)
     torch.manual_seed(seed)

@@ -24,7 +24,7 @@ def plan_for(
     if (plan := load_plan(folder, model.sha256)) is not None and plan.precision == "w8a8":
         return plan
     require_torchao()
-    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.checkpoint import EMBEDDED
     from edgevl.quantize.calibrate import calibrate
 
     plan = calibrate(model, data, samples, observer)

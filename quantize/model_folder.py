@@ -7,12 +7,12 @@ from pathlib import Path
 from torch.nn import Parameter
 
 from edgevl.atomic import Kind, atomic_folder, check_destination
-from edgevl.checkpoint import EMBEDDED, FILES
 from edgevl.contracts import Deployable
 from edgevl.data import open_dataset
 from edgevl.data.own import calibrated_on
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError, unknown_precision
+from edgevl.models.checkpoint import EMBEDDED, FILES
 from edgevl.models.kinds import is_foreign, open_deployable
 from edgevl.plans import require_torchao
 from edgevl.plans.plan import OBSERVER, PLAN, SAMPLES, Plan, save_plan

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.bundle.folder import sha256_file
-from edgevl.checkpoint import read_weights
 from edgevl.contracts import Deployable, Program
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, first_line
+from edgevl.models.checkpoint import read_weights
 from edgevl.models.deployable import with_programs
 from edgevl.opened import opened
 from edgevl.plans.plan import Calibration, ModulePlan, Plan, load_plan

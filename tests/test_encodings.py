@@ -110,7 +110,7 @@ CHILD = """
 import sys, warnings
 warnings.filterwarnings("error", category=EncodingWarning, module=r"edgevl($|[.])")
 from pathlib import Path
-from edgevl.checkpoint import load_model, save_model
+from edgevl.models.checkpoint import load_model, save_model
 from edgevl.cli import main
 from edgevl.errors import VerificationFailed
 model, work = Path(sys.argv[1]), Path(sys.argv[2])

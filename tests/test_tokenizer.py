@@ -53,7 +53,7 @@ def test_half_a_surrogate_pair_is_refused(tokenizer):
 
 
 def test_the_file_of_the_embedded_model_is_what_is_written(tmp_path):
-    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.checkpoint import EMBEDDED
 
     Tokenizer.from_file(EMBEDDED / "tokenizer.json").save(tmp_path / "t.json")
     assert (tmp_path / "t.json").read_bytes() == (EMBEDDED / "tokenizer.json").read_bytes()

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from edgevl.checkpoint import save_model
 from edgevl.config import ModelConfig
 from edgevl.data.scenes import ANSWERS
 from edgevl.data.scenes.vocabulary import VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
+from edgevl.models.checkpoint import save_model
 
 
 def write_tiny_model(folder: Path) -> Path:

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from edgevl.checkpoint import load_model
 from edgevl.embedded import model_folder
+from edgevl.models.checkpoint import load_model
 from edgevl.models.question_answering import question_answering
 from edgevl.opened import eager
 from edgevl.verify.measure import ask, draw

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgevl.checkpoint import EMBEDDED
 from edgevl.contracts import Deployable, Sample
 from edgevl.errors import EdgeVLError, MissingDependency
 from edgevl.export.registry import Exporter, get_exporter, target_names
+from edgevl.models.checkpoint import EMBEDDED
 from edgevl.models.kinds import open_deployable
 from edgevl.opened import eager, over_artifacts
 from edgevl.plans.plan import Plan

@@ -19,7 +19,7 @@ import torch
 
 from edgevl.atomic import write_json
 from edgevl.bench.stats import t_interval
-from edgevl.checkpoint import load_model, save_model
+from edgevl.models.checkpoint import load_model, save_model
 from edgevl.models.fusion import Fusion
 from edgevl.models.question_answering import question_answering
 from edgevl.opened import eager
@@ -65,7 +65,8 @@ def measure(out: Path, seed: int, arm: str, steps: int, samples: int) -> dict[st
     """Train one arm of one seed, or go on with it, and judge the model that it leaves."""
     recipe = arm_recipe(out, seed, arm, steps)
     stage = distill if ARMS[arm] else finetune
-    folder = stage.run(recipe, out=out / recipe.name, resume=True)
+    folder = out / recipe.name
+    stage.run(recipe, out=folder, resume=(folder / "recipe.yaml").is_file())
     loaded = load_model(folder / "model")
     drawn = draw("scenes:test", loaded.config.task, samples, loaded.config.image_size)
     (found,) = judged(eager(question_answering(loaded)), drawn).metrics

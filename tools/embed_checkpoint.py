@@ -23,10 +23,10 @@ from retrieval_table import table
 
 from edgevl.atomic import write_json
 from edgevl.bench.machine import cpu_name
-from edgevl.checkpoint import FILES, Loaded, LoadedDualEncoder, LoadedModel, load_model, open_model
 from edgevl.data.scenes import CATEGORIES, QUESTION_KINDS, SPLITS
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
 from edgevl.embedded import EMBEDDED, FINDS_PICTURES
+from edgevl.models.checkpoint import FILES, Loaded, LoadedDualEncoder, LoadedModel, load_model, open_model
 from edgevl.models.question_answering import question_answering
 from edgevl.opened import eager
 from edgevl.training.domain import fit_domain

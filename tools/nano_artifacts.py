@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import EMBEDDED
+from edgevl.models.checkpoint import EMBEDDED
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "nano"
 RECORD = GOLDEN / "artifacts.json"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.atomic import write_json
-from edgevl.checkpoint import Loaded, open_model
 from edgevl.contracts import Metric, Sample
 from edgevl.embedded import model_folder
+from edgevl.models.checkpoint import Loaded, open_model
 from edgevl.models.kinds import deployable_of
 from edgevl.opened import eager
 from edgevl.quantize.qat import measure_rounded
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 def trained(recipe: Recipe, folder: Path) -> Loaded:
     """Train, or go on, or find what is there already."""
     if not (folder / "model" / "training.json").is_file():
-        finetune.run(recipe, out=folder, resume=True)
+        finetune.run(recipe, out=folder, resume=(folder / "recipe.yaml").is_file())
     return open_model(folder / "model")
 
 

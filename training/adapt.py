@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from edgevl.checkpoint import save_dual_encoder, save_model
 from edgevl.contracts import Dataset
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
+from edgevl.models.checkpoint import save_dual_encoder, save_model
 from edgevl.models.core import TextEmbedding
 
 ROUND = 32  # rows of the word embedding: a multiple of this

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from edgevl.atomic import Kind, atomic_folder
-from edgevl.checkpoint import DIVERGED, not_finite
 from edgevl.errors import EdgeVLError, InputError, first_line
+from edgevl.models.checkpoint import DIVERGED, not_finite
 from edgevl.reading import read_json
 
 KEPT = 2  # newest checkpoints that stay on disk

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils import data as torch_data
 
-from edgevl.checkpoint import Loaded, LoadedDualEncoder, LoadedModel, open_model, save_dual_encoder
 from edgevl.config import DualEncoderConfig, named_config
 from edgevl.contracts import Dataset, Deployable, Metric, Record
 from edgevl.data import open_dataset
@@ -21,6 +20,7 @@ from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError, unknown_name
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import Loaded, LoadedDualEncoder, LoadedModel, open_model, save_dual_encoder
 from edgevl.models.dual_encoder import PICTURES, TEXTS, DualEncoder, dual_encoder
 from edgevl.models.pooling import unit_length
 from edgevl.runtime.eager_session import eager_runner

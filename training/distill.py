@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.contracts import Dataset
 from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.models import VqaModel
+from edgevl.models.checkpoint import LoadedModel, load_model
 from edgevl.models.kinds import open_deployable
 from edgevl.progress import Progress
 from edgevl.training.adapt import Start

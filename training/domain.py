@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from edgevl.atomic import write_atomically
-from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.data import open_dataset
 from edgevl.data.order import in_portions
 from edgevl.domain.features import MIN_SIDE, picture_features
@@ -16,6 +15,7 @@ from edgevl.domain.fit import SHARE, best_temperature
 from edgevl.domain.judge import DOMAIN, MOST, Domain, distance
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import CHARACTERS, Tokenizer
+from edgevl.models.checkpoint import LoadedModel, load_model
 from edgevl.progress import Progress
 from edgevl.training.data import OUTSIDE, make_samples
 from edgevl.training.recipe import Recipe, parse_recipe

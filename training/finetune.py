@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 
 from edgevl.atomic import write_json
-from edgevl.checkpoint import check_size, load_weights, read_labels
 from edgevl.config import ModelConfig
 from edgevl.contracts import Dataset
 from edgevl.data import open_dataset
@@ -18,6 +17,7 @@ from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
+from edgevl.models.checkpoint import check_size, load_weights, read_labels
 from edgevl.plans import require_torchao
 from edgevl.progress import Progress
 from edgevl.regions.model import RegionVqaModel, is_region_model

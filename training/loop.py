@@ -17,8 +17,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from edgevl.checkpoint import DIVERGED
 from edgevl.errors import EdgeVLError
+from edgevl.models.checkpoint import DIVERGED
 from edgevl.progress import Progress
 from edgevl.training import checkpoints
 from edgevl.training.data import Positions, Sample, batches, errors_in_one_line

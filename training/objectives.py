@@ -6,9 +6,9 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevl.checkpoint import save_model
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel
+from edgevl.models.checkpoint import save_model
 from edgevl.training.batch import trim, visual_tokens
 from edgevl.training.data import IGNORED, VqaSamples, batches, in_order
 

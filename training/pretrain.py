@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgevl.checkpoint import save_model, save_weights
 from edgevl.config import ModelConfig
 from edgevl.data import open_scenes
 from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
+from edgevl.models.checkpoint import save_model, save_weights
 from edgevl.models.core import VisionLanguageCore
 from edgevl.progress import Progress
 from edgevl.regions.detector import LoadedDetector

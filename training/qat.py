@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from edgevl.apps.jetson.bundle_files import sha256_file
-from edgevl.checkpoint import Loaded, LoadedModel, open_model
 from edgevl.contracts import Dataset, Deployable
 from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import Loaded, LoadedModel, open_model
 from edgevl.models.dual_encoder import PICTURES, TEXTS
 from edgevl.models.kinds import deployable_of
 from edgevl.models.pulling import leaves_of

@@ -14,10 +14,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from edgevl.checkpoint import load_weights, save_model
 from edgevl.config import ModelConfig
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import load_weights, save_model
 from edgevl.training.batch import visual_tokens
 from edgevl.training.data import RetrievalSamples, batches, in_order
 from edgevl.training.losses import ContrastLoss, LossContext, MatchingLoss

@@ -62,7 +62,7 @@ def _save_words(folder: Path, tokenizer: Tokenizer, labels: list[str]) -> None:
 
 def _words_of(bundle: Bundle) -> tuple[Tokenizer, list[str]]:
     """The words and answers of our model; of one that has none of that kind those of the embedded one."""
-    from edgevl.checkpoint import load_model
+    from edgevl.models.checkpoint import load_model
 
     codecs = [codec for codec in bundle.texts().values() if isinstance(codec, WordPiece)]
     labels, embedded = bundle.labels(), None

@@ -27,6 +27,21 @@ def calibrated_on(model: Deployable) -> str:
     return validated_on(model.provenance) or "scenes:val"
 
 
+def shown_on(model: Deployable) -> str:
+    """Return the data that golden pictures are from: what a model was validated on, or of endless data its `test`.
+
+    Where that is not here, it is `scenes:test`.
+    """
+    data = calibrated_on(model)
+    try:
+        if open_dataset(data).finite:
+            return data
+    except InputError:
+        return USUAL
+    fresh = f"{data.rpartition(':')[0]}:test"
+    return data if _problem(fresh) else fresh
+
+
 def judged_on(folder: Path | str | None) -> str:
     """Return the data specification to judge a model folder on; None is the embedded nano.
 

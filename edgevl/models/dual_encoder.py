@@ -22,7 +22,7 @@ from edgevl.models.merging import deployed
 from edgevl.models.pooling import AttentionPool, unit_length
 
 if TYPE_CHECKING:
-    from edgevl.checkpoint import LoadedDualEncoder
+    from edgevl.models.checkpoint import LoadedDualEncoder
 
 LAYOUT = "towers"
 FIRST_SCALE, LARGEST_SCALE = 14.3, 100.0  # CLIP's: a temperature of 0.07 to begin with, of 0.01 at least

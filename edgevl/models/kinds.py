@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from edgevl.apps.jetson.bundle_files import sha256_file
-from edgevl.checkpoint import Loaded, LoadedDualEncoder, LoadedModel, open_model
 from edgevl.contracts import Deployable
 from edgevl.embedded import EMBEDDED_MODELS
 from edgevl.errors import InputError
+from edgevl.models.checkpoint import Loaded, LoadedDualEncoder, LoadedModel, open_model
 from edgevl.models.deployable import NOT_STATED, DeployableModel
 from edgevl.models.dual_encoder import dual_encoder
 from edgevl.models.families import open_family

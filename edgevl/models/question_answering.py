@@ -17,7 +17,7 @@ from edgevl.models.deployable import DeployableModel, float_output, picture_inpu
 from edgevl.models.merging import deployed
 
 if TYPE_CHECKING:
-    from edgevl.checkpoint import LoadedModel
+    from edgevl.models.checkpoint import LoadedModel
     from edgevl.models.vqa import VqaModel
 
 LAYOUTS = {"single": ("model",), "split": ("vision", "fusion")}

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.atomic import write_json
-from edgevl.checkpoint import load_weights, save_weights
 from edgevl.config import check_fields, check_options
 from edgevl.errors import InputError
 from edgevl.limits import check_name, check_real, check_text, check_whole
+from edgevl.models.checkpoint import load_weights, save_weights
 from edgevl.reading import read_json
 
 FILES = ("config.json", "model.safetensors")

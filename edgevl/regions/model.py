@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgevl.checkpoint import FILES, LoadedModel, check_size, load_weights, read_labels
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.limits import check_text, check_whole
+from edgevl.models.checkpoint import FILES, LoadedModel, check_size, load_weights, read_labels
 from edgevl.models.core import PAD_ID, TextEmbedding
 from edgevl.reading import read_json
 from edgevl.regions.answerer import RegionAnswerer

@@ -18,12 +18,12 @@ from edgevl.bench.stats import block_medians, unpaired_interval
 from edgevl.bench.summary import Entry, summarize
 from edgevl.bundle.folder import Bundle, sha256_file
 from edgevl.bundle.manifest import Accuracy
-from edgevl.checkpoint import save_model
 from edgevl.cli import main
 from edgevl.config import ModelConfig
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
+from edgevl.models.checkpoint import save_model
 
 CONFIG = ModelConfig(
     name="mini", image_size=64, text_length=12, vocab_size=128, num_answers=3, width=16, depth=2, heads=2

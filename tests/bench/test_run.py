@@ -18,12 +18,12 @@ from edgevl.bench.record import record_bench
 from edgevl.bench.run import race_bundles
 from edgevl.bench.schema import read_report
 from edgevl.bundle.folder import Bundle
-from edgevl.checkpoint import save_model
 from edgevl.cli import main
 from edgevl.config import ModelConfig
 from edgevl.errors import EdgeVLError, InputError, VerificationFailed
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
+from edgevl.models.checkpoint import save_model
 from edgevl.report import artifact_from_bundle
 
 CONFIG = ModelConfig(

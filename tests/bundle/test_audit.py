@@ -16,7 +16,7 @@ from edgevl.verify.audit import claim_problems, inspect_bundle, read_contents
 
 
 def parameters(tiny_model) -> int:
-    from edgevl.checkpoint import load_model
+    from edgevl.models.checkpoint import load_model
 
     return sum(parameter.numel() for parameter in load_model(tiny_model).model.parameters())
 

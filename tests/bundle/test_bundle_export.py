@@ -13,9 +13,9 @@ from edgevl.bundle.card import render_card
 from edgevl.bundle.folder import Bundle, list_files
 from edgevl.bundle.golden import pixels_sha256, read_golden
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import load_model
 from edgevl.errors import InputError
 from edgevl.inputs.preprocess import load_image, to_pixels
+from edgevl.models.checkpoint import load_model
 
 
 @pytest.mark.parametrize(

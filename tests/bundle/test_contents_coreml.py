@@ -169,7 +169,7 @@ def test_two_constants_over_one_block_take_its_bytes_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def nano():
-    from edgevl.checkpoint import load_model
+    from edgevl.models.checkpoint import load_model
 
     return load_model(None).model.eval()
 

@@ -12,9 +12,9 @@ from mutations_json import WEIRD
 
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import EMBEDDED
 from edgevl.domain import DOMAIN, parse_domain
 from edgevl.errors import InputError, VerificationFailed
+from edgevl.models.checkpoint import EMBEDDED
 from edgevl.predict import Answerer, predict
 from edgevl.training.domain import fit_domain
 from edgevl.verify.run import verify_bundle

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.cli import main
 from edgevl.export.registry import get_exporter
+from edgevl.models.checkpoint import LoadedModel, load_model
 from edgevl.plans.plan import save_plan
 from edgevl.verify.audit import inspect_bundle
 

@@ -8,7 +8,6 @@ import torch
 from edgevl.bundle.card import render_card
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import open_model, save_dual_encoder
 from edgevl.cli import main
 from edgevl.config import DualEncoderConfig
 from edgevl.data.scenes import VOCABULARY
@@ -17,6 +16,7 @@ from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
 from edgevl.models.capture import capture
+from edgevl.models.checkpoint import open_model, save_dual_encoder
 from edgevl.models.kinds import open_deployable
 from edgevl.predict import Answerer
 from edgevl.verify.audit import read_contents

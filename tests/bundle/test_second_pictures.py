@@ -15,11 +15,11 @@ from PIL import Image
 from second_pictures import read_picture
 
 from edgevl.bundle.specs import ImageProcessing
-from edgevl.checkpoint import EMBEDDED
 from edgevl.domain import Domain, parse_domain, picture_features
 from edgevl.errors import InputError
 from edgevl.inputs.images import to_tensor
 from edgevl.inputs.preprocess import to_pixels
+from edgevl.models.checkpoint import EMBEDDED
 
 BUDGET = settings(deadline=None, max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 PROCESSINGS = [

@@ -9,11 +9,11 @@ import second_texts
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edgevl.checkpoint import EMBEDDED
 from edgevl.errors import InputError
 from edgevl.inputs.byte_bpe import START, STOP, ByteBPE
 from edgevl.inputs.texts import WordPiece
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import EMBEDDED
 
 LENGTH = 24
 FILE = json.loads((EMBEDDED / "tokenizer.json").read_text(encoding="utf-8"))

@@ -192,7 +192,7 @@ def place(tmp_path_factory, photo, onnx_bundle) -> dict[str, Path]:
 
 
 def _models(folder: Path) -> dict[str, Path]:
-    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.checkpoint import EMBEDDED
 
     broken, short = folder / "brokenmodel", folder / "shortmodel"
     shutil.copytree(EMBEDDED, broken)
@@ -212,7 +212,7 @@ def _models(folder: Path) -> dict[str, Path]:
 def _diverged(folder: Path) -> Path:
     from safetensors.torch import load_file, save_file
 
-    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.checkpoint import EMBEDDED
 
     weights = load_file(Path(shutil.copytree(EMBEDDED, folder)) / "model.safetensors")
     weights["core.fusion.blocks.1.mlp.0.weight"][4, 7] = float("nan")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevl.checkpoint import EMBEDDED
 from edgevl.domain import DOMAIN
+from edgevl.models.checkpoint import EMBEDDED
 
 QUESTION = "what color is the car?"
 

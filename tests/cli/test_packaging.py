@@ -55,7 +55,7 @@ def test_the_wheel_works_from_another_folder(wheel, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(target)!r})\n"
         "import edgevl, edgevl.export.registry, edgevl.training.recipe as recipe\n"
-        "from edgevl.checkpoint import load_model\n"
+        "from edgevl.models.checkpoint import load_model\n"
         "from edgevl.data import open_dataset\n"
         "load_model(None); open_dataset('scenes:test')[0].questions[0]\n"
         "assert list(recipe.RECIPES.glob('*.yaml'))\n"

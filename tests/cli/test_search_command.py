@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from edgevl.checkpoint import save_dual_encoder
 from edgevl.config import DualEncoderConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
+from edgevl.models.checkpoint import save_dual_encoder
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevl.checkpoint import EMBEDDED
 from edgevl.data.scenes import Scenes
 from edgevl.domain import DOMAIN, Domain, parse_domain, picture_features
 from edgevl.domain.fit import best_temperature, calibration_error
 from edgevl.domain.strangers import DRAWINGS, NOISE, PHOTOGRAPHS, files, gibberish, noise
 from edgevl.errors import InputError, VerificationFailed
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import EMBEDDED
 from edgevl.models.kinds import open_deployable
 from edgevl.opened import eager
 from edgevl.predict import Answerer

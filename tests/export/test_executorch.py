@@ -18,7 +18,6 @@ from sessions_of import reference as float_session
 
 from edgevl.bundle.folder import Bundle, list_files
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import load_model, save_model
 from edgevl.cli import main
 from edgevl.config import ModelConfig
 from edgevl.data.scenes import ANSWERS
@@ -29,6 +28,7 @@ from edgevl.export.to_executorch import write_executorch
 from edgevl.formats import Contents, read_artifact
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
+from edgevl.models.checkpoint import load_model, save_model
 from edgevl.models.question_answering import export_program
 from edgevl.runtime import open_session
 from edgevl.runtime.executorch_quiet import import_executorch

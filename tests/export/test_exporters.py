@@ -61,7 +61,7 @@ def test_options_of_another_target_are_refused() -> None:
 def test_options_that_do_not_go_together_are_refused_before_a_model_is_loaded(
     target: str, precision: str, options: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgevl.checkpoint.load_model", lambda model: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("edgevl.models.checkpoint.load_model", lambda model: pytest.fail("a model was loaded"))
     with pytest.raises(InputError, match=message):
         export_bundle(None, target, precision, tmp_path / "x.edgevl", options=options)
     assert not list(tmp_path.iterdir())
@@ -77,7 +77,7 @@ def test_a_missing_package_is_named_before_a_model_is_loaded(
     target: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
-    monkeypatch.setattr("edgevl.checkpoint.load_model", lambda model: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("edgevl.models.checkpoint.load_model", lambda model: pytest.fail("a model was loaded"))
     with pytest.raises(MissingDependency, match=rf'"{package}": pip install "edgevl\[{extra}\]"'):
         export_bundle(None, target, None, tmp_path / "x.edgevl")
     assert not list(tmp_path.iterdir())

@@ -7,10 +7,10 @@ import torch
 from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import nn
 
-from edgevl.checkpoint import load_model
 from edgevl.config import ModelConfig
 from edgevl.export.family import write_untrained
 from edgevl.models import VqaModel, build_model
+from edgevl.models.checkpoint import load_model
 from edgevl.models.filters import fold_standardized
 from edgevl.models.kinds import deployable_of, open_deployable
 from edgevl.models.merging import deployed

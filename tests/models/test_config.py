@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from edgevl.apps.jetson.conventions import MAX_PARAMETERS
-from edgevl.checkpoint import EMBEDDED, load_model
 from edgevl.config import CONFIGS, ModelConfig
 from edgevl.errors import InputError
 from edgevl.export.family import FAMILY
+from edgevl.models.checkpoint import EMBEDDED, load_model
 from edgevl.regions.detector import DetectorConfig
 from edgevl.regions.model import RegionModelConfig
 
@@ -124,7 +124,7 @@ def test_labels_are_utf_8_in_every_locale(folder, tmp_path):
     labels[0], labels[1] = "rouge foncé", "赤"
     (folder / "labels.json").write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; from edgevl.checkpoint import load_model, save_model\n"
+        "import sys; from pathlib import Path; from edgevl.models.checkpoint import load_model, save_model\n"
         "loaded = load_model(sys.argv[1])\n"
         "save_model(Path(sys.argv[2]), loaded.model, loaded.tokenizer, loaded.labels)"
     )

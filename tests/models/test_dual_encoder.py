@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from edgevl.app.conformance.small_models import PICTURES, TEXTS
-from edgevl.checkpoint import EMBEDDED, load_dual_encoder, load_model, open_model, save_dual_encoder, save_model
 from edgevl.config import DualEncoderConfig, ModelConfig
 from edgevl.contracts import Query
 from edgevl.data.scenes import ANSWERS, VOCABULARY
@@ -18,6 +17,7 @@ from edgevl.errors import InputError
 from edgevl.export.registry import get_exporter
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder, build_model
+from edgevl.models.checkpoint import EMBEDDED, load_dual_encoder, load_model, open_model, save_dual_encoder, save_model
 from edgevl.models.kinds import deployable_of, open_deployable
 from edgevl.runtime.eager_session import eager_runner
 from edgevl.runtime.session import open_session

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from edgevl.checkpoint import LoadedModel, load_model, save_model
 from edgevl.config import ModelConfig
 from edgevl.contracts import Deployable
 from edgevl.data import DATASETS, Scenes
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
+from edgevl.models.checkpoint import LoadedModel, load_model, save_model
 from edgevl.models.kinds import open_deployable
 from edgevl.verify.measure import draw
 

@@ -17,7 +17,6 @@ from edgevl.app.conformance.small_models import MODELS
 from edgevl.bench.verdict import judge_target
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import save_dual_encoder
 from edgevl.cli import main
 from edgevl.config import DualEncoderConfig
 from edgevl.contracts import Answer, Deployable, Sample
@@ -25,6 +24,7 @@ from edgevl.data.scenes import VOCABULARY
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder
 from edgevl.models.capture import capture
+from edgevl.models.checkpoint import save_dual_encoder
 from edgevl.models.deployable import with_programs
 from edgevl.models.kinds import open_deployable
 from edgevl.opened import Opened, eager

@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
 
-from edgevl.checkpoint import FILES, load_model
 from edgevl.cli import main
+from edgevl.models.checkpoint import FILES, load_model
 from edgevl.plans.plan import PLAN, load_plan
 
 FEW = ("--samples", "64")

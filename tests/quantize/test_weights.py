@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgevl.checkpoint import LoadedModel
 from edgevl.cli import main as edgevl
 from edgevl.errors import InputError
+from edgevl.models.checkpoint import LoadedModel
 from edgevl.models.kinds import open_deployable
 from edgevl.plans.plan import PLAN
 from edgevl.plans.weight_codes import block_groups, quantize

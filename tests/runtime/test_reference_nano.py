@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sessions_of import reference as float_session
 
-from edgevl.checkpoint import load_model
 from edgevl.export.registry import get_exporter
+from edgevl.models.checkpoint import load_model
 from edgevl.runtime.coreml_reference import MLProgram
 from edgevl.runtime.eager_session import torch_threads
 

@@ -8,13 +8,13 @@ import torch
 from killed_runs import check_kill, rows  # pyright: ignore[reportMissingImports]
 from torch import nn
 
-from edgevl.checkpoint import LoadedDualEncoder, load_dual_encoder, load_model, open_model, save_model
 from edgevl.config import DualEncoderConfig, ModelConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder, build_model
+from edgevl.models.checkpoint import LoadedDualEncoder, load_dual_encoder, load_model, open_model, save_model
 from edgevl.models.kinds import deployable_of
 from edgevl.training import finetune
 from edgevl.training.contrast import ContrastSamples, mirrored, recall_of

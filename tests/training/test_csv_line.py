@@ -8,9 +8,9 @@ import pytest
 
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle.golden import read_golden
-from edgevl.checkpoint import load_model
 from edgevl.cli import main
 from edgevl.data import open_dataset
+from edgevl.models.checkpoint import load_model
 
 TOOL = Path(__file__).parents[2] / "tools" / "csv_line.py"
 SMALL = "{config: nano, name: t, backbone: test_resnet, backbone_options: {}, image_size: 32, width: 32, depth: 1}"

@@ -105,7 +105,7 @@ def test_a_saved_detector_loads_as_it_was(tmp_path, loaded):
 
 
 def test_what_is_no_detector_is_one_clear_line(tmp_path, loaded):
-    from edgevl.checkpoint import EMBEDDED
+    from edgevl.models.checkpoint import EMBEDDED
 
     with pytest.raises(InputError, match="edgevl data detector detect_scenes"):
         load_detector(tmp_path / "nowhere")

@@ -6,12 +6,12 @@ import yaml
 from killed_runs import check_kill, rows  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 
-from edgevl.checkpoint import load_model, save_model
 from edgevl.cli.app import main
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
+from edgevl.models.checkpoint import load_model, save_model
 from edgevl.training import checkpoints, distill, finetune
 from edgevl.training.grow import block_origins, grow
 from edgevl.training.losses.base import make_losses

@@ -8,13 +8,13 @@ import pytest
 import torch
 from killed_runs import rows  # pyright: ignore[reportMissingImports]
 
-from edgevl.checkpoint import open_model, save_dual_encoder, save_model
 from edgevl.config import DualEncoderConfig, ModelConfig
 from edgevl.data import open_dataset
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder, build_model
+from edgevl.models.checkpoint import open_model, save_dual_encoder, save_model
 from edgevl.models.dual_encoder import PICTURES, TEXTS
 from edgevl.models.kinds import open_deployable
 from edgevl.models.pooling import unit_length

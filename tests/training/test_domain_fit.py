@@ -5,8 +5,8 @@ import json
 import pytest
 
 from edgevl.apps.jetson.bundle_files import sha256_file
-from edgevl.checkpoint import load_model
 from edgevl.domain import DOMAIN
+from edgevl.models.checkpoint import load_model
 from edgevl.training.domain import fit_domain
 from edgevl.training.finetune import run
 from edgevl.training.recipe import parse_recipe

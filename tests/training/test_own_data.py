@@ -9,7 +9,6 @@ import torch
 from photo_tables import photos, pictures, write_csv
 from safetensors.torch import load_file, save_file
 
-from edgevl.checkpoint import load_model, open_model
 from edgevl.config import DualEncoderConfig
 from edgevl.contracts import Record
 from edgevl.data import open_dataset
@@ -18,6 +17,7 @@ from edgevl.data.photos.dataset import PhotoQuestion
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import load_model, open_model
 from edgevl.models.dual_encoder import DualEncoder
 from edgevl.training import finetune
 from edgevl.training.adapt import Start, adapted, with_words

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[quantize]"')
 
 from edgevl.atomic import write_json
-from edgevl.checkpoint import load_model, save_model
 from edgevl.data.scenes import ANSWERS, VOCABULARY
 from edgevl.errors import InputError, MissingDependency
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import build_model
+from edgevl.models.checkpoint import load_model, save_model
 from edgevl.models.kinds import deployable_of, open_deployable
 from edgevl.models.question_answering import answering_programs, export_program
 from edgevl.plans.plan import PLAN, load_plan, save_plan

@@ -13,14 +13,6 @@ pytest.importorskip("torchao", reason='torchao comes with pip install "edgevl[qu
 
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle_export import export_bundle
-from edgevl.checkpoint import (
-    LoadedDualEncoder,
-    load_dual_encoder,
-    load_model,
-    open_model,
-    save_dual_encoder,
-    save_model,
-)
 from edgevl.config import DualEncoderConfig, ModelConfig
 from edgevl.contracts import Query
 from edgevl.data import open_dataset
@@ -29,6 +21,14 @@ from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import DualEncoder, build_model
 from edgevl.models.capture import capture
+from edgevl.models.checkpoint import (
+    LoadedDualEncoder,
+    load_dual_encoder,
+    load_model,
+    open_model,
+    save_dual_encoder,
+    save_model,
+)
 from edgevl.models.kinds import open_deployable
 from edgevl.opened import eager
 from edgevl.plans.plan import Plan, load_plan, save_plan

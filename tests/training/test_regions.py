@@ -12,11 +12,11 @@ import torch
 
 from edgevl.bench.harness import Stopwatch
 from edgevl.bench.opponents import expand, find_opponent
-from edgevl.checkpoint import EMBEDDED, load_model
 from edgevl.cli import main
 from edgevl.data.annotations import Annotations, annotate, inside
 from edgevl.data.scenes import CATEGORIES, Scenes
 from edgevl.errors import InputError
+from edgevl.models.checkpoint import EMBEDDED, load_model
 from edgevl.regions.cache import cache_regions, find_regions
 from edgevl.regions.detector import load_detector, save_detector
 from edgevl.regions.model import load_region_model, new_region_model

@@ -9,11 +9,11 @@ import yaml
 from killed_runs import check_kill, rows  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 
-from edgevl.checkpoint import load_model
 from edgevl.config import CONFIGS
 from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import load_model
 from edgevl.training import checkpoints, finetune, pretrain
 from edgevl.training.data import Positions, VqaSamples, batches, errors_in_one_line, in_order
 from edgevl.training.loop import learning_rate, parameter_groups

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgevl.checkpoint import load_model
 from edgevl.config import named_config
 from edgevl.data.scenes import ANSWERS, VOCABULARY, Scenes
 from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
+from edgevl.models.checkpoint import load_model
 from edgevl.training import finetune, pretrain
 from edgevl.training.data import RetrievalSamples, StatementSamples
 from edgevl.training.recipe import parse_recipe

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from edgevl.checkpoint import DIVERGED
 from edgevl.errors import EdgeVLError
+from edgevl.models.checkpoint import DIVERGED
 
 
 class Criterion:

@@ -18,7 +18,7 @@ from edgevl.tasks.metrics import is_right, wilson
 from edgevl.verify.measure import draw
 
 if TYPE_CHECKING:
-    from edgevl.checkpoint import LoadedModel
+    from edgevl.models.checkpoint import LoadedModel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgevl.checkpoint import LoadedModel, load_model
 from edgevl.data import annotations, open_scenes
 from edgevl.data.scenes import SIZES
 from edgevl.data.scenes.blind import BlindBaseline, blind_accuracy, questions_of
+from edgevl.models.checkpoint import LoadedModel, load_model
 from edgevl.progress import Progress
 from edgevl.reading import read_json
 from edgevl.regions.detector import load_detector

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from edgevl.checkpoint import LoadedModel
 from edgevl.data import open_scenes
+from edgevl.models.checkpoint import LoadedModel
 from edgevl.training.distill import trace
 from edgevl.training.study.answers import Evaluation, Samples
 

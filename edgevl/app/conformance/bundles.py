@@ -9,9 +9,9 @@ from pathlib import Path
 from edgevl.app.conformance import readers, small_models
 from edgevl.app.conformance.small_models import MODELS, PICTURES, TEXTS, query_for
 from edgevl.bundle_export import Request, export_deployable
-from edgevl.checkpoint import EMBEDDED
 from edgevl.contracts import Deployable, Query
 from edgevl.export.registry import get_exporter
+from edgevl.models.checkpoint import EMBEDDED
 from edgevl.models.deployable import DeployableModel
 from edgevl.models.kinds import open_deployable
 from edgevl.quantize import plan_for
