@@ -114,9 +114,10 @@ def test_training_with_rounding_is_refused(folder: Path):
     from edgevl.errors import InputError
     from edgevl.plans.spec import get_dialect
     from edgevl.quantize.calibrate import calibrate
-    from edgevl.quantize.qat import RoundedModel, Scheme, trainable
+    from edgevl.quantize.qat import RoundedModel, Scheme, programs_to_train, trainable
 
     loaded = load_model(folder)
-    plan = trainable(calibrate(deployable_of(loaded), samples=256))
-    with pytest.raises(InputError, match=r"test_nfnet cannot be trained with quantization: core\.vision\.backbone"):
-        RoundedModel(loaded.model, plan, Scheme(get_dialect("x86")), 1, 1)
+    model = deployable_of(loaded)
+    plan = trainable(calibrate(model, samples=256))
+    with pytest.raises(InputError, match=r"cannot be trained with quantization: core\.vision\.backbone"):
+        RoundedModel(loaded.model, programs_to_train(model), plan, Scheme(get_dialect("x86")), 1, 1)
