@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from edgevl.apps.jetson.strict_json import Unreadable, plain_bytes
 from edgevl.errors import InputError, no_such_path
 from edgevl.inputs.preprocess import load_image
 from edgevl.pictures import MAX_FILE_BYTES
@@ -128,9 +129,7 @@ class _Update:
                 self.changes.kept += 1
                 self._keep(row, self.old.entries[row])  # pyright: ignore[reportOptionalMemberAccess]
                 return
-            if found.st_size > MAX_FILE_BYTES:
-                raise InputError(f"has more than {MAX_FILE_BYTES // 2**20} MiB")
-            data = file.read_bytes()
+            data = plain_bytes(file, MAX_FILE_BYTES)
             entry = Entry(name, len(data), found.st_mtime_ns, hashlib.sha256(data).hexdigest())
             known = self.by_content.get(entry.sha256)
             if known is not None:
@@ -139,7 +138,7 @@ class _Update:
                 self._keep(known, entry)
                 return
             self.waiting.append((entry, load_image(data)))
-        except (OSError, InputError) as error:
+        except (OSError, Unreadable, InputError) as error:
             self.changes.skipped[name] = str(error).removeprefix("the image bytes ")
         if len(self.waiting) == CHUNK:
             self._embed()

@@ -55,6 +55,8 @@ def save_index(path: Path, index: Index) -> None:
 def load_index(path: Path) -> Index:
     """Read an index. Raises `InputError` for a file that is none, is damaged, or is of another version."""
     try:
+        if not path.is_file():  # a pipe would keep the reader waiting
+            raise ValueError("it is not a plain file")
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:

@@ -160,9 +160,11 @@ def test_associated_alpha_is_not_multiplied_again():
 # What is refused
 
 SMALL = np.zeros((5, 4, 3), int)
+SCANS = jpeg(np.zeros((1, 1, 1), int), progressive=True)
 REFUSED = {
     "AVIF": (b"\0\0\0\x1cftypavif" + bytes(40), "AVIF"),
     "HEIC": (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+    "JPEG: 101 scans": (SCANS[:-2] + 100 * SCANS[SCANS.rfind(b"\xff\xda") : -2], "100 scans"),
     "PFM": (b"Pf\n2 2\n-1.0\n" + bytes(16), "not an image"),
     "PAM": (b"P7\nWIDTH 2\nHEIGHT 2\nENDHDR\n" + bytes(9), "not an image"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),

@@ -212,6 +212,21 @@ def test_lossy_webp_with_alpha():
         assert np.abs(found[:, :12] - [200, 30, 40]).max() < 6 and (found[:, 12:] == 255).all(), options
 
 
+def test_scans_are_counted_before_libjpeg_takes_each_through_all_pixels():
+    """Not those behind the end of the picture, where phones put films, nor what a segment between them holds."""
+    whole = jpeg(blocks(1), progressive=True)  # two scans
+    scan = segment(0xFE, b"\xff\xd9" * 4) + whole[whole.rfind(b"\xff\xda") : -2]
+    end = b"\xff\xd9" + whole[2:] * 101
+    assert load_image(whole[:-2] + 98 * scan + end).size == load_image(whole).size
+    for file in (whole[:-2] + 99 * scan + end, whole[:-2] + 3000 * scan):
+        with pytest.raises(InputError, match="more than 100 scans"):
+            load_image(file)
+        entries = {256: (64,), 257: (32,), 258: (8,), 259: (7,), 262: (1,), 277: (1,), 278: (32,)}
+        entries |= {273: (8,), 279: (len(file),)}
+        with pytest.raises(InputError, match="more than 100 scans"):
+            load_image(tiff_file(file, entries, ">", big=False))
+
+
 def test_damaged_ones_are_refused():
     rgba = np.zeros((9, 11, 4), int)
     whole = riff(vp8x(11, 9, 0x10), vp8l(rgba))

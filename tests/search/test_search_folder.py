@@ -85,6 +85,21 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(photos, embedder):
     assert len(index.entries) == 5
 
 
+def test_what_is_no_plain_file_is_not_waited_for(photos, embedder):
+    """A pipe keeps a reader waiting, and a device never ends."""
+    os.mkfifo(photos / "pipe.png")
+    (photos / "zero.png").symlink_to("/dev/zero")
+    (photos / "huge.png").touch()
+    os.truncate(photos / "huge.png", 2**40)
+    index, changes = update_index(photos, embedder)
+    assert len(index.entries) == 5 and sorted(changes.skipped) == ["huge.png", "pipe.png", "zero.png"]
+    assert changes.skipped["pipe.png"] == changes.skipped["zero.png"] == "is not a plain file"
+    (photos / NAME).unlink()
+    os.mkfifo(photos / NAME)
+    with pytest.raises(InputError, match="not a plain file"):
+        update_index(photos, embedder)
+
+
 def test_an_index_of_another_model_is_refused_until_it_is_made_anew(photos, embedder):
     update_index(photos, embedder)
     other = Embedder(embedder.model, "of an artifact", "towers (onnx, fp32)")

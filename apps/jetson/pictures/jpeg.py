@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,17 @@ from .stored import MAX_PIXELS, MAX_PIXELS_OF_LARGE, Stored, check_size, damaged
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-APP0, APP1, APP14, COM, SOS = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA
+APP0, APP1, APP14, COM, SOS, EOI = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA, 0xD9
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment
+MAX_SCANS = 100  # each goes through all pixels, in a few bytes of file; programs write about ten
+BEHIND_A_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # a marker that is neither a stuffed byte nor a restart
 
 
 def read(stream: BinaryIO) -> Stored:
     """Read a JPEG: gray, YCbCr or RGB, and CMYK or YCCK stored inverted, as everybody stores them since Adobe."""
     head, exif, start = segments(stream)
+    check_scans(stream, start)
     image = load(JpegImagePlugin.JpegImageFile, Splice(head, stream, start, stream.seek(0, 2) - start))
     orientation = orientation_of(exif)
     if image.mode == "RGB":
@@ -52,6 +56,29 @@ def segments(stream: BinaryIO, keep: tuple[int, ...] = (APP0, APP14)) -> tuple[b
             exif = content
         if marker in keep or not (APP0 <= marker <= 0xEF or marker == COM):
             kept.append(struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content)
+
+
+def check_scans(stream: BinaryIO, start: int) -> None:
+    """Refuse more scans than any program writes: a few kilobytes of them would keep libjpeg busy for hours."""
+    stream.seek(start + 2)
+    scans, marker = 0, SOS
+    while marker not in (EOI, None):
+        scans += marker == SOS
+        if scans > MAX_SCANS:
+            raise damaged(f"it has more than {MAX_SCANS} scans")
+        if marker not in ALONE:
+            stream.seek(int.from_bytes(stream.read(2), "big") - 2, 1)
+        marker = marker_behind_a_scan(stream)
+
+
+def marker_behind_a_scan(stream: BinaryIO) -> int | None:
+    """Go behind the next marker, past what a scan holds. None where the file ends: libjpeg says what is missing."""
+    while len(block := stream.read(2**16)) > 1:
+        found = BEHIND_A_SCAN.search(block)
+        stream.seek((found.end() if found else len(block) - 1) - len(block), 1)
+        if found:
+            return found[0][1]
+    return None
 
 
 def next_marker(stream: BinaryIO) -> int:

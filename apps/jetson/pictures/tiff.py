@@ -145,7 +145,9 @@ def small_tiff(tags: dict[int, list[int]], data: bytes) -> bytes:
 
 def jpeg_rows(layout: Layout, data: bytes, height: int) -> Any:
     """[rows, W * C] of a strip or tile that is a JPEG; its tables may stand in a tag, and how it stores colors does."""
-    head, _, start = jpeg.segments(io.BytesIO(data), keep=())
+    stream = io.BytesIO(data)
+    head, _, start = jpeg.segments(stream, keep=())
+    jpeg.check_scans(stream, start)
     transform = 1 if layout.photometric == YCBCR else 0
     adobe = struct.pack(">HH5sHHHB", 0xFFEE, 14, b"Adobe", 100, 0, 0, transform)
     file = head[:2] + adobe + layout.tables[2:-2] + head[2:] + data[start:]
