@@ -106,6 +106,12 @@ def test_both_towers_are_captured_with_static_masks(model):
         ("tokenizer.json", lambda v: v["added_tokens"][0].update(content="<pad>"), "added_tokens.0.content"),
         ("config.json", lambda v: v["text_config"].update(eos_token_id=7), "eos_token_id is 7"),
         ("config.json", lambda v: v.update(model_type="clipp"), 'did you mean "clip"'),
+        # What would keep a machine busy or take all of its memory, before a model of that size is made.
+        ("config.json", lambda v: v["text_config"].update(num_hidden_layers=10**7), "a whole number from 1 to 256"),
+        ("config.json", lambda v: v["vision_config"].update(hidden_size=10**9), "vision_config.hidden_size is 10"),
+        ("config.json", lambda v: v["text_config"].update(vocab_size=2**22), "too few for the"),
+        ("config.json", lambda v: v.update(projection_dim=10**6), "projection_dim is 1000000"),
+        ("config.json", lambda v: v["text_config"].update(intermediate_size=65), "other shapes than config.json says"),
     ],
 )
 def test_a_setting_that_nobody_declared_is_refused_by_name(folder, tmp_path, file, change, words):

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from edgevl.apps.jetson.bundle_files import sha256_file
 from edgevl.bundle.specs import ImageProcessing, ProgramSpec
 from edgevl.contracts import Program
-from edgevl.errors import InputError, MissingDependency, first_line
+from edgevl.errors import InputError, MissingDependency
 from edgevl.inputs.byte_bpe import ByteBPE
 from edgevl.inputs.settings import MISSING, Anything, OneOf, check_settings
+from edgevl.limits import check_whole
 from edgevl.models.deployable import DeployableModel, float_output, picture_input, text_input
 from edgevl.models.families import FAMILIES
 from edgevl.models.fusion import MASKED
@@ -29,6 +30,12 @@ from edgevl.reading import read_json
 
 CUBIC = 3  # PIL.Image.Resampling.BICUBIC
 PROMPTS = ("a photo of a {}.",)
+# Of both configs, beyond which a file would keep us busy without an end: the largest that any CLIP has, and much more.
+_MOST = {"hidden_size": 2**14, "intermediate_size": 2**16, "num_hidden_layers": 256, "num_attention_heads": 2**10}
+_MOST_OF = {
+    "text_config": {**_MOST, "vocab_size": 2**22, "max_position_embeddings": 4096},
+    "vision_config": {**_MOST, "image_size": 4096, "patch_size": 4096},
+}
 _OLD_STOP = 2  # what configs before transformers 4.31 say; the token with the largest id is meant
 # Of preprocessor_config.json. Names that only say who wrote the file may be anything.
 _SETTINGS = {
@@ -128,19 +135,43 @@ def load_clip(folder: Path) -> DeployableModel:
 
 def _model(folder: Path) -> Any:
     try:
-        from transformers import CLIPModel
+        from transformers import CLIPConfig, CLIPModel
     except ImportError as error:
         raise MissingDependency("transformers", "hf", "a CLIP model") from error
     if not list(folder.glob("*.safetensors")):
         raise InputError(f"{folder} holds no *.safetensors: nothing is unpickled, so save the model with safetensors")
     try:
         with without_bars(), quiet_python():
+            _check_sizes(folder, CLIPConfig.from_pretrained(folder, local_files_only=True))
             loaded = CLIPModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, attn_implementation="eager", dtype=torch.float32
             )
+    except InputError:
+        raise
     except Exception as error:  # whatever a damaged folder makes of it
-        raise InputError(f"{folder} cannot be loaded as CLIPModel: {first_line(error)}") from None
+        other = "ignore_mismatched_sizes" in str(error)
+        said = "its weights have other shapes than config.json says" if other else " ".join(str(error).split())[:200]
+        raise InputError(f"{folder} cannot be loaded as CLIPModel: {said}") from None
     return loaded.eval()
+
+
+def _check_sizes(folder: Path, config: Any) -> None:
+    """Raises `InputError` before a model of that size is made: out of range, or more than the weights' files hold."""
+    check_whole(config.projection_dim, f"{folder / 'config.json'}: projection_dim", 1, _MOST["hidden_size"])
+    parameters = 0
+    for name, most in _MOST_OF.items():
+        part = getattr(config, name)
+        values = {key: check_whole(getattr(part, key), f"{folder / 'config.json'}: {name}.{key}", 1, high)
+                  for key, high in most.items()}  # fmt: skip
+        width, inner = values["hidden_size"], values["intermediate_size"]
+        parameters += (
+            values["num_hidden_layers"] * width * (4 * width + 2 * inner) + values.get("vocab_size", 0) * width
+        )
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if size < parameters:  # a byte each at least
+        raise InputError(
+            f"{folder} has {size:,} bytes of weights, too few for the {parameters:,} parameters of config.json"
+        )
 
 
 def _picture_settings(folder: Path) -> dict[str, Any]:
