@@ -10,17 +10,60 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
 ROOT = Path(__file__).parents[2]
 # Files that may appear in the home folder: our engines, and matplotlib's list of fonts.
 OURS = (".cache/edgevl/", ".cache/matplotlib/")
 TRACE = ["unshare", "-n", "strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"]
-RUN = "import json, sys; from edgevl.cli import main; sys.exit(max(main(line) for line in json.loads(sys.argv[1])))"
+RUN = "import json, sys; from edgevl.cli import main; print([main(line) for line in json.loads(sys.argv[1])])"
+TRAIN = ["data.workers=0", "data.texts=2", "precision=no", "batch_size=2", "eval_samples=0", "optimizer.warmup=1"]
+TRAIN += ["steps=1", "stop_after=1"]
+QUICK = [
+    ["version"],
+    ["help"],
+    ["doctor", "--json"],
+    ["data", "scenes", "--count", "4", "--out", "scenes"],
+    ["data", "import", "photos.csv", "--out", "own"],
+    ["export", "tiny-test", "--target", "onnx", "--out", "o.edgevl"],
+    ["verify", "o.edgevl", "--samples", "2"],
+    ["inspect", "o.edgevl"],
+    ["predict", "o.edgevl", "sample", "what is it?"],
+    ["predict", "tiny-test", "sample", "what is it?"],
+    ["report", "o.edgevl"],
+    ["study", "--show"],
+]
+EXPORT = QUICK[5]
+SLOW = [
+    [EXPORT, ["bench", "o.edgevl", "--preset", "rapid", "--out", "b.json"], ["compare", "b.json", "b.json"]],
+    [["data", "scenes", "--count", "4", "--out", "scenes"], ["search", "scenes", "a red car"]],
+    [["finetune", "finetune_scenes_nano", "init=tiny-test", *TRAIN, "--out", "tuned"]],
+    [
+        ["pretrain", "pretrain_scenes_nano", "losses.region_distillation.weight=0", *TRAIN, "--out", "p"],
+        ["distill", "distill_scenes_nano", "init=p/model", *TRAIN, "--out", "d"],
+    ],
+    [["quantize", "tiny-test", "--samples", "64", "--out", "q"]],
+    [
+        ["domain", "fit", "tiny-test", "--pictures", "200", "--questions", "200"],
+        ["domain", "measure", "tiny-test", "--samples", "20"],
+    ],
+    [
+        ["data", "detector", "detect_scenes", *[each for each in TRAIN if "texts" not in each], "--out", "boxes"],
+        ["data", "annotate", "scenes:train", "--detector", "boxes/model", "--count", "2", "--out", "b.jsonl"],
+    ],
+    [["demo", "--quick", "--samples", "8", "--out", "demo"]],
+    [["app", "conformance", "--only", "small", "--out", "conformance"]],
+    [EXPORT, ["app", "web", "--bundle", "o.edgevl", "--out", "site"]],
+]
+MAY_END_WITH = {"compare": (0, 5), "app web": (0, 2)}  # nothing was measured long enough; the app was not built
 LOOK_UP = "import socket, contextlib\nwith contextlib.suppress(OSError): socket.getaddrinfo('example.invalid', 80)"
 
 
-def traced(folder: Path, *command: object) -> tuple[list[str], list[str]]:
-    """(calls that name an internet address, files in the home folder that are not ours) of a command that ends well."""
+def traced(folder: Path, *command: object, ends: tuple[tuple[int, ...], ...] = ()) -> tuple[list[str], list[str]]:
+    """(calls that name an internet address, files in the home folder that are not ours) of a command that ends well.
+
+    ends: for each of the command lines that `RUN` has run, the exit codes that it may end with.
+    """
     home, log = folder / "home", folder / "trace"
     home.mkdir(exist_ok=True)
     if not all(map(shutil.which, ("unshare", "strace"))):
@@ -33,6 +76,8 @@ def traced(folder: Path, *command: object) -> tuple[list[str], list[str]]:
         [*TRACE, log, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    codes = json.loads(done.stdout.splitlines()[-1]) if ends else []
+    assert all(code in allowed for code, allowed in zip(codes, ends, strict=True)), (codes, done.stderr[-2000:])
     calls = [
         line
         for line in log.read_text(errors="replace", encoding="utf-8").splitlines()
@@ -49,23 +94,47 @@ def test_the_trace_sees_a_look_up(tmp_path):
         pytest.skip("a look-up asks no server here")
 
 
-def test_commands_and_scripts(tiny_model, tmp_path):
-    from edgevl.bundle_export import export_bundle
+def furnished(tiny_model: Path, folder: Path) -> Path:
+    shutil.copytree(tiny_model, folder / "tiny-test")
+    rows = "".join(f"scenes/images/{number:06d}.png,what is it?,a cat\n" for number in range(4))
+    (folder / "photos.csv").write_text("image,question,answer\n" + rows, encoding="utf-8")
+    return folder
 
-    shutil.copytree(tiny_model, tmp_path / "tiny-test")
-    bundle = export_bundle(tiny_model, "onnx", out=tmp_path / "o.edgevl")
-    lines = [
-        ["doctor", "--json"],
-        ["data", "scenes", "--count", "2", "--out", "scenes"],
-        ["verify", "o.edgevl", "--samples", "2"],
-        ["inspect", "o.edgevl"],
-        ["predict", "o.edgevl", "sample", "what is it?"],
-        ["predict", "tiny-test", "sample", "what is it?"],
-        ["study", "--show"],
-    ]
-    assert traced(tmp_path, sys.executable, "-c", RUN, json.dumps(lines)) == ([], [])
+
+def run_traced(folder: Path, lines: list[list[str]]) -> tuple[list[str], list[str]]:
+    ends = tuple(MAY_END_WITH.get(command_of(line), (0,)) for line in lines)
+    return traced(folder, sys.executable, "-c", RUN, json.dumps(lines), ends=ends)
+
+
+def test_commands_and_scripts(tiny_model, tmp_path):
+    place = furnished(tiny_model, tmp_path)
+    assert run_traced(place, QUICK) == ([], [])
     script = ROOT / "apps" / "jetson" / "benchmark.py"
-    assert traced(tmp_path, sys.executable, script, bundle, "--preset", "rapid", "--out", "b.json") == ([], [])
+    assert traced(place, sys.executable, script, "o.edgevl", "--preset", "rapid", "--out", "b.json") == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", SLOW, ids=lambda lines: command_of(lines[-1]))
+def test_the_other_commands(lines, tiny_model, tmp_path):
+    assert run_traced(furnished(tiny_model, tmp_path), lines) == ([], [])
+
+
+def commands(parser, words: tuple[str, ...] = ()) -> set[str]:
+    """Every command of the program, such as `verify` and `data scenes`."""
+    if not hasattr(parser, "commands"):
+        return {" ".join(words)}
+    return set().union(*(commands(child, (*words, name)) for name, child in parser.commands.items()))
+
+
+def command_of(line: list[str]) -> str:
+    return " ".join(line[:2] if line[0] in ("data", "domain", "app") else line[:1])
+
+
+def test_every_command_is_watched():
+    from edgevl.cli.app import app
+
+    watched = [*QUICK, *(line for lines in SLOW for line in lines)]
+    assert {command_of(line) for line in watched} == commands(typer.main.get_command(app))
 
 
 def test_whoever_loads_onnxruntime_has_forbidden_it_to_report():
