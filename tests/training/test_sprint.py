@@ -21,6 +21,7 @@ from edgevl.training.study.grid import run_study
 from edgevl.training.study.jobs import make_jobs
 from edgevl.training.study.preset import Sprint, finetune_recipe, load_preset, pretrain_recipe
 from edgevl.training.study.results import load_results
+from edgevl.training.study.sprint_page import render
 
 MUON = {"name": "muon", "lr": 2e-3, "matrix_lr": 0.02, "warmup": 2, "clip_norm": 5.0}
 
@@ -63,6 +64,13 @@ def test_a_sprint_ends_at_its_accuracy_and_says_what_has_not_run(tmp_path, value
     assert "| Muon | 4 (" in page and "| nothing | not run yet |" in page
     assert "| `more`: slower | `muon` and finetune: `optimizer.lr=1e-4` |" in page
     assert (tmp_path / "docs" / "study-sprint.json").read_bytes() == results.read_bytes()
+    whole = load_results(results)
+    whole["preset"]["finetune"]["stop_at"] = 0.9
+    row = whole["runs"]["muon/language/vqa/3"]
+    row["curve"], row["steps"] = [[2, 0.5], [4, 0.8], [6, 1.0]], 6
+    assert "| Muon | 7 (" in render(whole), "two of pretraining, and between 4 and 6"
+    row["curve"] = [[2, 0.5], [4, 0.85], [6, 0.8]]
+    assert "| Muon | not in 8 (" in render(whole) and " s): 85 % |" in render(whole)
 
 
 def test_changes_may_be_added_and_not_altered(tmp_path, values, monkeypatch):

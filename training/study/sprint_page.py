@@ -65,7 +65,7 @@ def _row(results: dict[str, Any], change: str) -> list[str]:
 def _how_soon(results: dict[str, Any], row: str, seed: int) -> str | None:
     """Steps of both stages until the goal, and seconds; else that it was not reached, and how far it came."""
     runs, timing = ([results[key].get(f"{row}/{stage}/{seed}") for stage in STAGES] for key in ("runs", "timing"))
-    if not all(runs):
+    if not all(runs) or not all(timing):
         return None
     before, after = runs
     at = crossing(after["curve"], results["preset"]["finetune"]["stop_at"])
@@ -83,10 +83,11 @@ def _ends(results: dict[str, Any]) -> list[list[str]]:
         before, after = (results["runs"].get(f"{change}/{arm}/{stage}/{seed}") for stage in STAGES)
         if not before:
             continue
-        found = after["per_kind"] if after else {}
+        found = after.get("per_kind", {}) if after else {}
         kinds = results["preset"]["finetune"]["data"]["kinds"]
         shares = [f"{100 * found[kind][0]:.1f}" if kind in found else NOT_RUN for kind in kinds]
-        matching = f"{before['losses']['itm']:.2f}" if "itm" in before["losses"] else "–"
+        losses = before.get("losses", {})
+        matching = f"{losses['itm']:.2f}" if "itm" in losses else "–"
         rows.append([results["preset"]["changes"][change]["title"], ARMS[arm].title, str(seed), matching, *shares])
     return rows
 
