@@ -41,12 +41,15 @@ def write_web_app(
 
     Raises:
         InputError: the folder is there or cannot be written, the bundle is for another target, or this is a checkout
-            whose web app was not built.
+            or a wheel without the built web app.
         VerificationFailed: the bundle is damaged.
     """
     check_destination(Path(out), force, APP)
     if not (SITE / "index.html").is_file():
-        raise InputError("the web app is not built in this checkout: run npm ci && npm run build in apps/web")
+        raise InputError(
+            "the built web app is missing here: in a checkout run npm ci && npm run build in apps/web (Node 20); "
+            "otherwise install a wheel that tools/build_wheel.py made, which holds it"
+        )
     with atomic_folder(Path(out), force, APP) as folder:
         place = _place_bundle(folder, bundle, progress)
         _copy_site(folder, Bundle.open(place).manifest.target)

@@ -4,6 +4,7 @@ import { mkdtempSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { opened } from "./browser.mjs";
 import { serveFolders } from "./server.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -16,8 +17,6 @@ function appFolder(bundle) {
   execFileSync("edgevl", ["app", "web", "--out", out, ...(bundle ? ["--bundle", bundle] : [])], { stdio: ["ignore", "ignore", "inherit"] });
   return out;
 }
-
-const opened = (page) => page.waitForFunction(() => /runs in this browser|No model is open/.test(document.querySelector("#about").textContent), null, { timeout: 60_000 });
 
 export async function testApp(browser, check, bundle) {
   const folder = appFolder(bundle);

@@ -3,14 +3,13 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
 import { build } from "vite";
 import { copyRuntimes } from "../packages/edgevl-web/bin/runtimes.mjs";
 import { testApp, testSearch } from "./app.mjs";
+import { launch } from "./browser.mjs";
 import { suiteFolder } from "./suite.mjs";
 import { serveFolders } from "./server.mjs";
 
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--js-flags=--expose-gc"];
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 let failures = 0;
 
@@ -29,7 +28,7 @@ writeFileSync(join(work, "page", "index.html"), '<!doctype html><title>tests</ti
 const suite = suiteFolder();
 const more = Object.fromEntries((process.env.EDGEVL_BUNDLES ?? "").split(":").filter(Boolean).map((path) => [`/more/${path.split("/").pop()}/`, path]));
 const server = await serveFolders({ "/page/": join(work, "page"), "/runtimes/": join(work, "runtimes"), "/suite/": suite, ...more });
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+const browser = await launch();
 try {
   if (!process.env.EDGEVL_ONLY_APP) await testLibrary();
   await testApp(browser, check, process.env.EDGEVL_APP_BUNDLE);
