@@ -7,7 +7,8 @@ import { build } from "vite";
 import { copyRuntimes } from "../packages/edgevl-web/bin/runtimes.mjs";
 import { testApp, testSearch } from "./app.mjs";
 import { launch } from "./browser.mjs";
-import { suiteFolder } from "./suite.mjs";
+import { testLiteRt, withoutRelaxedSimd } from "./litert.mjs";
+import { liteRtBundle, suiteFolder } from "./suite.mjs";
 import { serveFolders } from "./server.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -27,10 +28,15 @@ copyRuntimes(join(work, "runtimes"));
 writeFileSync(join(work, "page", "index.html"), '<!doctype html><title>tests</title><script type="module" src="/page/page.mjs"></script>');
 const suite = suiteFolder();
 const more = Object.fromEntries((process.env.EDGEVL_BUNDLES ?? "").split(":").filter(Boolean).map((path) => [`/more/${path.split("/").pop()}/`, path]));
-const server = await serveFolders({ "/page/": join(work, "page"), "/runtimes/": join(work, "runtimes"), "/suite/": suite, ...more });
+const liteRt = liteRtBundle();
+if (liteRt) more["/litert/"] = liteRt;
+withoutRelaxedSimd(join(work, "runtimes"), join(work, "old"));
+const server = await serveFolders({ "/page/": join(work, "page"), "/runtimes/": join(work, "runtimes"), "/old/": join(work, "old"), "/suite/": suite, ...more });
 const browser = await launch();
 try {
   if (!process.env.EDGEVL_ONLY_APP) await testLibrary();
+  if (liteRt) await testLiteRt(check, server);
+  else console.log("     LiteRT was not tried: edgevl exports no bundle for it here (pip install \"edgevl[litert]\")");
   await testApp(browser, check, process.env.EDGEVL_APP_BUNDLE);
   await testSearch(browser, check, suite);
 } finally {
@@ -54,7 +60,7 @@ async function testLibrary() {
   }
   for (const url of ["/suite/bundles/generate-prefix.edgevl", ...Object.keys(more)]) {
     for (const threads of [1, 2]) {
-      const found = await page.evaluate(([path, n]) => globalThis.edgevlTest.inWorker(path, n), [url, threads]);
+      const found = await page.evaluate(([path, n]) => globalThis.edgevlTest.inWorker(path, { threads: n }), [url, threads]);
       const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1].toFixed(1);
       const said = `${found.golden.passed} of ${found.golden.total} golden cases, ${found.runtime}, ${found.threads} threads, model ${median(found.timing.model)} ms, with the picture ${median(found.timing.pipeline)} ms`;
       check(`in a worker: ${url}`, found.golden.total > 0 && found.golden.passed === found.golden.total, [said, ...found.golden.problems].join("\n  "));

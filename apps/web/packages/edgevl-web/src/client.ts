@@ -17,6 +17,8 @@ export interface LoadOptions {
   threads?: number;
   /** Keep the bundle's files in the browser's cache, by digest. Default: yes. */
   keep?: boolean;
+  /** Try WebGPU, too, with a LiteRT bundle: used only if every golden case passes on it and it is faster. Default: no. */
+  webgpu?: boolean;
   /** Called with what is being done. */
   onProgress?: (text: string) => void;
 }
@@ -37,8 +39,8 @@ export async function load(from: BundleSource, options: LoadOptions = {}): Promi
   const most = globalThis.crossOriginIsolated ? Math.max(1, Math.min(4, navigator.hardwareConcurrency >> 1)) : 1;
   const threads = globalThis.crossOriginIsolated ? (options.threads ?? most) : 1;
   try {
-    const opened = await link.call("open", source, { assets, threads }, options.keep ?? true);
-    return new LoadedModel(link, opened, threads);
+    const opened = await link.call("open", source, { assets, threads }, { keep: options.keep ?? true, webgpu: options.webgpu ?? false });
+    return new LoadedModel(link, opened);
   } catch (error) {
     link.close();
     throw error;
@@ -125,7 +127,6 @@ export class LoadedModel {
   constructor(
     private readonly link: Link,
     private readonly opened: Opened,
-    readonly threads: number,
   ) {}
 
   get manifest(): Manifest {
@@ -139,6 +140,16 @@ export class LoadedModel {
   /** The runtime, in words. */
   get runtime(): string {
     return this.opened.runtime;
+  }
+
+  /** Threads that it uses. */
+  get threads(): number {
+    return this.opened.threads;
+  }
+
+  /** What came of `webgpu: true`, in words; null without it. */
+  get tried(): string | null {
+    return this.opened.tried;
   }
 
   /** Milliseconds of opening: bundle, then programs. */

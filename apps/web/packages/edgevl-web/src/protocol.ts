@@ -11,7 +11,7 @@ export type SentPicture = Blob | Uint8Array | Raw | ImageData;
 
 /** What the worker can do: name → [arguments, answer]. Pictures that are looked at are known by a number. */
 export interface Calls {
-  open: [[SentSource, RuntimeOptions, boolean], Opened];
+  open: [[SentSource, RuntimeOptions, { keep: boolean; webgpu: boolean }], Opened];
   look: [[SentPicture], number];
   unlook: [[number], null];
   ask: [[(SentPicture | number)[], string[]], Answer[]];
@@ -28,6 +28,9 @@ export interface Opened {
   manifest: Manifest;
   labels: string[];
   runtime: string;
+  threads: number;
+  /** What came of trying WebGPU; null if that was not asked for. */
+  tried: string | null;
   /** Milliseconds: manifest and tokenizers, then programs. */
   times: { bundle: number; programs: number };
 }

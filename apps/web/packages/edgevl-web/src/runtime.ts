@@ -19,7 +19,11 @@ export interface RuntimeOptions {
 /** Opens the artifacts of one target. */
 export interface Runtime {
   readonly name: string;
+  /** Threads that it uses: one where the browser has no more to give. */
+  readonly threads: number;
   open(program: Program, artifact: Uint8Array): Promise<Session>;
+  /** The same artifacts by WebGPU, where the runtime has it. Throws if the browser has none. */
+  byWebGpu?(): Promise<Runtime>;
 }
 
 /** Make an array of numbers in the type that a tensor has. float16 has no array here. */

@@ -1,5 +1,6 @@
 import { Bundle } from "./bundle.js";
 import { EdgeVLError } from "./errors.js";
+import { faster } from "./faster.js";
 import { goldenCases, goldenPictures, replayGolden } from "./golden.js";
 import { Model } from "./model.js";
 import type { Calls, Progress, Reply, Request, SentPicture, Timing } from "./protocol.js";
@@ -41,7 +42,7 @@ function handlersOf(makeRuntime: (options: RuntimeOptions) => Promise<Runtime> |
   };
   const all = (given: (SentPicture | number)[]): Promise<Picture[]> => Promise.all(given.map(picture));
   return {
-    async open(source, options, keep) {
+    async open(source, options, { keep, webgpu }) {
       const begin = performance.now();
       tell("reading the bundle");
       const bundle = await Bundle.open("url" in source ? source.url : source.files, { keep });
@@ -51,7 +52,15 @@ function handlersOf(makeRuntime: (options: RuntimeOptions) => Promise<Runtime> |
       tell("opening the model");
       opened = await Model.open(bundle, runtime);
       const times = { bundle: read - begin, programs: performance.now() - read };
-      return { manifest: bundle.manifest, labels: bundle.labels, runtime: opened.runtime, times };
+      let tried: string | null = null;
+      if (webgpu) {
+        tell("trying WebGPU");
+        ({ model: opened, because: tried } = await faster(opened, "WebGPU", async () => {
+          if (!runtime.byWebGpu) throw new EdgeVLError("runtime", "the ONNX Runtime that is shipped has none");
+          return Model.open(bundle, await runtime.byWebGpu());
+        }));
+      }
+      return { manifest: bundle.manifest, labels: bundle.labels, runtime: opened.runtime, threads: runtime.threads, tried, times };
     },
     async look(given) {
       pictures.set(++last, await picture(given));

@@ -1,5 +1,5 @@
 // Runs in Chromium: the conformance suite on the page, and a bundle in a worker. See apps/web/test/chromium.mjs.
-import { load } from "../src/index.js";
+import { load, type LoadOptions } from "../src/index.js";
 import { onnxRuntime } from "../src/runtimes/onnx.js";
 import { type Options, replay, type Report, type Suite } from "./replay.js";
 
@@ -16,13 +16,13 @@ async function conformance(kind: NonNullable<Options["only"]>[number]): Promise<
 }
 
 /** Open a bundle in a worker, replay its golden cases, and ask one of them again and again. */
-async function inWorker(url: string, threads: number): Promise<unknown> {
-  const model = await load(url, { assets: "/runtimes/", threads, keep: false });
+async function inWorker(url: string, options: LoadOptions): Promise<unknown> {
+  const model = await load(url, { assets: "/runtimes/", keep: false, ...options });
   const golden = await model.replayGolden();
   const timing = await model.bench(20);
-  const { runtime, loadTimes } = model;
+  const { runtime, loadTimes, tried } = model;
   model.close();
-  return { runtime, threads: model.threads, golden, loadTimes, timing };
+  return { runtime, tried, threads: model.threads, golden, loadTimes, timing };
 }
 
 Object.assign(globalThis, { edgevlTest: { conformance, inWorker } });

@@ -7,7 +7,7 @@ import type { Data, Runtime, RuntimeOptions, Session, Tensors } from "../runtime
 export function onnxRuntime({ assets, threads }: RuntimeOptions): Runtime {
   ort.env.wasm.numThreads = threads;
   if (assets) ort.env.wasm.wasmPaths = { mjs: `${assets}ort/ort-wasm-simd-threaded.mjs`, wasm: `${assets}ort/ort-wasm-simd-threaded.wasm` };
-  return { name: `onnxruntime-web ${ort.env.versions.web ?? ""}`.trim(), open };
+  return { name: `onnxruntime-web ${ort.env.versions.web ?? ""}`.trim(), threads, open };
 }
 
 async function open(program: Program, artifact: Uint8Array): Promise<Session> {
