@@ -12,7 +12,7 @@ const LOG = /^(INFO|WARNING): /; // LiteRT writes its log there
 const SIZES = { phone: { width: 390, height: 844 }, narrow: { width: 360, height: 640 }, desktop: { width: 1440, height: 900 } };
 
 /** Make a folder of the app with a bundle, as a person does. */
-function appFolder(bundle) {
+export function appFolder(bundle) {
   const out = join(mkdtempSync(join(tmpdir(), "edgevl-app-")), "app");
   execFileSync("edgevl", ["app", "web", "--out", out, ...(bundle ? ["--bundle", bundle] : [])], { stdio: ["ignore", "ignore", "inherit"] });
   return out;
@@ -109,7 +109,7 @@ async function steady(page, check) {
   };
   for (let n = 0; n < 20; n++) await ask(page, questions[n % 4]);
   const before = await memory();
-  const count = Number(process.env.EDGEVL_QUESTIONS ?? 60);
+  const count = Number(process.env.EDGEVL_QUESTIONS ?? 200);
   for (let n = 0; n < count; n++) await ask(page, `${questions[n % 4]} ${n}`);
   const after = await memory();
   check(`memory of the page is steady over ${count} questions`, after - before < 8, `${before.toFixed(1)} to ${after.toFixed(1)} MiB`);

@@ -9,6 +9,7 @@ import { testApp, testSearch } from "./app.mjs";
 import { launch } from "./browser.mjs";
 import { testLiteRt, withoutRelaxedSimd } from "./litert.mjs";
 import { liteRtBundle, suiteFolder } from "./suite.mjs";
+import { testUse } from "./use.mjs";
 import { serveFolders } from "./server.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -39,6 +40,7 @@ try {
   else console.log("     LiteRT was not tried: edgevl exports no bundle for it here (pip install \"edgevl[litert]\")");
   await testApp(browser, check, process.env.EDGEVL_APP_BUNDLE);
   await testSearch(browser, check, suite);
+  await testUse(browser, check, suite);
 } finally {
   await browser.close();
   server.close();

@@ -1,4 +1,5 @@
-import type { Answer } from "edgevl-web";
+import { type Answer, boxOnPicture } from "edgevl-web";
+import { takePhoto } from "./camera.js";
 import { busy, el, fill, ms, percent } from "./dom.js";
 import { picturesNeeded, readsTexts, type Shared, type View } from "./view.js";
 
@@ -58,6 +59,7 @@ function show(list: HTMLElement, question: string, answer: Answer, mark: (box: n
     bars.length ? el("ul", { class: "bars", "aria-label": "How sure" }, ...bars) : null,
     el("p", { class: "times" }, `decoded in ${ms(decode)}, resized in ${ms(resize)}, answered in ${ms(model)}`));
   list.prepend(card);
+  card.scrollIntoView({ block: "nearest" }); // on a phone it lies below
   while (list.childElementCount > 20) list.lastElementChild?.remove();
 }
 
@@ -82,12 +84,19 @@ function pictureSlot(shared: Shared, number: number, count: number, tell: (text:
     URL.revokeObjectURL(address);
     address = URL.createObjectURL(blob);
     shared.pictures[number] = blob;
-    fill(preview, el("img", { src: address, alt: `The ${name} that was chosen` }), el("div", { class: "box", hidden: true }));
+    const frame = el("div", { class: "frame" }, el("img", { src: address, alt: `The ${name} that was chosen`, onload: (event: Event) => {
+      const { naturalWidth, naturalHeight } = event.target as HTMLImageElement;
+      frame.style.setProperty("--ratio", String(naturalWidth / naturalHeight));
+    } }), el("div", { class: "box", hidden: true }));
+    fill(preview, frame);
   };
   const choose = (label: string, capture: boolean): HTMLElement => {
     const input = el("input", { type: "file", accept: "image/*", capture: capture && "environment", class: "visually-hidden", onchange: () => set(input.files?.[0]) });
     return el("label", { class: "button" }, input, label);
   };
+  // A phone opens its camera for `capture`; a computer would show its files, so there the page shows the camera itself.
+  const hand = matchMedia("(pointer: coarse)").matches;
+  const take = hand ? choose("Take a photo", true) : el("button", { type: "button", onclick: () => void takePhoto().then((photo) => photo && set(photo), (error: unknown) => tell(error instanceof Error ? error.message : String(error))) }, "Take a photo");
   const examples = shared.examples.slice(0, 4).map(({ picture }, n) => {
     const src = URL.createObjectURL(picture);
     return el("button", { type: "button", class: "thumb", "aria-label": `Example ${n + 1}`, onclick: () => set(picture) }, el("img", { src, alt: "" }));
@@ -98,7 +107,7 @@ function pictureSlot(shared: Shared, number: number, count: number, tell: (text:
     set(event.dataTransfer?.files[0]);
   } },
     preview,
-    el("div", { class: "row wrap" }, choose(`Choose a ${name}`, false), choose("Take a photo", true)),
+    el("div", { class: "row pick" }, choose(`Choose a ${name}`, false), take),
     examples.length ? el("div", { class: "thumbs" }, ...examples) : null);
   fill(preview, el("p", { class: "hint" }, `Drop a ${name} here`));
   set(shared.pictures[number] ?? shared.examples[number]?.picture);
@@ -106,8 +115,10 @@ function pictureSlot(shared: Shared, number: number, count: number, tell: (text:
     const frame = preview.querySelector<HTMLElement>(".box");
     if (!frame) return;
     frame.hidden = !box;
-    if (!box) return;
-    const [left, top, right, bottom] = box as [number, number, number, number];
+    const image = preview.querySelector("img");
+    const processing = Object.values(shared.model.manifest.image_processing)[0];
+    if (!box || !image || !processing) return;
+    const [left, top, right, bottom] = boxOnPicture(box, { width: image.naturalWidth, height: image.naturalHeight }, processing) as [number, number, number, number];
     frame.style.setProperty("inset", `${100 * top}% ${100 * (1 - right)}% ${100 * (1 - bottom)}% ${100 * left}%`);
   };
   return { element, set, picture: () => shared.pictures[number] ?? null, mark };

@@ -37,8 +37,9 @@ async function open(source: BundleSource, base: string | null): Promise<void> {
     refuse(error instanceof Error ? error.message : String(error));
     return;
   }
+  const pictures = shared?.pictures ?? []; // those that were chosen stay
   shared?.model.close();
-  shared = { model, examples: base ? await examples(base, model) : [], pictures: [] };
+  shared = { model, examples: base ? await examples(base, model) : [], pictures };
   made = {};
   const { manifest } = model;
   about.textContent = `${manifest.name}, ${manifest.target} ${manifest.precision}, runs in this browser. Nothing is sent.`;
@@ -47,7 +48,7 @@ async function open(source: BundleSource, base: string | null): Promise<void> {
 
 function refuse(message: string): void {
   about.textContent = shared ? "The model from before is still open." : "No model is open.";
-  const box = el("div", { class: "error", role: "alert" }, el("p", {}, el("strong", {}, "This bundle cannot be used. "), message));
+  const box = el("div", { class: "error", role: "alert" }, el("p", {}, el("strong", {}, "This bundle cannot be used: "), message));
   if (shared) content.prepend(box);
   else fill(content, el("section", {}, el("h1", {}, "No model"), box, el("p", {}, "Open another bundle: choose its folder below, or drop it anywhere.")));
 }

@@ -15,7 +15,7 @@ export const searchView: View = ({ model }) => {
   const heading = el("h1", {}, "Search your photos");
   if (model.manifest.decoding.kind !== "rank") {
     return el("section", { "aria-label": "Search" }, heading, el("p", {}, "This model answers questions. To search photos by words, open a bundle of a retrieval model:"),
-      el("pre", { tabindex: 0 }, "edgevl finetune retrieval_scenes_nano\nedgevl export runs/retrieval_scenes_nano/model --target litert"));
+      el("pre", { tabindex: 0 }, "edgevl export nano-retrieval --target litert"));
   }
   const status = el("p", { class: "times", role: "status" }, "Choose photos: they stay on this device.");
   const results = el("ul", { class: "grid", "aria-label": "Photos found" });

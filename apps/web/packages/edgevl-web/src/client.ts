@@ -35,7 +35,9 @@ export async function load(from: BundleSource, options: LoadOptions = {}): Promi
   const manifest = await peek(source);
   const worker = WORKERS[manifest.target];
   if (!worker) throw refused(`a bundle for ${manifest.target} does not run in a browser: export with --target litert or onnx`);
-  const link = new Link(new Worker(assets + worker), options.onProgress);
+  // A worker that is not there says nothing but that. An app of `edgevl app web` has the runtime of one target.
+  const missing = `the worker for ${manifest.target} could not be started: is ${worker} at \`assets\`? An app that edgevl app web wrote opens bundles of the target that it was written for`;
+  const link = new Link(new Worker(assets + worker), missing, options.onProgress);
   const most = globalThis.crossOriginIsolated ? Math.max(1, Math.min(4, navigator.hardwareConcurrency >> 1)) : 1;
   const threads = globalThis.crossOriginIsolated ? (options.threads ?? most) : 1;
   try {
@@ -66,13 +68,14 @@ class Link {
 
   constructor(
     private readonly worker: Worker,
+    missing: string,
     onProgress?: (text: string) => void,
   ) {
     worker.onmessage = ({ data }: MessageEvent<Reply | Progress>) => {
       if ("progress" in data) onProgress?.(data.progress);
       else this.settle(data);
     };
-    worker.onerror = (event) => this.fail(event.message || "the worker could not be started: are its files at `assets`?");
+    worker.onerror = (event) => this.fail(event.message || missing);
   }
 
   private settle(reply: Reply): void {

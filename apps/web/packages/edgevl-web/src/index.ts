@@ -8,7 +8,7 @@ export type { Decoding, ImageProcessing, InputSpec, Manifest, OutputSpec, Progra
 export { type Answer, Model, type Times } from "./model.js";
 export type { Golden, Timing } from "./protocol.js";
 export { type Raw, type Rgb, upright } from "./raster.js";
-export { toTensor } from "./resize.js";
+export { boxOnPicture, toTensor } from "./resize.js";
 export { Picture, type Query, Runner } from "./runner.js";
 export type { Runtime, RuntimeOptions, Session } from "./runtime.js";
 export { type Hit, SearchIndex } from "./search.js";

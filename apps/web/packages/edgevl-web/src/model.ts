@@ -18,7 +18,7 @@ export interface Answer {
   answer: string;
   /** Labels or texts with their shares, the largest first; none of boxes and sequences. */
   scores: { label: string; share: number }[];
-  /** left, top, right, bottom as shares of the square that the model sees. */
+  /** left, top, right, bottom as shares of the square that the model sees: see `boxOnPicture`. */
   box: number[] | null;
   margin: number | null;
   times: Times;

@@ -21,18 +21,36 @@ function cubic(x: number): number {
 /** Return uint8 [S, S, 3] of an upright picture, as an image processing declares: docs/bundle.md, Geometry. */
 export function toTensor(picture: Rgb, processing: ImageProcessing): Uint8Array {
   const { size, geometry, kernel } = processing;
-  if (geometry === "squash") return resized(picture, size, size, kernel).data;
-  const long = Math.max(picture.width, picture.height);
-  const short = Math.min(picture.width, picture.height);
+  const [w, h] = sides(picture, processing);
+  if (geometry === "squash") return resized(picture, w, h, kernel).data;
+  return (geometry === "shortest-edge" ? cropped : boxed)(resized(picture, w, h, kernel), size);
+}
+
+/** The sides that a picture is resized to, before it is cut or boxed. */
+function sides({ width, height }: { width: number; height: number }, { size, geometry, shortest_edge }: ImageProcessing): [number, number] {
+  if (geometry === "squash") return [size, size];
+  const long = Math.max(width, height);
+  const short = Math.min(width, height);
   if (geometry === "shortest-edge") {
     if (long > LONGEST * short) throw new EdgeVLError("picture", `the picture is more than ${LONGEST} times as long as it is wide`);
-    const edge = processing.shortest_edge ?? size;
+    const edge = shortest_edge ?? size;
     const other = Math.floor((edge * long) / short);
-    const [w, h] = picture.width <= picture.height ? [edge, other] : [other, edge];
-    return cropped(resized(picture, w, h, kernel), size);
+    return width <= height ? [edge, other] : [other, edge];
   }
   const side = (n: number) => Math.max(1, Math.floor((2 * size * n + long) / (2 * long)));
-  return boxed(resized(picture, side(picture.width), side(picture.height), kernel), size);
+  return [side(width), side(height)];
+}
+
+/**
+ * A box of an answer, left, top, right, bottom as shares of the square that the model sees, as shares of the upright
+ * picture: they differ where the square is a part of the picture, or has bars.
+ */
+export function boxOnPicture(box: readonly number[], picture: { width: number; height: number }, processing: ImageProcessing): number[] {
+  const { size } = processing;
+  return box.map((share, n) => {
+    const side = sides(picture, processing)[n % 2] as number;
+    return Math.min(1, Math.max(0, (share * size + Math.floor((side - size) / 2)) / side));
+  });
 }
 
 function cropped(picture: Rgb, size: number): Uint8Array {

@@ -9,7 +9,7 @@ import { FilesSource } from "../src/files.js";
 import { goldenCases, replayGolden } from "../src/golden.js";
 import { Model } from "../src/model.js";
 import { upright } from "../src/raster.js";
-import { toTensor } from "../src/resize.js";
+import { boxOnPicture, toTensor } from "../src/resize.js";
 import { onnxRuntime } from "../src/runtimes/onnx.js";
 import { SearchIndex } from "../src/search.js";
 import { parseJson } from "../src/strict_json.js";
@@ -114,6 +114,16 @@ describe("pictures", () => {
     expect(() => upright({ width: 0, height: 1, channels: 3, data: new Uint8Array(0) })).toThrow("no pixels");
     expect(() => upright({ width: 2, height: 1, channels: 3, data: new Uint8Array(5) })).toThrow("do not fit");
     expect(() => upright({ width: 1e6, height: 1e6, channels: 3, data: new Uint8Array(0) })).toThrow("at most");
+  });
+
+  it("finds a box of the model's square in the picture", () => {
+    const about = (geometry: string, more = {}) => ({ size: 100, geometry, kernel: "cubic", ...more }) as Parameters<typeof toTensor>[1];
+    const wide = { width: 400, height: 200 };
+    expect(boxOnPicture([0, 0, 0.5, 1], wide, about("squash"))).toEqual([0, 0, 0.5, 1]);
+    expect(boxOnPicture([0, 0, 1, 1], wide, about("shortest-edge"))).toEqual([0.25, 0, 0.75, 1]); // the middle of the picture
+    expect(boxOnPicture([0, 0, 1, 1], wide, about("shortest-edge", { shortest_edge: 200 }))).toEqual([0.375, 0.25, 0.625, 0.75]);
+    expect(boxOnPicture([0.25, 0.25, 1, 0.75], wide, about("letterbox"))).toEqual([0.25, 0, 1, 1]); // bars above and below
+    expect(boxOnPicture([0, 0.5, 1, 1], { width: 200, height: 400 }, about("letterbox"))).toEqual([0, 0.5, 1, 1]);
   });
 
   it("leaves a picture of the right size as it is", () => {
