@@ -1,6 +1,6 @@
-"""Build the wheel of a release, with the web app inside: `python tools/build_wheel.py [--out dist]`. Needs Node 20 and npm.
+"""Build the wheel of a release, with the web app inside: `python tools/build_wheel.py [--out dist]`. Needs Node 20.
 
-The app is built first (`npm ci && npm run build` in apps/web), so that nobody who installs the wheel needs Node to show it.
+The app is built first (`npm ci && npm run build` in apps/web), so that nobody who installs the wheel needs Node.
 The wheel is then made of a copy of the files that git knows: what earlier builds left in `build/` would be packed, too.
 """
 

@@ -3,7 +3,7 @@ import { defineConfig } from "eslint/config";
 import ts from "typescript-eslint";
 
 export default defineConfig(
-  { ignores: ["**/dist/**", "**/node_modules/**", "**/test/examples/**"] },
+  { ignores: ["**/dist/**", "**/node_modules/**", "**/test/examples/**", "packages/planted-*/**"] },
   js.configs.recommended,
   {
     files: ["**/*.ts"],

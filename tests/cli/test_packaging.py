@@ -102,7 +102,7 @@ def test_the_wheel_works_from_another_folder(wheel, tmp_path):
 
 @pytest.mark.slow
 def test_the_wheel_shows_the_web_app_without_node(site, wheel, onnx_bundle, tmp_path):
-    """In an environment of its own, with nothing on the PATH: the folder is whole, and Chromium gets an answer from it."""
+    """With nothing on the PATH: the folder is whole, and Chromium gets an answer from it."""
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith(SITE)}
     assert packed == {SITE + path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}

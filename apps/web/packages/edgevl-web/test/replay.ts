@@ -68,6 +68,8 @@ export interface Options {
   /** Decode files as the platform does, too: where there is one. */
   platform: boolean;
   only?: Case["kind"][];
+  /** Stop at the first problem. */
+  first?: boolean;
 }
 
 export interface Report {
@@ -81,6 +83,7 @@ export async function replay(options: Options): Promise<Report> {
   const report: Report = { counts: {}, problems: [] };
   const checks = { pixels: pixels(options), ids: ids(options), answer: answer(options), refuse: refuse(options) };
   for (const each of options.suite.cases) {
+    if (options.first && report.problems.length) break;
     if (options.only && !options.only.includes(each.kind)) continue;
     report.counts[each.kind] = (report.counts[each.kind] ?? 0) + 1;
     try {
@@ -190,6 +193,8 @@ function answer(options: Options): Check {
       const recorded = await rows(options, each.shares);
       if (!recorded.every((row, y) => row.every((value, x) => Math.abs(value - (shares[y]?.[x] ?? NaN)) <= 1e-5))) return "other shares";
     }
+    const margins = Object.keys(wanted).length ? model.decoded(wanted).margins : [];
+    if (!each.margins.every((margin, n) => Math.abs(margin - (margins[n] ?? NaN)) <= 1e-4)) return "other margins";
     const free = each.words === null ? own : await model.evaluate(pictures, each.texts);
     return sameResult(each, free) ? "" : `another result: ${JSON.stringify(free.result)}`;
   };
