@@ -62,7 +62,7 @@ def test_what_cannot_be_served_is_refused(site, bundles, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="not a web app"):
         web.write_web_app(tmp_path / "mine", bundles["onnx"], force=True)
     monkeypatch.setattr(web, "SITE", tmp_path / "nowhere")
-    with pytest.raises(InputError, match="npm ci && npm run build in apps/web .* wheel that tools/build_wheel.py"):
+    with pytest.raises(InputError, match=r"npm run build in apps/web .* wheel that tools/build_wheel\.py"):
         web.write_web_app(tmp_path / "app", bundles["onnx"])
     assert not (tmp_path / "app").exists()
 
