@@ -164,9 +164,9 @@ def _set_batch_statistics(vision: "Module", size: int, pictures: int = 8) -> Non
     from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from edgevl.data.scenes import Scenes
+    from edgevl.data import open_scenes
 
-    scenes = Scenes("train", size=max(size, 32))
+    scenes = open_scenes("scenes:train", size=size)
     images = [torch.from_numpy(scenes[index].pictures[0]) for index in range(pictures)]
     norms = [module for module in vision.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:

@@ -6,8 +6,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edgevl.apps.jetson.bundle_files import check_folder_name, check_relative
 from edgevl.limits import NAME_PATTERN
+from edgevl.precisions import PRECISIONS
 
-Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8"]
+Precision = Literal[tuple(PRECISIONS)]  # pyright: ignore[reportInvalidTypeForm]
 DType = Literal["float32", "float16", "int32", "int64", "int8", "uint8"]
 
 RelativePath = Annotated[str, AfterValidator(check_relative), Field(json_schema_extra={"format": "relative-path"})]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgevl.contracts import Dataset
-from edgevl.data.scenes import FEW_CATEGORIES, Scenes
+from edgevl.data.scenes import FEW_CATEGORIES, MIN_SIZE, Scenes
 from edgevl.errors import InputError, unknown_name
 from edgevl.registry import Registry
 
@@ -20,12 +20,12 @@ DATASETS: Registry[Open] = Registry("data set", GROUP)
 
 @DATASETS.register("scenes")
 def _scenes(split: str, seed: int, size: int) -> Dataset:
-    return Scenes(split or "test", seed, size)
+    return Scenes(split or "test", seed, max(size, MIN_SIZE))
 
 
 @DATASETS.register("scenes16")  # for models of few pictures: the study
 def _scenes16(split: str, seed: int, size: int) -> Dataset:
-    return Scenes(split or "test", seed, size, FEW_CATEGORIES, "scenes16")
+    return Scenes(split or "test", seed, max(size, MIN_SIZE), FEW_CATEGORIES, "scenes16")
 
 
 @DATASETS.register("csv")
@@ -40,8 +40,9 @@ def open_dataset(spec: str, seed: int = 0, size: int = 128) -> Dataset:
 
     A bare `scenes` means its split `test`, a bare file or folder its split `train`.
 
-    size: side of the pictures in pixels, of a data set that makes its own. Raises InputError, naming what exists, for
-    an unknown name or split.
+    size: side of the pictures in pixels, of a data set that makes its own; larger where that cannot make them so small.
+
+    Raises `InputError`, naming what exists, for an unknown name or split.
     """
     name, _, place = spec.partition(":")
     if not spec.strip():

@@ -17,11 +17,10 @@ from PIL import Image
 from edgevl.apps.jetson.strict_json import Unreadable, plain_bytes
 from edgevl.errors import InputError, no_such_path
 from edgevl.inputs.preprocess import load_image
-from edgevl.pictures import MAX_FILE_BYTES
+from edgevl.pictures import MAX_FILE_BYTES, SUFFIXES
 from edgevl.progress import Progress
 from edgevl.search.index import NAME, Entry, Index, load_index, save_index
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 CHUNK = 32  # pictures that are decoded and embedded together
 SAVED_EVERY = 2048  # pictures: a long first run that is stopped goes on from there
 _RACY = 2 * 10**9  # ns: a file that was written so shortly before the index may have changed within one tick

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 MAX_DB = 300.0  # reported for values that are equal, where the ratio is infinite
 _LARGEST = 1e12  # what the manifest can hold
 _CHUNK = 32  # samples that are asked at a time
-_MIN_SIDE = 32  # the smallest scenes there are; a smaller model gets them squashed
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def draw(
 
     if count < 1:
         raise InputError(f"at least 1 sample is needed, got {count}")
-    dataset, asked = in_portions(open_dataset(data, size=max(side, _MIN_SIDE)), 1), task_named(task)
+    dataset, asked = in_portions(open_dataset(data, size=side), 1), task_named(task)
     everything = range(len(dataset))
     order = everything if seed is None else random.Random(seed).sample(everything, min(len(dataset), 4 * count))
     samples = list[Sample]()
@@ -70,7 +69,7 @@ def draw(
 
 def side_of(model: Described) -> int:
     """Return the largest side of the pictures that a model takes, in pixels."""
-    return max((processing.size for processing in model.images.values()), default=_MIN_SIDE)
+    return max((processing.size for processing in model.images.values()), default=1)
 
 
 def ask(

@@ -10,13 +10,14 @@ from __future__ import annotations
 from .geometry import fitted, squash
 from .reader import MAX_FILE_BYTES, read_picture
 from .resize import RESAMPLING, resize
-from .stored import ADVICE, MAX_PIXELS, PictureError, Piece, Stored, check_size, same, strips, upright
+from .stored import ADVICE, MAX_PIXELS, SUFFIXES, PictureError, Piece, Stored, check_size, same, strips, upright
 
 __all__ = [
     "ADVICE",
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "RESAMPLING",
+    "SUFFIXES",
     "PictureError",
     "Piece",
     "Stored",

@@ -18,6 +18,7 @@ MAX_PIXELS = 89_478_485  # of 2**30 bytes, 12 for each: what the decoders take a
 MAX_PIXELS_OF_LARGE = 50_331_648  # WebP takes up to 20 bytes for a pixel, JPEG of four components 12 and then its RGB
 MAX_SIDE = 1_000_000  # Pillow keeps a pointer for each row, numpy an object for each piece
 STRIP_PIXELS = 2**20
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 ADVICE = "give a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM picture"
 
 Piece = Tuple[int, int, Any]  # x, y on the canvas; an RGB image, or uint8 [h, w] gray or [h, w, 3] RGB

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgevl.errors import InputError
 from edgevl.limits import MAX_TEXT, shown
+from edgevl.pictures import SUFFIXES
 
 # What people call a column, without blanks, dashes and capitals -> what it is here.
 _NAMES = {
@@ -22,7 +23,7 @@ _NAMES = {
 }
 _KNOWN = {name: column for column, names in _NAMES.items() for name in names.split()}
 PICTURES = ("image",)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".pgm", ".ppm")
+ENDINGS = (*SUFFIXES, ".heic", ".heif")  # of pictures' names; an import turns HEIC into JPEG
 SPLITS = {
     "train": "train training trainval",
     "val": "val valid validation dev eval",
@@ -54,7 +55,7 @@ def column_of(name: str) -> str | None:
 
 def is_picture(name: str) -> bool:
     """Say if a text ends like the name of a picture."""
-    return name.strip().strip('"').lower().endswith(SUFFIXES)
+    return name.strip().strip('"').lower().endswith(ENDINGS)
 
 
 def rows_of(line: int, values: Mapping[str, Any], where: str) -> list[Row]:
