@@ -1,6 +1,7 @@
 """The sprint: one change of the recipe at a time, the same for every arm; a run ends where its accuracy is reached."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from edgevl.training.study.preset import Sprint, finetune_recipe, load_preset, p
 from edgevl.training.study.results import load_results
 from edgevl.training.study.sprint_page import render
 
+DOCS = Path(__file__).parents[2] / "docs"
 MUON = {"name": "muon", "lr": 2e-3, "matrix_lr": 0.02, "warmup": 2, "clip_norm": 5.0}
 
 
@@ -62,7 +64,7 @@ def test_a_sprint_ends_at_its_accuracy_and_says_what_has_not_run(tmp_path, value
     assert main(["study", "--results", str(results), "--publish", str(tmp_path / "docs")]) == 0
     page = (tmp_path / "docs" / "study-sprint.md").read_text(encoding="utf-8")
     assert "| Muon | 4 (" in page and "| nothing | not run yet |" in page
-    assert "| `more`: slower | `muon` and finetune: `optimizer.lr=1e-4` |" in page
+    assert "| `more`: slower | as `muon`; fine-tuning: `optimizer.lr=1e-4` |" in page
     assert (tmp_path / "docs" / "study-sprint.json").read_bytes() == results.read_bytes()
     whole = load_results(results)
     whole["preset"]["finetune"]["stop_at"] = 0.9
@@ -71,6 +73,12 @@ def test_a_sprint_ends_at_its_accuracy_and_says_what_has_not_run(tmp_path, value
     assert "| Muon | 7 (" in render(whole), "two of pretraining, and between 4 and 6"
     row["curve"] = [[2, 0.5], [4, 0.85], [6, 0.8]]
     assert "| Muon | not in 8 (" in render(whole) and " s): 85 % |" in render(whole)
+
+
+def test_the_published_page_is_that_of_its_results_and_of_todays_preset():
+    results = load_results(DOCS / "study-sprint.json")
+    assert render(results) == (DOCS / "study-sprint.md").read_text(encoding="utf-8")
+    assert load_preset("sprint").makes_rows_of(results["preset"])
 
 
 def test_changes_may_be_added_and_not_altered(tmp_path, values, monkeypatch):

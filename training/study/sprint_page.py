@@ -99,8 +99,8 @@ def _runs(preset: dict[str, Any]) -> list[tuple[str, str, int]]:
 def _overrides(preset: dict[str, Any], name: str) -> list[str]:
     """The title of a change and what it sets, with the change that it is added to."""
     change = preset["changes"][name]
-    said = [f"`{change['like']}` and"] if change["like"] else []
-    for stage in ("both", "pretrain", "finetune"):
-        where = "" if stage == "both" else f"{stage}: "
-        said += [f"{where}`{override}`" for override in change[stage]]
-    return [f"`{name}`: {change['title']}", " ".join(said) or "nothing"]
+    said = [f"as `{change['like']}`"] if change["like"] else []
+    for stage, where in {"both": "", "pretrain": "pretraining: ", "finetune": "fine-tuning: "}.items():
+        if change[stage]:
+            said.append(where + " ".join(f"`{override}`" for override in change[stage]))
+    return [f"`{name}`: {change['title']}", "; ".join(said) or "nothing"]
