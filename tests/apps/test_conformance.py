@@ -294,6 +294,12 @@ def test_what_is_there_is_not_overwritten(suite, tmp_path):
         write_conformance(tmp_path / "new", only="tiny")
 
 
+def test_sequences_that_stop_early_are_there(suite):
+    """A reader that never stops, or that reads the stop token out, is found by these alone."""
+    lengths = {len(case["result"]): case["words"].split() for case in suite.of("answer", bundle="generate-stop")}
+    assert lengths.keys() == {3, 5} and len(lengths[3]) == 2
+
+
 def test_every_file_is_listed_once(suite):
     """Nothing lies about, and names are unique."""
     ids = [case["id"] for case in suite.cases]

@@ -69,6 +69,12 @@ def corners() -> DeployableModel:
     return dataclasses.replace(model, name="corners", decoding={**model.decoding, "format": "corners"})
 
 
+def stopping() -> DeployableModel:
+    """A captioner whose third token ends most sequences: its stop token is one that it writes."""
+    model = small_models.prefix_model(asks=False)
+    return dataclasses.replace(model, name="stopping", decoding={**model.decoding, "stop": WRITTEN})
+
+
 def byte_reader() -> DeployableModel:
     with tempfile.TemporaryDirectory() as folder:
         return readers.reader("bytes", 10, {}, readers.byte_codecs(Path(folder)), "softmax")
@@ -80,6 +86,7 @@ def asked() -> DeployableModel:
 
 
 TEXT = (Query((), TEXTS),)
+WRITTEN = 145  # what the captioner writes third about most pictures of the suite; a test looks that it still does
 ALONE = tuple(Query((picture,)) for picture in PICTURES[:2])
 MADE: dict[str, Callable[[], Made]] = {
     "geometries": lambda: Made(readers.reader("geometries", 8, readers.IMAGES, {}, "sigmoid"), queries=ALONE),
@@ -96,4 +103,5 @@ MADE: dict[str, Callable[[], Made]] = {
     "rank-batch": lambda: Made(MODELS["towers"](), batch=3),
     "generate": lambda: Made(MODELS["captioner"]()),
     "generate-prefix": lambda: Made(MODELS["answerer"]()),
+    "generate-stop": lambda: Made(stopping()),
 }

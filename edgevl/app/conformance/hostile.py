@@ -73,6 +73,33 @@ def _tokenizer(path: Path, change: Callable[[Json], object], name: str = "tokeni
     _rewrite(path, name, json.dumps(values).encode("utf-8"))
 
 
+def _cycle(path: Path) -> None:
+    """Add two programs that read each other's output; their artifacts are what the manifest says."""
+    for name, other in (("chicken", "egg"), ("egg", "chicken")):
+        _rewrite(path, f"{name}.onnx", _identity(other, name))
+        tensor = {"dtype": "float32", "shape": [1, 5], "layout": "NA", "range": None}
+        read = {"name": f"from_{other}", **tensor, "kind": "tensor", "from": {"kind": "value", "name": other}}
+        program = {"name": name, "artifact": f"{name}.onnx", "precision": "fp32", "inputs": [read]}
+        program["outputs"] = [{"name": name, **tensor}]
+        _edit(path, lambda values, program=program: values["programs"].append(program))
+
+
+def _identity(source: str, output: str) -> bytes:
+    """Return an ONNX file that gives what it takes, float32 [1, 5]."""
+    import onnx
+
+    names = (f"from_{source}", output)
+    ends = [onnx.helper.make_tensor_value_info(each, onnx.TensorProto.FLOAT, [1, 5]) for each in names]
+    node = onnx.helper.make_node("Identity", names[:1], names[1:])
+    graph = onnx.helper.make_graph([node], output, ends[:1], ends[1:])
+    opset = onnx.helper.make_opsetid("", 18)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString(deterministic=True)
+
+
+def _rename(vocabulary: Json, piece: str, other: str) -> None:
+    vocabulary[other] = vocabulary.pop(piece)
+
+
 def _move(values: Json, old: str, new: str) -> None:
     values["files"][new] = values["files"].pop(old)
 
@@ -131,6 +158,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "missing-file": lambda path: (path / "labels.json").unlink(),
     "changed-artifact": lambda path: (path / "model.onnx").write_bytes(b"x" + (path / "model.onnx").read_bytes()[1:]),
     "labels-not-a-list": lambda path: _rewrite(path, "labels.json", b'{"a": 1}'),
+    "cycle": _cycle,
     "tokenizer-setting": lambda path: _tokenizer(path, lambda t: t["normalizer"].update(lowercase=False)),
     "tokenizer-ids": lambda path: _tokenizer(path, lambda t: t["model"]["vocab"].update(the=0)),
     "tokenizer-too-large": lambda path: _tokenizer(path, lambda t: t["model"]["vocab"].update(more=10**6)),
@@ -141,5 +169,7 @@ LISTED = ("unlisted-file",)
 # What is wrong in a byte-level tokenizer.
 BYTES: dict[str, Callable[[Json], object]] = {
     "merge-of-no-piece": lambda t: t["model"]["merges"].append(["no", "piece"]),
+    "merge-twice": lambda t: t["model"]["merges"].append(t["model"]["merges"][0]),
+    "byte-missing": lambda t: _rename(t["model"]["vocab"], "\u0100", "\u0100\u0100"),
     "added-token-unknown": lambda t: t["added_tokens"][0].update(content="the</w>"),
 }
