@@ -13,6 +13,7 @@ from edgevl.cli.progress import progress_bar
 def add_to(app: typer.Typer) -> None:
     group = command_group(app, "app", "What apps on other platforms need.")
     command(group, "web", example="edgevl app web --bundle nano-litert-w8a8.edgevl --out app --serve")(web)
+    command(group, "android", example="edgevl app android --bundle nano-onnx-fp32-split.edgevl --out android")(android)
     command(group, "conformance", example="edgevl app conformance --out conformance --only small")(conformance)
 
 
@@ -39,6 +40,25 @@ def web(
         console.result(f"wrote {folder}" + (f"; open {address}, end with Ctrl-C" if address else ""))
     if server:
         server.serve_forever()
+
+
+def android(
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle for onnx. Default: the embedded model, in two programs.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("edgevl-android"),
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write an Android project with a bundle in place: Gradle builds the app, Maven tests it on a JVM."""
+    from edgevl.app.android import write_android_project
+
+    with progress_bar("android") as progress:
+        folder = write_android_project(out, bundle, force, progress)
+    if json:
+        console.print_json({"folder": str(folder)})
+    else:
+        console.result(f"wrote {folder}; open it in Android Studio, or test it here: mvn -q -f {folder}/pom.xml test")
 
 
 def conformance(

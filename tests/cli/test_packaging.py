@@ -77,6 +77,9 @@ def test_the_wheel_holds_every_file_that_git_holds(wheel):
     below |= {
         name.replace("apps/jetson/", "edgevl/"): name for name in tracked if name.startswith("apps/jetson/pictures/")
     }
+    below |= {f"edgevl/{name}": name for name in tracked if name.startswith("apps/android/")}
+    below.pop("edgevl/apps/android/.gitignore", None)
+    below.pop("edgevl/apps/android/.editorconfig", None)
     links = {"edgevl/training", "edgevl/quantize", "edgevl/export", "edgevl/apps", "edgevl/pictures"}
     missing = sorted(set(below) - packed - links)
     assert not missing
