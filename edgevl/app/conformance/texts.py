@@ -46,6 +46,7 @@ ODD = {
     "replacement": "a\ufffdb \ufffe\uffff \U0010ffff \ue000",
     "quotes": "“what’s” ‘this’ ＂full＂ ｗｉｄｅ",
     "hundred": "x" * 100 + " " + "y" * 101,
+    "hundred-and-one": "y" * 101 + " the",
     "one": "a",
     "mark": "\u0301",
     "empty": "",

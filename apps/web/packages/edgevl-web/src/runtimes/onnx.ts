@@ -17,18 +17,20 @@ async function open(program: Program, artifact: Uint8Array): Promise<Session> {
   } catch (error) {
     throw new EdgeVLError("runtime", `${program.artifact} cannot be opened by ONNX Runtime`, { cause: error });
   }
-  checkNames(program, session);
+  checkInterface(program, session);
   return {
     run: (feeds) => run(program, session, feeds),
     close: () => void session.release().catch(() => undefined),
   };
 }
 
-/** The artifact's own names must be those of the manifest. */
-function checkNames(program: Program, session: ort.InferenceSession): void {
-  const same = (a: readonly string[], b: { name: string }[]) => [...a].sort().join("\0") === b.map((spec) => spec.name).sort().join("\0");
-  if (!same(session.inputNames, program.inputs) || !same(session.outputNames, program.outputs)) {
-    throw new EdgeVLError("bundle", `${program.artifact} has other inputs or outputs than the manifest says`);
+/** Names, types and shapes of the artifact must be those of the manifest. */
+function checkInterface(program: Program, session: ort.InferenceSession): void {
+  const sides = [[program.inputs, session.inputMetadata], [program.outputs, session.outputMetadata]] as const;
+  for (const [specs, found] of sides) {
+    const own = new Map(found.map((each) => [each.name, each.isTensor ? `${each.type} ${each.shape.join(" ")}` : ""]));
+    const same = own.size === specs.length && specs.every((spec) => own.get(spec.name) === `${spec.dtype} ${spec.shape.join(" ")}`);
+    if (!same) throw new EdgeVLError("bundle", `${program.artifact} has other inputs or outputs than the manifest says`);
   }
 }
 

@@ -85,7 +85,7 @@ class ConformanceTest {
     fun `hostile bundles are refused`() =
         all("refuse", 10) { case ->
             refused {
-                Model.open(Bundle.open(suite.folder.resolve(case.bundle)), Fixtures.runtime).use { it.replayGolden() }
+                Model.open(Bundle.open(suite.folder.resolve(case.bundle)), Fixtures.runtime).close()
             }
         }
 }

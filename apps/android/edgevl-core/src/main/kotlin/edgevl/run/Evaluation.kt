@@ -56,7 +56,7 @@ internal class Evaluation(
                     when (origin) {
                         is Origin.Pixels -> Tensor.of(spec, pixels(origin))
                         is Origin.Ids -> Tensor.of(spec, ids(origin))
-                        is Origin.Output -> run(origin.call).getValue(origin.name).fitted(spec)
+                        is Origin.Output -> run(origin.call).getValue(origin.name).fitted(spec.shape)
                         is Origin.State -> states.getValue(spec.name)
                         Origin.Token -> Tensor.of(spec, intArrayOf(token))
                         Origin.Step -> Tensor.of(spec, intArrayOf(step))
@@ -78,7 +78,7 @@ internal class Evaluation(
         var states =
             carried.associate { (spec, state) ->
                 spec.name to
-                    (state.start?.let { run(it.call).getValue(it.name).fitted(spec) } ?: Tensor.empty(spec.dtype, spec.shape))
+                    (state.start?.let { run(it.call).getValue(it.name).fitted(spec.shape) } ?: Tensor.empty(spec.dtype, spec.shape))
             }
         var token = loop.start
         val rows = ArrayList<FloatArray>()

@@ -67,12 +67,12 @@ class Tensor(
     }
 
     /** Return this value as another program takes it: as it is, or its first sample repeated for another batch. */
-    internal fun fitted(spec: TensorSpec): Tensor {
-        if (shape == spec.shape) return this
+    internal fun fitted(wanted: List<Int>): Tensor {
+        if (shape == wanted) return this
         val row = ByteArray(data.capacity() / shape[0])
         data.duplicate().get(row)
-        val tensor = empty(dtype, spec.shape)
-        repeat(spec.shape[0]) { tensor.data.put(row) }
+        val tensor = empty(dtype, wanted)
+        repeat(wanted[0]) { tensor.data.put(row) }
         tensor.data.rewind()
         return tensor
     }
