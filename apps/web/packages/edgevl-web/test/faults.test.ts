@@ -27,7 +27,8 @@ const STAGES: [string, Kind, Fault[]][] = [
     ["of decodings", "rules", "yield* decodingProblems(manifest);", ""],
     ["a cycle", "rules", "if (cyclic.length) yield", "if (!programs) yield"],
     ["paths that leave the folder", "paths", `["", ".", ".."].includes(part)`, "!part"],
-    ["names of the tensors in the artifact", "runtimes/onnx", "if (!same(session.inputNames, program.inputs) || !same(session.outputNames, program.outputs))", "if (!program)"],
+    ["tensors of the artifact", "runtimes/onnx", "if (!same) throw", "if (!program) throw"],
+    ["types of the tensors in the artifact", "runtimes/onnx", "own.get(spec.name) === `${spec.dtype} ${spec.shape.join(\" \")}`", "own.has(spec.name)"],
   ]],
   ["tokenizer files", "refuse", [
     ["a pair twice", "byte_bpe", "|| this.ranks.has(key)", ""],
