@@ -23,7 +23,7 @@ TESTS = ("CodePointsTest", "ExifTest", "PictureTest", "StrictJsonTest", "YuvFram
          "onnx.OnnxFileTest", "ConformanceTest", "ModelTest", "GoldenTest")  # fmt: skip
 ONNX = "edgevl-onnxruntime/src/main/kotlin/edgevl/onnx"
 # What is planted: (file, text, the text that replaces it).
-FAULTS = {
+FAULTS: dict[str, tuple[str, str, str]] = {
     "a key twice is taken": (f"{CORE}/json/StrictJson.kt", "if (key in values)", "if (false)"),
     "half a surrogate pair is taken": (f"{CORE}/json/StrictJson.kt", "if (hasHalfAPair(it))", "if (false)"),
     "an unknown field is taken": (f"{CORE}/json/Schema.kt", "if (wanted == false)", "if (wanted == null)"),
