@@ -184,7 +184,7 @@ class Java:
 
 
 @pytest.fixture(scope="module")
-def java(libraries, tmp_path_factory) -> Iterator[Java]:
+def java(libraries: tuple[str, str], tmp_path_factory) -> Iterator[Java]:
     process = Java(*libraries, tmp_path_factory.mktemp("faults"))
     yield process
     process.close()
