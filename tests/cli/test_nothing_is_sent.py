@@ -154,3 +154,20 @@ def test_whoever_loads_onnxruntime_has_forbidden_it_to_report():
             if "onnxruntime" in names and "edgevl" not in names and "ORT_DISABLE_TELEMETRY" not in text:
                 wrong.append(str(path.relative_to(ROOT)))
     assert not wrong
+
+
+def test_only_a_recipe_that_says_so_loads_from_a_hub():
+    """docs/index.md names the one place: `backbone_weights=timm`."""
+    asked = []
+    for folder in ("edgevl", "training", "quantize", "export"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call):
+                    given = {each.arg: getattr(each.value, "value", None) for each in node.keywords}
+                    local = given.get("local_files_only") is True
+                    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                    if given.get("pretrained") is True or (
+                        name in ("from_pretrained", "hf_hub_download") and not local
+                    ):
+                        asked.append(path.relative_to(ROOT).as_posix())
+    assert asked == ["training/backbones.py"]
