@@ -26,7 +26,7 @@ LIMIT = 3600.0  # seconds for a file
 def slow_files(below: list[str]) -> list[str]:
     """Test files that hold a slow test, by their paths from the repository's root."""
     asked = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "slow", *below]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode not in (0, 5):  # 5: none
         raise SystemExit(f"pytest could not collect the tests:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return sorted({line.split("::")[0] for line in done.stdout.splitlines() if "::" in line})
@@ -38,32 +38,32 @@ def commit() -> str:
 
 
 def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def run(file: str, limit: float) -> dict[str, Any]:
     """Run the slow tests of one file. Returns its outcome, with pytest's last line."""
     log = OUT / (file.removeprefix("tests/").removesuffix(".py").replace("/", "-") + ".log")
     began = time.time()
-    with log.open("w") as out:
+    with log.open("w", encoding="utf-8") as out:
         try:
             asked = [sys.executable, "-m", "pytest", "-m", "slow", "-q", "-p", "no:cacheprovider", "-rfEs", file]
             code = subprocess.run(asked, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, timeout=limit).returncode
         except subprocess.TimeoutExpired:
             code = None
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
     said = lines[-1].strip("= ") if lines and code is not None else f"not done after {limit:.0f} s"
     return {"file": file, "exit": code, "seconds": round(time.time() - began), "said": said, "commit": commit()}
 
 
 def load() -> dict[str, dict[str, Any]]:
     results = OUT / "results.json"
-    return json.loads(results.read_text()) if results.exists() else {}
+    return json.loads(results.read_text("utf-8")) if results.exists() else {}
 
 
 def save(results: dict[str, dict[str, Any]]) -> None:
     new = OUT / "results.json.new"
-    new.write_text(json.dumps(results, indent=1))
+    new.write_text(json.dumps(results, indent=1), encoding="utf-8")
     os.replace(new, OUT / "results.json")
 
 
