@@ -111,9 +111,9 @@ class ContrastObjective(nn.Module):
         return {PICTURES: pictures_BE, TEXTS: texts_NE, "scale": self.model.scale}
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self.losses(self.embeddings(batch), batch)
+        return self.task_losses(self.embeddings(batch), batch)
 
-    def losses(self, values: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def task_losses(self, values: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the losses of the task, the mean over the captions of a picture."""
         return mean_of([_TASK.losses(each, batch) for each in by_caption(values)])
 

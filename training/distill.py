@@ -36,7 +36,7 @@ from edgevl.training.run_folder import recipe_of, run_folder
 
 
 class DistillObjective(VqaObjective):
-    """`vqa`, the cross entropy of fine-tuning, and the teacher losses by name."""
+    """The loss of fine-tuning, called after the task, and the teacher losses by name."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class DistillObjective(VqaObjective):
         student = trace(self.model, batch)
         with torch.no_grad():
             teacher = trace(self._teacher[0].to(student.logits_NA.device), batch)
-        named = {"vqa": F.cross_entropy(student.logits_NA.float(), batch["answers"].flatten())}
+        named = self.task_losses(student.logits_NA, batch)
         for loss in self.losses.values():
             named |= loss(student, teacher)
         return named
@@ -69,14 +69,14 @@ class DistillContrast(ContrastObjective):
     def __init__(self, recipe: Recipe, start: Start, validation: Dataset, teacher: Teacher):
         super().__init__(start.model, start.tokenizer, validation, recipe)
         sizes = start.model.config.embedding, teacher.embedding
-        self.teacher_losses = nn.ModuleDict(make_losses(recipe.losses, EMBEDDING_DISTILLATION, *sizes))
+        self.losses = nn.ModuleDict(make_losses(recipe.losses, EMBEDDING_DISTILLATION, *sizes))
         self._teacher = teacher
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         student, teacher = self.embeddings(batch), self._teacher.embeddings(batch)
         pairs = list(zip(by_caption(student), by_caption(teacher)))
-        named = self.losses(student, batch)
-        for loss in self.teacher_losses.values():
+        named = self.task_losses(student, batch)
+        for loss in self.losses.values():
             named |= mean_of([loss(*pair) for pair in pairs])
         return named
 
@@ -125,7 +125,7 @@ def run(
         finder = Teacher(open_deployable(model_folder(recipe.teacher)), recipe.data.texts)
         parts = contrast_parts(recipe, partial(DistillContrast, teacher=finder), finder)
         return train_parts(recipe, parts, folder, resume, progress, note)
-    check_weights(recipe.weights, ("vqa", *DISTILLATION))
+    check_weights(recipe.weights, (recipe.task, *DISTILLATION))
     teacher = load_model(model_folder(recipe.teacher))
 
     def make_objective(recipe: Recipe, start: Start, validation: VqaSamples) -> DistillObjective:

@@ -88,7 +88,7 @@ def run(
     if recipe.model.get("kind"):
         check_weights(recipe.weights, ("contrast",))
         return train_parts(recipe, contrast_parts(recipe, contrast_objective), folder, resume, progress, note)
-    check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else ("vqa",))
+    check_weights(recipe.weights, ("itc", "itm") if recipe.task == "retrieval" else (recipe.task,))
     make_objective: MakeObjective = retrieval_objective if recipe.task == "retrieval" else answer_objective
     return train_answers(recipe, make_objective, folder, resume, progress, note)
 
@@ -232,6 +232,6 @@ def load_pretrained(model: VqaModel, folder: Path, tokenizer: Tokenizer, task: s
 
 
 def training_record(recipe: Recipe, rows: list[dict[str, float]]) -> dict[str, object]:
-    kept = ("step", "vqa", "contrast")
+    kept = ("step", recipe.task, "contrast")
     curve = [{key: row[key] for key in row if key in kept or key.startswith("val_")} for row in rows]
     return {"recipe": json.loads(recipe.model_dump_json()), "curve": curve}

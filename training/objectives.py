@@ -3,23 +3,24 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel
 from edgevl.models.checkpoint import save_model
+from edgevl.tasks import task_named
 from edgevl.training.batch import trim, visual_tokens
 from edgevl.training.data import IGNORED, VqaSamples, batches, in_order
 
 
 class AnswerObjective(nn.Module):
-    """Cross entropy over the answers of K questions a picture, whatever gives the logits."""
+    """The losses of a task over the answers to K questions a picture, whatever gives the logits."""
 
     eval_batch = 64  # pictures
 
-    def __init__(self, validation: VqaSamples, eval_samples: int):
+    def __init__(self, validation: VqaSamples, eval_samples: int, task: str):
         super().__init__()
+        self._task = task_named(task)
         self._validation, self._eval_samples = validation, min(eval_samples, len(validation))
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -31,7 +32,10 @@ class AnswerObjective(nn.Module):
         raise NotImplementedError
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {"vqa": F.cross_entropy(self.logits(batch).float(), batch["answers"].flatten())}
+        return self.task_losses(self.logits(batch), batch)
+
+    def task_losses(self, logits_NA: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(self._task.losses({"logits": logits_NA}, batch))
 
     def evaluate(self) -> dict[str, float]:
         """Return the accuracy, by the task's rule: any right answer counts."""
@@ -50,7 +54,7 @@ class VqaObjective(AnswerObjective):
     """The objective of a plain model; the picture is encoded once for its questions."""
 
     def __init__(self, model: VqaModel, validation: VqaSamples, eval_samples: int, labels: Sequence[str]):
-        super().__init__(validation, eval_samples)
+        super().__init__(validation, eval_samples, model.config.task)
         self.model, self.labels = model, labels
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:

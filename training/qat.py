@@ -74,7 +74,7 @@ class QuantizedAnswers(AnswerObjective):
                 f"eval_samples is {samples}, but quantization-aware training evaluates in whole batches "
                 f"of {recipe.batch_size}; raise it, or set it to 0"
             )
-        super().__init__(validation, whole)
+        super().__init__(validation, whole, recipe.task)
         self._rounding = Rounding(recipe, start)
         self.model = self._rounding.model
         self.eval_batch = recipe.batch_size  # the programs take this many pictures, no more and no less

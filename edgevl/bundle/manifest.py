@@ -105,7 +105,7 @@ class MetricValue(Part):
 
 
 class Accuracy(Part):
-    """The first metric of the task, for `vqa` the share of right answers; `reference` is the float PyTorch program."""
+    """The first metric of the task, such as the share of right answers; `reference` is the float PyTorch program."""
 
     metric: Name = "accuracy"
     metrics: Annotated[tuple[MetricValue, ...], Field(max_length=64)] = ()  # all of them, the first one included

@@ -150,7 +150,7 @@ class Always(AnswerObjective):
     """Gives one answer to everything."""
 
     def __init__(self, samples, answer):
-        super().__init__(samples, eval_samples=1)
+        super().__init__(samples, 1, "vqa")
         self.scores = torch.nn.Parameter(torch.nn.functional.one_hot(torch.tensor(answer), 4).float())
 
     def logits(self, batch):

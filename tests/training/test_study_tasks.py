@@ -38,6 +38,7 @@ def test_a_task_trains_and_leaves_a_model_folder(tmp_path, pretrained, finetune_
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     (score,) = [row["val_accuracy"] for row in rows if "val_accuracy" in row]
     assert 0 <= score <= 1
+    assert ("statement" in rows[0]) == (task == "statement"), "the loss is called after the task"
     assert (folder / "model" / "retrieval.safetensors").is_file() == (task == "retrieval")
 
 
