@@ -1,6 +1,6 @@
 """The kinds of value that files of a bundle hold, each with its bounds, and the base of every section."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -8,7 +8,10 @@ from edgevl.apps.jetson.bundle_files import check_folder_name, check_relative
 from edgevl.limits import NAME_PATTERN
 from edgevl.precisions import PRECISIONS
 
-Precision = Literal[tuple(PRECISIONS)]  # pyright: ignore[reportInvalidTypeForm]
+if TYPE_CHECKING:
+    Precision = str
+else:
+    Precision = Literal[tuple(PRECISIONS)]
 DType = Literal["float32", "float16", "int32", "int64", "int8", "uint8"]
 
 RelativePath = Annotated[str, AfterValidator(check_relative), Field(json_schema_extra={"format": "relative-path"})]
