@@ -106,11 +106,11 @@ def opened(model: Deployable, runner: Runner, runtime: str = "") -> Opened:
     )
 
 
-def eager(model: Deployable, threads: int | None = None) -> Opened:
-    """Open a Deployable with PyTorch, in float: the reference of every artifact."""
+def eager(model: Deployable, threads: int | None = None, fill: bool = True) -> Opened:
+    """Open a Deployable with PyTorch, in float: the reference of every artifact. `fill`: see `eager_runner`."""
     from edgevl.runtime.eager_session import EagerSession, eager_runner
 
-    return opened(model, eager_runner(model, threads=threads), EagerSession.runtime)
+    return opened(model, eager_runner(model, threads=threads, fill=fill), EagerSession.runtime)
 
 
 def over_artifacts(model: Deployable, paths: Mapping[str, Path], target: str, threads: int | None = None) -> Opened:

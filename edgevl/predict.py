@@ -65,7 +65,7 @@ class Answerer:
             raise no_such_path("bundle or model folder", source, "make a bundle with edgevl export", also=["nano"])
         from edgevl.models.kinds import open_deployable
 
-        return cls(eager(open_deployable(source), threads=threads))
+        return cls(eager(open_deployable(source), threads=threads, fill=False))
 
     def answer(self, image: ImageSource, question: str, top: int = 5) -> Prediction:
         """See `predict`."""

@@ -74,16 +74,18 @@ class Runner:
         texts: Mapping[str, TextCodec],
         batches: Mapping[str, int] | None = None,
         remember: int = REMEMBERED,
+        fill: bool = True,
     ):
         """Take specs and a session for each program.
 
         batches: program -> samples of one run, where the session takes another number than the spec says.
         remember: bytes of values to keep; 0 computes everything anew.
+        fill: repeat the last row of a run that is not full. Without it sessions must take fewer rows than their batch.
         """
         self.programs = {program.name: program for program in programs}
         self.sessions, self.images, self.texts = dict(sessions), images, texts
         self.batches = {name: program.batch for name, program in self.programs.items()} | dict(batches or {})
-        self.calls = dict.fromkeys(self.programs, 0)  # runs of each session so far
+        self.calls, self._fill = dict.fromkeys(self.programs, 0), fill  # runs of each session so far
         self._makers = {spec.name: program for program in programs for spec in program.outputs}
         self._memory = _Memory(remember)
         self._held: _Leaves | None = None
@@ -157,10 +159,10 @@ class Runner:
         return feeds
 
     def _run(self, program: ProgramSpec, feeds: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-        """Run `count` rows in batches; a last batch that is not full is filled up with its last row."""
+        """Run `count` rows in batches; a last batch that is not full is filled up with its last row, if asked to."""
         batch, parts = self.batches[program.name], []
         for start in range(0, count, batch):
-            rows = np.arange(start, start + batch).clip(max=count - 1)
+            rows = np.arange(start, start + batch if self._fill else min(start + batch, count)).clip(max=count - 1)
             outputs = self.sessions[program.name].run({name: array[rows] for name, array in feeds.items()})
             self.calls[program.name] += 1
             parts.append({name: array[: count - start] for name, array in outputs.items()})

@@ -37,13 +37,18 @@ class EagerSession:
 
 
 def eager_runner(
-    model: Deployable, layout: str | None = None, batch: int = BATCH, threads: int | None = None
+    model: Deployable, layout: str | None = None, batch: int = BATCH, threads: int | None = None, fill: bool = True
 ) -> Runner:
-    """Return a runner over the float programs of a Deployable, `batch` samples at a time."""
+    """Return a runner over the float programs of a Deployable, `batch` samples at a time.
+
+    fill: run `batch` samples also where there are fewer, so that the last bits of a value depend on nothing else: for a
+    reference. One question costs a batch then.
+    """
     programs: Sequence[Program] = model.programs(layout or model.layouts[0])
     sessions = {program.name: EagerSession(program, threads) for program in programs}
     batches = dict.fromkeys(sessions, batch)
-    return Runner([program.spec for program in programs], sessions, model.images, model.texts, batches)
+    specs = [program.spec for program in programs]
+    return Runner(specs, sessions, model.images, model.texts, batches, fill=fill)
 
 
 def _batch(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> int:

@@ -60,7 +60,7 @@ class Embedder:
         from edgevl.opened import eager
 
         model = open_deployable(source)
-        return cls(eager(model), model.sha256)
+        return cls(eager(model, fill=False), model.sha256)
 
     @property
     def identity(self) -> str:

@@ -12,9 +12,12 @@ from edgevl.bundle.specs import ProgramSpec
 from edgevl.contracts import Query
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
+from edgevl.embedded import model_folder
 from edgevl.errors import InputError
 from edgevl.opened import eager
+from edgevl.predict import Answerer
 from edgevl.runtime.eager_session import EagerSession, eager_runner
+from edgevl.search.finder import Embedder
 
 
 def runner(model, layout, batch=1, **options) -> Runner:
@@ -37,6 +40,30 @@ def test_layouts_and_batches_change_nothing(name):
                 assert own.values.keys() == other.values.keys()
                 for value in own.values:
                     np.testing.assert_allclose(own.values[value], other.values[value], atol=1e-4)
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_one_question_costs_a_batch_only_where_a_reference_needs_it(fill, monkeypatch):
+    """A search in PyTorch embedded a text 32 times, and `predict` its picture."""
+    rows: list[int] = []
+    run = EagerSession.run
+
+    def counted(session, feeds):
+        rows.append(len(next(iter(feeds.values()))))
+        return run(session, feeds)
+
+    monkeypatch.setattr(EagerSession, "run", counted)
+    model = MODELS["towers"]()
+    found = eager_runner(model, fill=fill)
+    values = found.many("text_embeds", [Query((), (text,)) for text in ("a red car", "a cat", "a dog")])
+    assert rows == [32 if fill else 3] and len(values) == 3
+    (alone,) = eager_runner(model, fill=fill).many("text_embeds", [Query((), ("a cat",))])
+    np.testing.assert_allclose(alone, values[1], atol=1e-6)
+
+
+def test_search_and_predict_run_no_rows_that_nobody_asked_for():
+    folder = model_folder("nano-retrieval")
+    assert not Embedder.load(folder).runner._fill and not Answerer.load(folder)._runner()._fill
 
 
 @pytest.mark.parametrize(
