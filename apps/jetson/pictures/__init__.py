@@ -7,6 +7,7 @@ what each reader hands to it; what samples mean is decided here, and is the same
 
 from __future__ import annotations
 
+from .frames import Frame, frame_of, rgb_of_nv12
 from .geometry import fitted, squash
 from .reader import MAX_FILE_BYTES, read_picture
 from .resize import RESAMPLING, resize
@@ -18,13 +19,16 @@ __all__ = [
     "MAX_PIXELS",
     "RESAMPLING",
     "SUFFIXES",
+    "Frame",
     "PictureError",
     "Piece",
     "Stored",
     "check_size",
     "fitted",
+    "frame_of",
     "read_picture",
     "resize",
+    "rgb_of_nv12",
     "same",
     "squash",
     "strips",

@@ -9,6 +9,7 @@ import edgevl.picture.resize
 import edgevl.picture.toPicture
 import org.junit.Test
 import java.nio.ByteBuffer
+import java.security.MessageDigest
 import kotlin.math.abs
 import kotlin.random.Random
 import kotlin.test.assertContentEquals
@@ -105,6 +106,29 @@ class YuvFrameTest {
         listOf(r, g, b).forEachIndexed { channel, wanted ->
             val found = own[3 * (y * width + x) + channel].toInt() and 255
             assertTrue(abs(found - wanted.coerceIn(0.0, 255.0)) < 0.51, "$name at $x, $y: $found, $wanted")
+        }
+    }
+
+    /** The first digits of the sha256 of one frame's pixels, which tests/test_frames.py holds Python's to. */
+    private val digests =
+        mapOf(
+            YuvColors.BT601_FULL to "a4db72651c5470d7",
+            YuvColors.BT601_LIMITED to "dffd9e2235995812",
+            YuvColors.BT709_FULL to "b6f71b8f9ef99126",
+            YuvColors.BT709_LIMITED to "e4db4a5c942b1d53",
+        )
+
+    @Test
+    fun `pixels are those of Python to the last bit`() {
+        val (columns, rows) = 101 to 77
+        val luma = ByteArray(columns * rows) { (37 * (it % columns) + 101 * (it / columns)).toByte() }
+        val u = ByteArray(51 * 39) { (53 * (it % 51) + 29 * (it / 51)).toByte() }
+        val v = ByteArray(51 * 39) { (17 * (it % 51) + 71 * (it / 51) + 5).toByte() }
+        for ((colors, digest) in digests) {
+            val planes = listOf(plane(luma, columns, 1, 0), plane(u, 51, 1, 0), plane(v, 51, 1, 0))
+            val pixels = rgb(YuvFrame(columns, rows, planes[0], planes[1], planes[2], colors).toPicture())
+            val found = MessageDigest.getInstance("SHA-256").digest(pixels).joinToString("") { "%02x".format(it) }
+            assertEquals(digest, found.take(digest.length), colors.name)
         }
     }
 
