@@ -83,7 +83,7 @@ def run_demo(
         blind = blind_answers(samples)
         step.line = f"blind, from the words alone: {100 * blind['overall']:.1f} % right"
     with steps("timing against a detector pipeline") as step:
-        bench = run_bench(bundles[0], preset="rapid", progress=step.progress)
+        bench = run_bench(bundles[0], preset="rapid", progress=step.progress, frame=None)
         step.line = _race(bench)
     with steps("writing the report") as step:
         page = _write(folder, examples, bundles, verified, blind, bench)

@@ -45,6 +45,9 @@ class Prediction:
     tokens: list[int] | None = None  # of an answer that was generated
 
 
+_EXAMPLE = 'ask something, for example "what color is the car?"'
+
+
 @dataclasses.dataclass(frozen=True)
 class Answerer:
     """A loaded model that answers many questions."""
@@ -115,7 +118,10 @@ class Answerer:
         if pictures != 1:
             raise InputError(f"{self.model.name} reads {pictures} pictures at once, and this asks about one")
         if texts and (not questions or not all(question.strip() for question in questions)):
-            raise InputError('the question is empty: ask something, for example "what color is the car?"')
+            example = 'give texts, "a red car" "a green car"' if isinstance(self.model.decoder, Rank) else _EXAMPLE
+            raise InputError(f"the question is empty: {example}")
+        if questions and not texts:
+            raise InputError(f"{self.model.name} reads a picture and no text: leave the question out")
 
     def _runner(self) -> Any:
         assert self.model.runner, "an answerer is opened to run"

@@ -36,7 +36,8 @@ import golden_cases
 import jetson_board
 import measuring
 from bundle_reader import Bundle, decode
-from pictures import RESAMPLING
+from pictures import RESAMPLING, Frame, frame_of
+from pictures.frames import KINDS
 from pipeline import Pipeline
 from problems import BAD_INPUT, REFUSED, Problem, plain
 from runtimes import open_runner
@@ -46,7 +47,7 @@ from watch import IDLE, MEMORY_MB, STEP_SECONDS, Limits, Watch, watched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCHEMA = "edgevl.bench/1.1"
+SCHEMA = "edgevl.bench/1.2"
 LEAST_HZ = 10  # of power readings
 SAMPLES = "annotations.jsonl"
 
@@ -96,6 +97,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--samples", type=Path, metavar="FOLDER", help=f"also count right answers: {SAMPLES} and its pictures")
     add("--image", type=Path, metavar="FILE", help="picture of the timed query; default: a golden one as a large JPEG")
     add("--question", metavar="TEXT", help="of the timed query; default: that of the golden case")
+    shown = "what the scope frame begins with: a camera's frame of 1920 x 1080 in memory (default: nv12)"
+    add("--frame", choices=(*KINDS, "none"), default="nv12", help=shown)
     add("--engines", type=Path, metavar="FOLDER", help="of TensorRT's engines; default: in ~/.cache/edgevl/engines")
     add("--check", action="store_true", help="check the bundle and its golden cases on this board; time nothing")
     limit = f"of one step, such as loading or a query: ended after that (default: {STEP_SECONDS:g})"
@@ -148,13 +151,17 @@ def run(options: argparse.Namespace, watch: Watch) -> dict[str, Any] | None:
         bound = measuring.bind(threads) if bundle.target == "onnx" else None
         runner = open_runner(bundle, threads, options.engines, watch)
         pipeline = Pipeline(bundle, runner, pictures, texts)
+        frames = frames_of(pictures, options.frame)
+        seen = Pipeline(bundle, runner, frames, texts) if frames else None
         base = base_result(bundle, runner, watch.each(pipeline), pipeline.stages)
         cases = golden_cases.replay(bundle, watch.each(pipeline.values))
         tell(f"{cases} of {cases} golden cases: pixels, token ids, values and results are as recorded")
         if options.check:
             return None
         base["notes"] = [*runner.notes, f"{cases} of {cases} golden cases passed on this machine", about]
-        results, others, busy = time_scopes(base, runner, pipeline, preset, sensors, idle, board, watch)
+        results, others, busy = time_scopes(base, runner, pipeline, seen, preset, sensors, idle, board, watch)
+        for result in results[2:]:
+            result["frame"] = f"{frames[0].width} x {frames[0].height} {options.frame.upper()}"
     if samples:
         results[1]["accuracy"] = accuracy(samples, options.samples, watch.each(pipeline.answer))
     watch.step(IDLE)
@@ -192,6 +199,11 @@ def query_of(options: argparse.Namespace, bundle: Bundle) -> tuple[list[bytes], 
     return [data] * len(names), texts, f"timed on {options.image.name}, {image.width} x {image.height}"
 
 
+def frames_of(pictures: list[bytes], kind: str) -> list[Frame]:
+    """Frames of 1920 x 1080 that show the timed pictures; none where none are wanted."""
+    return [] if kind == "none" else [frame_of(decode(picture), kind) for picture in pictures]
+
+
 def as_photo(picture: Any) -> bytes:
     buffer = io.BytesIO()
     picture.resize((1000, 600), RESAMPLING.BICUBIC).save(buffer, "JPEG", quality=90)
@@ -208,7 +220,7 @@ def idle_readings(sensors: Any, preset: measuring.Preset) -> list[jetson_board.R
 
 
 def base_result(bundle: Bundle, runner: Any, query: Callable[[], float], stages: measuring.Stages) -> dict[str, Any]:
-    """What both scopes share, from the first query of this process: cold times and peak memory."""
+    """What all scopes share, from the first query of this process: cold times and peak memory."""
     manifest = bundle.manifest
     whole = query()
     return {
@@ -226,21 +238,26 @@ def time_scopes(
     base: dict[str, Any],
     runner: Any,
     pipeline: Pipeline,
+    seen: Pipeline | None,
     preset: measuring.Preset,
     sensors: Any,
     idle: Any,
     board: Any,
     watch: Watch,
 ) -> tuple[list[dict[str, Any]], float | None, list[jetson_board.Reading]]:
-    """Both scopes one after the other. Returns (results, share of other processes, every reading meanwhile)."""
+    """The scopes one after the other. Returns (results, share of other processes, every reading meanwhile).
+
+    seen: the pipeline of frames, for the scope `frame`.
+    """
     results, readings, neighbors = [], [], measuring.Neighbors()
-    for scope, take in (("model", runner.run), ("pipeline", pipeline)):
+    scopes: list[tuple[str, Any]] = [("model", runner.run), ("pipeline", pipeline), ("frame", seen)]
+    for scope, take in scopes if seen else scopes[:2]:
         tell(f"timing, scope {scope}")
         before = jetson_board.throttling()
         samples, began, stopped = measuring.measure(watch.each(take), preset)
         result = summarize(base, scope, samples, preset)
-        if scope == "pipeline":
-            result["stages"] = pipeline.stages.medians_ms(len(samples))
+        if scope != "model":
+            result["stages"] = take.stages.medians_ms(len(samples))
         elif hasattr(runner, "enqueue_seconds"):
             note = launch_note(runner.enqueue_seconds[-len(samples) :], samples)
             result["notes"] = result["notes"] + ([note] if note else [])
@@ -259,7 +276,7 @@ def summarize(base: dict[str, Any], scope: str, samples: list[float], preset: me
     """One line of the report from samples in seconds."""
     milliseconds = [measuring.milliseconds(sample) for sample in samples]
     p50, p90, p99 = (float(value) for value in np.percentile(milliseconds, (50, 90, 99)))
-    first = round(base["first_ms"][scope], 3)
+    first = round(base["first_ms"][scope], 3) if scope in base["first_ms"] else None
     return {
         **base, "scope": scope, "n": len(samples), "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "first_ms": first,
         "stages": {}, "samples_ms": milliseconds, "blocks": [len(samples)], "valid": True,

@@ -1,4 +1,7 @@
-"""One query, stage by stage: decode, resize, tokenize, upload, model, download, answer. Python 3.8 and numpy."""
+"""One query, stage by stage: decode or convert, resize, tokenize, upload, model, download, answer.
+
+Python 3.8 and numpy.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import measuring
 from bundle_reader import decode
+from pictures import Frame
 from problems import REFUSED, Problem
 
 if TYPE_CHECKING:
@@ -18,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """One query from the bytes of pictures and from texts to the answer in words, stage by stage."""
+    """One query from files of pictures, or frames in memory, and from texts to the answer in words, stage by stage."""
 
-    def __init__(self, bundle: Bundle, runner: Any, pictures: Sequence[bytes], texts: Sequence[str]):
+    def __init__(self, bundle: Bundle, runner: Any, pictures: Sequence[bytes | Frame], texts: Sequence[str]):
         self._bundle, self._runner, self._query = bundle, runner, (pictures, texts)
         self.stages = measuring.Stages()
 
@@ -30,15 +34,18 @@ class Pipeline:
         self.answer(*self._query)
         return time.perf_counter() - started
 
-    def answer(self, pictures: Sequence[bytes], texts: Sequence[str]) -> list[str]:
+    def answer(self, pictures: Sequence[bytes | Frame], texts: Sequence[str]) -> list[str]:
         bundle, runner, stage = self._bundle, self._runner, self.stages
         plan = bundle.decoding.plan(len(pictures), len(texts))
-        with stage("decode"):
-            images = [decode(picture) for picture in pictures]
-        with stage("resize"):
-            leaves = self._pixels(plan, images)
-        with stage("tokenize"):
-            leaves.update(self._ids(plan, texts))
+        leaves: dict[Any, np.ndarray] = {}
+        if pictures:
+            with stage("convert" if isinstance(pictures[0], Frame) else "decode"):
+                images = [each.picture() if isinstance(each, Frame) else decode(each) for each in pictures]
+            with stage("resize"):
+                leaves.update(self._pixels(plan, images))
+        if texts:
+            with stage("tokenize"):
+                leaves.update(self._ids(plan, texts))
         with stage("upload"):
             runner.put(plan, leaves)
         with stage("model"):

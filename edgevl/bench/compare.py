@@ -17,12 +17,13 @@ from edgevl.bench.schema import BenchReport, BenchResult, Flag, Scope, read_repo
 from edgevl.bench.stats import block_medians, unpaired_interval
 from edgevl.bench.summary import apart
 from edgevl.bundle.folder import Bundle, is_bundle
+from edgevl.bundle.manifest import metric_title
 from edgevl.errors import InputError, no_such_path
 from edgevl.progress import Progress
 
 SCHEMA = "edgevl.compare/1.0"
 MAX_SLOWDOWN, MAX_DROP = 0.05, 0.5  # share of the old time; points of accuracy
-JUDGED: tuple[Scope, ...] = ("model", "pipeline")  # a handful of processes is shown, but judges nothing
+JUDGED: tuple[Scope, ...] = ("model", "pipeline", "frame")  # a handful of processes is shown, but judges nothing
 Judgment = Literal["ok", "regression", "inconclusive", "not judged"]
 Interval = tuple[float, float]
 
@@ -61,6 +62,11 @@ class Drop(BaseModel):
     samples: int
     data: str
     verdict: Judgment
+    metric: str = "accuracy"
+
+    @property
+    def title(self) -> str:
+        return metric_title(self.metric).lower()
 
 
 class Comparison(BaseModel):
@@ -94,7 +100,7 @@ class Comparison(BaseModel):
             if part.verdict in ("regression", "inconclusive")
         ]
         part = self.accuracy
-        lost = [f"accuracy: {describe_drop(part)}: {part.verdict}"] if part and part.verdict == "regression" else []
+        lost = [f"{part.title}: {describe_drop(part)}: {part.verdict}"] if part and part.verdict == "regression" else []
         return slow + lost
 
 
@@ -225,6 +231,7 @@ def _check_machines(old: BenchReport, new: BenchReport, *sides: Scopes) -> None:
         ("numbers of cores", old.machine.cores, new.machine.cores),
         ("boards", _board(old), _board(new)),
         ("numbers of threads", *threads),
+        ("frames", *(side["frame"].frame if all("frame" in one for one in sides) else None for side in sides)),
     ):
         if one != other:
             raise InputError(
@@ -260,15 +267,18 @@ def _accuracy(old: BenchResult, new: BenchResult, limit: float) -> tuple[Drop | 
         if result.accuracy is None:
             return None, [f"accuracy is not known of the {when} artifact: edgevl verify it, then measure again"]
     assert old.accuracy and new.accuracy
-    about = [(part.samples, part.data) for part in (old.accuracy, new.accuracy)]
+    about = [(part.samples, part.data, part.metric) for part in (old.accuracy, new.accuracy)]
     if about[0] != about[1]:
-        texts = [f"{samples} samples of {data}" for samples, data in about]
+        same = about[0][2] == about[1][2]
+        names = ["" if same else f" ({metric_title(metric).lower()})" for _, _, metric in about]
+        texts = [f"{samples} samples of {data}{name}" for (samples, data, _), name in zip(about, names)]
         return None, [f"accuracy is of {texts[0]} and of {texts[1]}: edgevl verify both on the same"]
     points = 100 * (old.accuracy.share - new.accuracy.share)
     verdict = "regression" if points > limit + 1e-9 else "ok"
     shares = {"old": old.accuracy.share, "new": new.accuracy.share}
-    samples, data = about[0]
-    return Drop(**shares, points=points, limit=limit, samples=samples, data=data, verdict=verdict), []
+    samples, data, metric = about[0]
+    found = Drop(**shares, points=points, limit=limit, samples=samples, data=data, verdict=verdict, metric=metric)
+    return found, []
 
 
 def _advice(part: Speed) -> str:

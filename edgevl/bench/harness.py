@@ -38,6 +38,7 @@ class Subject:
     name: str
     scope: Scope
     run: Callable[[Stopwatch], object]
+    frame: str | None = None  # what the scope `frame` begins with: "1920 x 1080 NV12"
 
 
 @dataclasses.dataclass

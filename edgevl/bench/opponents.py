@@ -33,6 +33,15 @@ class Opponent:
 
 
 OPPONENTS: Registry[Opponent] = Registry("opponent")
+DEFAULT = ("region-heavy-fpn",)
+
+
+def why_incomparable(bundle: Bundle) -> str:
+    """Why no opponent does what a model does: they choose an answer to a question about a picture. "" if it does so."""
+    model = bundle.opened(run=False)
+    if model.reads == (1, 1) and "classify" in model.task.decodings:
+        return ""
+    return f"the opponents answer a question about a picture, and {model.name} is for {model.task_name}"
 
 
 def expand(names: Iterable[str]) -> list[str]:

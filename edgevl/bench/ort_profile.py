@@ -33,15 +33,21 @@ class Profile:
     seconds: float  # of one query in the runtime, what lies between the operators too
 
 
-def profile_onnx(paths: Sequence[Path], feeds: Arrays, threads: int, scratch: Path) -> Profile:
+def profile_onnx(
+    files: Sequence[tuple[Path, Mapping[str, str]]], feeds: Arrays, threads: int, scratch: Path
+) -> Profile:
     """Run files one after another, each on what those before it gave, with the profiler on.
 
     The profiler itself takes time, so its seconds are good for shares only.
+
+    Args:
+        files: each with the name of the value that an input reads, where that is another program's.
+        feeds: by the names of the other inputs.
     """
     arrays, profiles = dict(feeds), list[Profile]()
-    for index, path in enumerate(paths):
+    for index, (path, values) in enumerate(files):
         session = open_onnx(path, threads, scratch / f"profile-{index}")
-        taken = {value.name: arrays[value.name] for value in session.get_inputs()}
+        taken = {value.name: arrays[values.get(value.name, value.name)] for value in session.get_inputs()}
         names = [value.name for value in session.get_outputs()]
         for _ in range(WARM_UP + QUERIES):
             with Call.on("profiling", path):

@@ -1,13 +1,14 @@
 """What a pipeline is to the harness: opened from files, it answers a question about the bytes of a picture.
 
-Two scopes, never mixed: `prepare` + `infer` + `answer` is `pipeline` (encoded bytes and text in, an answer out);
-`infer` alone is `model` (decoded, resized pixels and token ids in, values out).
+Scopes, never mixed: `prepare` + `infer` + `answer` is `pipeline` (encoded bytes and text in, an answer out), and of a
+camera's frame in memory instead of a file `frame`; `infer` alone is `model` (decoded, resized pixels and token ids in,
+values out).
 """
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,11 +16,16 @@ from edgevl import contracts
 from edgevl.bench.harness import Stopwatch, Subject
 from edgevl.bench.schema import Scope
 from edgevl.decodings.runner import Runner
+from edgevl.errors import InputError
 from edgevl.opened import Opened
+from edgevl.pictures import Frame
 from edgevl.targets import TARGETS
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Arrays = Mapping[str, np.ndarray]
-SCOPES: tuple[Scope, ...] = ("model", "pipeline")
+SCOPES: tuple[Scope, ...] = ("model", "pipeline")  # of every model; `frame` is that of one that reads a picture
 CANDIDATE = "edgevl"  # the kind of our own bundles; any other kind is an opponent
 
 
@@ -27,8 +33,18 @@ CANDIDATE = "edgevl"  # the kind of our own bundles; any other kind is an oppone
 class Query:
     """The same picture and the same words for every pipeline."""
 
-    image: bytes  # of a PNG or JPEG file
+    image: bytes | Frame  # of a PNG or JPEG file, or a camera's frame in memory
     question: str
+
+    def picture(self, watch: Stopwatch) -> "Image.Image":
+        """Decode the file (stage `decode`) or convert the frame (stage `convert`) to RGB."""
+        from edgevl.inputs.preprocess import load_image
+
+        if isinstance(self.image, Frame):
+            with watch("convert"):
+                return self.image.picture()
+        with watch("decode"):
+            return load_image(self.image)
 
 
 class Pipeline(Protocol):
@@ -60,13 +76,17 @@ def run_pipeline(pipeline: Pipeline, query: Query, watch: Stopwatch) -> str:
         return pipeline.answer(logits)
 
 
-def subjects_of(pipeline: Pipeline, query: Query) -> list[Subject]:
-    """The pipeline in each scope, ready for `interleave`."""
+def subjects_of(pipeline: Pipeline, query: Query, frame: Frame | None = None) -> list[Subject]:
+    """The pipeline in each scope, ready for `interleave`; in the scope `frame` where there is one."""
     inputs = pipeline.prepare(query, Stopwatch())
-    return [
+    subjects = [
         Subject(pipeline.name, "model", lambda watch: pipeline.infer(inputs, watch)),
         Subject(pipeline.name, "pipeline", lambda watch: run_pipeline(pipeline, query, watch)),
     ]
+    if frame:
+        seen, what = dataclasses.replace(query, image=frame), f"{frame.width} x {frame.height} {frame.kind.upper()}"
+        subjects.append(Subject(pipeline.name, "frame", lambda watch: run_pipeline(pipeline, seen, watch), what))
+    return subjects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,17 +118,15 @@ class EdgePipeline:
         return cls(name, runtime_name(manifest.target), bundle.opened(threads, remember=0))
 
     def prepare(self, query: Query, watch: Stopwatch) -> Prepared:
-        from edgevl.inputs.preprocess import load_image
-
         assert self.model.runner, "a pipeline is opened to run"
         runner, (pictures, texts) = self.model.runner.holding(), self.model.reads
-        with watch("decode"):
-            picture = load_image(query.image)
-        asked = contracts.Query((picture,) * pictures, (query.question,) * texts)
-        with watch("resize"):
-            arrays = runner.read(asked, "picture")
-        with watch("tokenize"):
-            arrays |= runner.read(asked, "text")
+        # Each picture is an object of its own: the runner computes nothing twice, and an app has two pictures.
+        asked = contracts.Query(tuple(query.picture(watch) for _ in range(pictures)), (query.question,) * texts)
+        arrays: dict[str, np.ndarray] = {}
+        for stage, kind, count in (("resize", "picture", pictures), ("tokenize", "text", texts)):
+            if count:
+                with watch(stage):
+                    arrays |= runner.read(asked, kind)
         return Prepared(runner, asked, {name: array[None] for name, array in arrays.items()})
 
     def infer(self, inputs: Prepared, watch: Stopwatch) -> contracts.Answer[Any]:
@@ -116,7 +134,11 @@ class EdgePipeline:
             return self.model.decoder.run(inputs.runner, [inputs.query])[0]
 
     def answer(self, logits: contracts.Answer[Any]) -> str:
-        return ", ".join(self.model.decoder.words(logits))
+        """Return the answer in words; where it has none, as a box, the numbers themselves."""
+        try:
+            return ", ".join(self.model.decoder.words(logits))
+        except InputError:
+            return ", ".join(map(str, logits.result))
 
 
 def runtime_name(target: str) -> str:

@@ -17,6 +17,7 @@ from edgevl.bench.schema import BenchReport, BenchResult, Flag, Peak, TaskAccura
 from edgevl.bench.sensors import Reading, both, read_sensors, throttle_flags
 from edgevl.bench.summary import Entry, noise_flags, ratios_against, summarize
 from edgevl.bundle.folder import Bundle, combined_sha256, sha256_file
+from edgevl.pictures import Frame
 from edgevl.progress import Progress
 
 
@@ -32,11 +33,17 @@ class Track:
     """What is the same for everybody."""
 
     preset: Preset
-    query: Query
+    image: bytes  # of the picture's file
+    question: str
     threads: int
     bound: list[int] | None  # the cores that this process is bound to now
     cores: int  # that it may use when it is not
     scratch: Path
+    frame: Frame | None = None  # of the scope `frame`
+
+    @property
+    def query(self) -> Query:
+        return Query(self.image, self.question)
 
 
 class Steps:
@@ -73,7 +80,7 @@ def race(contestants: Sequence[Contestant], track: Track, steps: Steps) -> Bench
     """Measure all of them; the first is the candidate of every ratio."""
     load = load_average()
     entries = [_enter(contestant, track, steps) for contestant in contestants]
-    subjects = [subject for entry in entries for subject in subjects_of(entry.pipeline, track.query)]
+    subjects = [subject for entry in entries for subject in subjects_of(entry.pipeline, track.query, track.frame)]
     steps("measuring what the machine can do")
     yardstick, peak = Yardstick(track.threads), measure_peak(track.threads)
     before, neighbors = read_sensors(track.bound, yardstick.gmacs()), Neighbors(track.bound)
@@ -103,7 +110,9 @@ def _enter(contestant: Contestant, track: Track, steps: Steps) -> Entry:
         return Entry(pipeline, cold, combined_sha256(files))
     bundle = Bundle.open(folder)
     found = bundle.manifest.accuracy
-    accuracy = TaskAccuracy(share=found.artifact, samples=found.samples, data=found.data) if found else None
+    accuracy = None
+    if found:
+        accuracy = TaskAccuracy(share=found.artifact, samples=found.samples, data=found.data, metric=found.metric)
     return Entry(pipeline, cold, bundle.artifact_sha256, accuracy)
 
 
@@ -112,13 +121,13 @@ def _fresh_processes(
 ) -> list[Trace]:
     """The scope `end_to_end`; what the processes say of load, first query and memory replaces what this one saw."""
     picture = track.scratch / "picture"
-    picture.write_bytes(track.query.image)
+    picture.write_bytes(track.image)
     plan = track.preset
     counts = [plan.processes if one.kind == CANDIDATE else plan.opponent_processes for one in contestants]
     chosen = [(one, entry) for one, entry, count in zip(contestants, entries, counts, strict=True) if count]
     fresh = [FreshProcesses.of(entry.pipeline.name, one.kind, one.folder) for one, entry in chosen]
     samples = [count for count in counts if count]
-    take_turns(fresh, samples, track.threads, picture, track.query.question, lambda *_: steps("timing processes"))
+    take_turns(fresh, samples, track.threads, picture, track.question, lambda *_: steps("timing processes"))
     for asked, (_, entry) in zip(fresh, chosen, strict=True):
         entry.cold = asked.cold()
     return [asked.trace for asked in fresh]
@@ -128,7 +137,7 @@ def _results(traces: list[Trace], entries: list[Entry], track: Track, noise: lis
     by_name = {entry.pipeline.name: entry for entry in entries}
     results = [summarize(trace, by_name[trace.subject.name], track.preset, track.threads, noise) for trace in traces]
     order = list(by_name)
-    scopes = ("model", "pipeline", "end_to_end")
+    scopes = ("model", "pipeline", "frame", "end_to_end")
     return sorted(results, key=lambda result: (order.index(result.name), scopes.index(result.scope)))
 
 
@@ -140,7 +149,12 @@ def _add_energy(results: list[BenchResult], subjects: list[Subject]) -> None:
 
 
 def _add_roofline(results: list[BenchResult], ours: Contestant, entry: Entry, peak: Peak, track: Track) -> None:
+    """Of a query that calls each program once: what is counted in a file is what one call takes."""
     result = next(r for r in results if (r.name, r.scope) == (entry.pipeline.name, "model"))
-    feeds = entry.pipeline.prepare(track.query, Stopwatch()).arrays
+    inputs = entry.pipeline.prepare(track.query, Stopwatch())
+    before = dict(inputs.runner.calls)
+    entry.pipeline.infer(inputs, Stopwatch())
+    if any(count != before[name] + 1 for name, count in inputs.runner.calls.items()):
+        return
     bundle = Bundle.open(ours.folder)
-    result.roofline = bundle_roofline(bundle, peak, feeds, track.threads, result.p50_ms, track.scratch)
+    result.roofline = bundle_roofline(bundle, peak, inputs.arrays, track.threads, result.p50_ms, track.scratch)

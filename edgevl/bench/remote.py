@@ -99,6 +99,7 @@ def bench_on_device(
     threads: int | None = None,
     progress: Progress | None = None,
     timeout: float = 3600.0,
+    frame: str | None = "nv12",
 ) -> BenchReport:
     """Copy a bundle and the standalone script to a device, run it there, and bring its report back.
 
@@ -107,6 +108,7 @@ def bench_on_device(
         device: "ssh:user@host" or "ssh:user@host:port".
         threads: of onnxruntime there; None leaves the choice to the script.
         progress: called with (done, total, text).
+        frame: what the scope `frame` begins with, "nv12" or "rgb"; None leaves it out.
         timeout: seconds that the copy may take, and the run with the building of an engine.
     Raises:
         InputError: no such bundle or device, or the device cannot be reached.
@@ -128,7 +130,7 @@ def bench_on_device(
     with _removed_on_failure(target, folder):
         say(f"copying {bundle.path.name}")
         _copy(target, folder, copy, timeout)
-        output = _run(target, _arguments(folder, bundle, plan.name, threads), say, timeout)
+        output = _run(target, _arguments(folder, bundle, plan.name, threads, frame), say, timeout)
     report = _report(output, target)
     if any(result.artifact_sha256 != bundle.artifact_sha256 for result in report.results):
         raise VerificationFailed(f"{target.host} measured another artifact than that of {bundle.path}")
@@ -197,15 +199,18 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _arguments(folder: str, bundle: Bundle, preset: str, threads: int | None) -> str:
-    """The shell script that runs the benchmark and removes everything but the engines."""
-    from edgevl.bench.run import QUESTION
+def _arguments(folder: str, bundle: Bundle, preset: str, threads: int | None, frame: str | None) -> str:
+    """The shell script that runs the benchmark and removes everything but the engines.
 
+    The text is that of the bundle's first golden case, which the script takes without being told; of a model that reads
+    one picture it is the same that is timed here.
+    """
     quoted = shlex.quote(folder)
     words = [
         "python3", f"{folder}/script/benchmark.py", f"{folder}/{BUNDLE}", "--preset", preset, "--out", "-",
-        "--image", f"{folder}/{PICTURE}", "--question", QUESTION, "--until-stdin-closes",
+        "--frame", frame or "none", "--until-stdin-closes",
     ]  # fmt: skip
+    words += ["--image", f"{folder}/{PICTURE}"] if bundle.opened(run=False).reads[0] == 1 else []
     words += ["--threads", str(threads)] if threads else []
     command = shlex.join(words)
     if bundle.manifest.target == "tensorrt":

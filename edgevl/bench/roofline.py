@@ -14,6 +14,7 @@ from edgevl.bench.peaks import read_bandwidth
 from edgevl.bench.pipelines import Arrays
 from edgevl.bench.schema import Peak, Roofline
 from edgevl.bundle.folder import Bundle
+from edgevl.bundle.specs import InputSpec, ValueSource
 from edgevl.formats import Contents, Operation, Weight, bits_of, read_artifact
 from edgevl.formats.graph import size
 
@@ -87,9 +88,14 @@ def bundle_roofline(
         return None
     bandwidth = max(peak.bandwidth_gbs, read_bandwidth(counts.bytes))
     found = roofline(counts, peak, bandwidth, p50_ms)
-    paths = [bundle.file(program.artifact) for program in bundle.manifest.programs]
-    profile = profile_onnx(paths, feeds, threads, scratch)
+    files = [(bundle.file(program.artifact), _names_of_values(program.inputs)) for program in bundle.manifest.programs]
+    profile = profile_onnx(files, feeds, threads, scratch)
     return found.model_copy(update={"rest": where_time_goes(profile, peak)})
+
+
+def _names_of_values(inputs: Sequence[InputSpec]) -> dict[str, str]:
+    """Input -> the value of another program that it reads, which may have another name."""
+    return {spec.name: spec.source.name for spec in inputs if isinstance(spec.source, ValueSource)}
 
 
 def roofline(counts: Counts, peak: Peak, bandwidth_gbs: float, p50_ms: float) -> Roofline:

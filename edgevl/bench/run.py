@@ -9,54 +9,70 @@ from typing import TYPE_CHECKING
 from edgevl import contracts
 from edgevl.bench.harness import Subject, Trace, interleave
 from edgevl.bench.machine import pinned_threads, usable_cores
-from edgevl.bench.opponents import expand, find_opponent
+from edgevl.bench.opponents import DEFAULT, expand, find_opponent, why_incomparable
 from edgevl.bench.picture import encode, make_photo
-from edgevl.bench.pipelines import CANDIDATE, Query
+from edgevl.bench.pipelines import CANDIDATE
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.race import Contestant, Steps, Track, race
 from edgevl.bench.schema import BenchReport
 from edgevl.bundle.folder import Bundle, is_bundle
+from edgevl.bundle.golden import read_golden
 from edgevl.errors import InputError
+from edgevl.inputs.preprocess import load_image
+from edgevl.pictures import Frame, frame_of
+from edgevl.pictures.frames import KINDS
 from edgevl.progress import Progress
 from edgevl.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgevl.opened import Opened
 
-QUESTION = "what color is the car?"
+FRAME = "nv12"  # what cameras hand out
 
 
 def run_bench(
     bundle_or_model: str | Path | None = None,
-    against: Sequence[str] = ("region-heavy-fpn",),
+    against: Sequence[str] | None = None,
     preset: str = "rapid",
     threads: int | None = None,
     progress: Progress | None = None,
+    frame: str | None = FRAME,
 ) -> BenchReport:
     """Time our model and detector pipelines, interleaved, from encoded picture and text to the answer.
+
+    The text is that of the bundle's first golden case: what the model is asked in its own words.
 
     Args:
         bundle_or_model: a bundle, a model folder, or None for the embedded model; the last two are exported
             to ONNX first.
         against: names of opponents (`edgevl.bench.OPPONENTS`), of groups of them (`region-heavy`), or folders of
-            region-feature models that were trained here.
+            region-feature models that were trained here. None: the heavy detector for a model that answers a question
+            about a picture, nobody for another one.
         preset: `rapid` (about a minute), `quick`, or `normal` (close to an hour against a detector).
         threads: for every runtime, at least 1 and at most the cores that this process may use. None is 2, or 1 where
             there is one core.
         progress: called with (done, total, text).
+        frame: what the scope `frame` begins with, "nv12" or "rgb": a camera's frame of 1920 x 1080 in memory. None
+            leaves the scope out, as a model without a picture does.
     Raises:
-        InputError: an unknown name, an impossible number of threads, or a bundle whose times would mean nothing here.
+        InputError: an unknown name, an impossible number of threads, a bundle whose times would mean nothing here, or
+            opponents that do something else than it.
         MissingDependency: a runtime or torchvision is not installed.
     """
     began = time.perf_counter()
-    plan, opponents = PRESETS[preset], expand(against)
-    threads = check_threads(threads)
-    setup = 3 + 2 * len(opponents) + plan.processes
-    steps, cores = Steps(progress, setup, plan.rounds), usable_cores()
-    query = Query(encode(make_photo()), QUESTION)
+    plan, opponents = PRESETS[preset], expand(DEFAULT if against is None else against)
+    threads, cores = check_threads(threads), usable_cores()
+    _check_frame(frame)
+    steps = Steps(progress, 3 + 2 * len(opponents) + plan.processes, plan.rounds)
     with tempfile.TemporaryDirectory(prefix="edgevl-bench-") as scratch, pinned_threads(threads) as bound:
-        track = Track(plan, query, threads, bound, cores, Path(scratch))
-        bundle = _as_bundle(bundle_or_model, track.scratch, steps)
+        bundle = _as_bundle(bundle_or_model, Path(scratch), steps)
+        if opponents and (reason := why_incomparable(bundle)):
+            if against is not None:
+                raise InputError(f'{reason}: leave --against out, or time the model alone with --against ""')
+            opponents = []
+        image = encode(make_photo())
+        seen = _frame(image, frame if bundle.opened(run=False).reads[0] else None)
+        track = Track(plan, image, text_of(bundle), threads, bound, cores, Path(scratch), seen)
         contestants = [Contestant(CANDIDATE, bundle.path)]
         contestants += [Contestant(name, _build(name, bundle, track, steps)) for name in opponents]
         report = race(contestants, track, steps)
@@ -76,9 +92,8 @@ def race_bundles(
     for bundle in (old, new):
         _check_target(bundle)
     old, new = old.checked(), new.checked()
-    query = Query(encode(make_photo()), QUESTION)
     with tempfile.TemporaryDirectory(prefix="edgevl-bench-") as scratch, pinned_threads(threads) as bound:
-        track = Track(plan, query, threads, bound, cores, Path(scratch))
+        track = Track(plan, encode(make_photo()), text_of(old), threads, bound, cores, Path(scratch))
         contestants = [Contestant(CANDIDATE, new.path, "new"), Contestant(CANDIDATE, old.path, "old")]
         report = race(contestants, track, Steps(progress, 3 + plan.processes, plan.rounds))
     report.seconds = round(time.perf_counter() - began, 1)
@@ -91,6 +106,21 @@ def check_threads(threads: int | None) -> int:
     if not 1 <= threads <= cores:
         raise InputError(f"threads is {threads}; this process may use 1 to {cores}: pass --threads {cores} or fewer")
     return threads
+
+
+def text_of(bundle: Bundle) -> str:
+    """Return the first text of a bundle's own golden cases; "" where it reads none."""
+    return next((text for case in read_golden(bundle).cases for text in case.texts if text), "")
+
+
+def _check_frame(kind: str | None) -> None:
+    if kind is not None and kind not in KINDS:
+        raise InputError(f'frame is "{kind}": it can be {" or ".join(KINDS)}')
+
+
+def _frame(image: bytes, kind: str | None) -> Frame | None:
+    """The timed picture as a frame of 1920 x 1080."""
+    return frame_of(load_image(image), kind) if kind else None
 
 
 def _as_bundle(source: str | Path | None, scratch: Path, steps: Steps) -> Bundle:
@@ -126,12 +156,10 @@ def _check_target(bundle: Bundle) -> None:
 def _build(name: str, bundle: Bundle, track: Track, steps: Steps) -> Path:
     import numpy as np
 
-    from edgevl.inputs.preprocess import load_image
-
     steps(f"building {name}")
     folder = track.scratch / name.replace("/", "-")
     folder.mkdir()
-    find_opponent(name).build(folder, bundle, np.asarray(load_image(track.query.image)))
+    find_opponent(name).build(folder, bundle, np.asarray(load_image(track.image)))
     return folder
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgevl.bundle.manifest import metric_title
 from edgevl.errors import InputError, no_such_path
 from edgevl.reading import MAX_RESULTS_BYTES, read_text
 
-SCHEMA = "edgevl.bench/1.1"
-Scope = Literal["model", "pipeline", "end_to_end"]
+SCHEMA = "edgevl.bench/1.2"
+Scope = Literal["model", "pipeline", "frame", "end_to_end"]
 # Numbers of a file that somebody wrote: finite, and not so large that arithmetic on them is not.
 Positive = Annotated[float, Field(gt=0, le=1e30)]
 Amount = Annotated[float, Field(ge=0, le=1e30)]
@@ -112,6 +113,12 @@ class TaskAccuracy(_Section):
     share: Share
     samples: Count
     data: str  # "scenes:test"
+    metric: str = "accuracy"  # what the share is of: the first metric of the task, such as `text_to_image_r1`
+
+    @property
+    def title(self) -> str:
+        """Return the name of the metric in words: "Text to image recall@1"."""
+        return metric_title(self.metric)
 
 
 class BenchResult(_Section):
@@ -137,6 +144,7 @@ class BenchResult(_Section):
     roofline: Roofline | None = None
     energy: Energy | None = None
     accuracy: TaskAccuracy | None = None  # of the artifact, where somebody counted
+    frame: str | None = None  # of the scope `frame`, what it begins with: "1920 x 1080 NV12"
 
 
 class Ratio(_Section):

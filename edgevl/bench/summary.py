@@ -61,6 +61,7 @@ def summarize(trace: Trace, entry: Entry, preset: Preset, threads: int, noise: l
         blocks=[len(block) for block in trace.blocks],
         throughput_per_s=round(1e3 * len(milliseconds) / sum(milliseconds), 3),
         accuracy=entry.accuracy,
+        frame=trace.subject.frame,
     )
 
 

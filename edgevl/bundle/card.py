@@ -120,7 +120,7 @@ another kind, and how often an answer is right; `edgevl predict` says so.
 
 
 # What to ask the picture `sample`, by kind of decoding.
-_TEXTS = {"classify": ["what color is the car?"], "rank": ["a red car", "a green car"]}
+_TEXTS = {"classify": ["what color is the car?"], "rank": ["a red car", "a green car"], "box": ["the car"]}
 
 
 def example_texts(bundle: Path) -> list[str]:
@@ -131,6 +131,8 @@ def example_texts(bundle: Path) -> list[str]:
 
 
 def _example_texts(manifest: Manifest) -> list[str]:
+    if not any(spec.source.kind == "text" for program in manifest.programs for spec in program.inputs):
+        return []
     return _TEXTS.get(str(manifest.decoding.get("kind")), _TEXTS["classify"])
 
 

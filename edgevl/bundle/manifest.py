@@ -167,7 +167,8 @@ class Audit(Part):
 
 def metric_title(name: str) -> str:
     """Return the name of a metric, such as `text_to_image_r1`, in words."""
-    return re.sub(r"\br(\d+)$", r"recall@\1", name.replace("_", " ").capitalize())
+    words = re.sub(r"\br(\d+)$", r"recall@\1", name.replace("_", " ").capitalize())
+    return re.sub(r"\bf1$", "F1", re.sub(r"\biou(\d)0$", r"at IoU 0.\1", words))
 
 
 class Manifest(Part):

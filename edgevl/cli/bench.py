@@ -29,7 +29,8 @@ def bench(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Opponents, comma-separated: names, or folders of region-feature models. Default: the heavy detector."
+            help="Opponents, comma-separated: names, or folders of region-feature models. Default: the heavy detector, "
+            "where the model answers a question about a picture."
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="rapid, quick or normal: how many runs.")] = "rapid",
@@ -43,18 +44,23 @@ def bench(
     device: Annotated[
         str | None, typer.Option(help="Run on another machine instead: ssh:user@host or ssh:user@host:port.")
     ] = None,
+    frame: Annotated[
+        str, typer.Option(help="What the scope frame begins with: a camera's frame of 1080p in nv12 or rgb; or none.")
+    ] = "nv12",
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of what bench writes.")] = False,
     max_seconds: MaxSeconds = SECONDS,
     max_memory: MaxMemory = None,
     json: Json = False,
 ) -> None:
-    """Time the model against detector pipelines, pixels and words to answer, in one run on one machine."""
+    """Time the model, and against it detector pipelines, from picture and words to the answer, in one run."""
     in_child(max_seconds, max_memory)
     from edgevl.atomic import write_atomically
     from edgevl.bench import BenchReport, run_bench
+    from edgevl.bench.opponents import DEFAULT
     from edgevl.bench.record import record_bench
     from edgevl.bench.remote import bench_on_device
     from edgevl.bundle.folder import Bundle, is_bundle
+    from edgevl.pictures.frames import KINDS
 
     if schema:
         console.print_json(BenchReport.model_json_schema())
@@ -64,12 +70,19 @@ def bench(
         _check_device(bundle, against, min_ratio)
     if min_ratio is not None and not (min_ratio > 0 and (against is None or against.strip(" ,"))):
         raise InputError("--min-ratio needs a number above 0, and an opponent to compare with: name one with --against")
-    options = {} if against is None else {"against": [name.strip() for name in against.split(",") if name.strip()]}
+    if frame not in (*KINDS, "none"):
+        raise InputError(f'--frame is "{frame}": it can be {", ".join(KINDS)} or none')
+    opponents = None if against is None else [name.strip() for name in against.split(",") if name.strip()]
+    if min_ratio is not None and opponents is None:
+        opponents = list(DEFAULT)  # named, so that a model that cannot be compared with them is refused
+    options = {"preset": preset, "threads": threads, "frame": None if frame == "none" else frame}
     with progress_bar("bench") as progress:
         if device:
-            result = bench_on_device(str(bundle), device, preset=preset, threads=threads, progress=progress)
+            result = bench_on_device(str(bundle), device, progress=progress, **options)
         else:
-            result = run_bench(model_argument(bundle), preset=preset, threads=threads, progress=progress, **options)
+            result = run_bench(model_argument(bundle), opponents, progress=progress, **options)
+    if against is None and not device and not result.ratios:
+        console.note("timed alone: the opponents answer a question about a picture, and this model does something else")
     measured = [bundle] if bundle and is_bundle(bundle) else []
     if measured and (why_not := record_bench(Bundle.open(measured[0]), result)):
         console.note(why_not)

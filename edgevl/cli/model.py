@@ -197,5 +197,6 @@ def predict(
         for number, prediction in enumerate(predictions):
             if len(predictions) > 1:
                 show.question(question[number], first=number == 0)
-            show.prediction(prediction.answer, prediction.scores, prediction.confidence, prediction.in_domain)
+            trust = prediction.confidence, prediction.in_domain
+            show.prediction(prediction.answer, prediction.scores, *trust, box=prediction.box)
     console.next_commands(["edgevl", "verify" if is_bundle(bundle) else "export", bundle])

@@ -105,8 +105,19 @@ def question(text: str, first: bool) -> None:
 
 
 def prediction(
-    answer: str, scores: list[tuple[str, float]], confidence: float | None = None, in_domain: bool | None = None
+    answer: str,
+    scores: list[tuple[str, float]],
+    confidence: float | None = None,
+    in_domain: bool | None = None,
+    box: list[float] | None = None,
 ) -> None:
+    if box is not None:
+        sides = zip(("left", "top", "right", "bottom"), box)
+        console.result(", ".join(f"{name} {100 * share:.1f} %" for name, share in sides), " of the picture's sides")
+        return
+    if not scores:  # words that were generated
+        console.result((answer + _trust(confidence, in_domain), "bold"))
+        return
     rows = [[label, f"{100 * score:.1f} %"] for label, score in scores]
     rows = rows[:1] + [row for row in rows[1:] if row[1] != "0.0 %"]
     console.table(answer + _trust(confidence, in_domain), ["answer", "score"], rows)

@@ -52,7 +52,9 @@ def comparison(found: "Comparison") -> None:
     verdict = (found.headline, COLORS[found.headline])
     console.result((f"{found.old.name} to {found.new.name}", "bold"), f", {found.how}  ", verdict)
     lines = [("faster" if p.is_gain else p.verdict, f"{p.scope}: {describe_speed(p)}") for p in found.speed]
-    lines += [(found.accuracy.verdict, f"accuracy: {describe_drop(found.accuracy)}")] if found.accuracy else []
+    lines += (
+        [(found.accuracy.verdict, f"{found.accuracy.title}: {describe_drop(found.accuracy)}")] if found.accuracy else []
+    )
     for judgment, text in lines:
         console.result((f"{judgment:<14}", COLORS[judgment]), text)
     for text in [*(flag.text for flag in found.flags), *found.notes]:
@@ -83,7 +85,8 @@ def _remarks(results: list[Data]) -> dict[str, str]:
     """Each remark once, with whom it is about."""
     about: dict[str, list[str]] = {}
     for result in results:
+        frame = [f"begins with a frame of {result['frame']} in memory"] if result.get("frame") else []
         flags = [f"{flag['text']}{' (NOT VALID)' if flag['invalidates'] else ''}" for flag in result["flags"]]
-        for text in (f"runs in {result['runtime']}", *result["notes"], *flags):
+        for text in (f"runs in {result['runtime']}", *frame, *result["notes"], *flags):
             about.setdefault(text, []).append(f"{result['name']} ({result['scope']})")
     return {text: "all" if len(names) == len(results) else ", ".join(names) for text, names in about.items()}

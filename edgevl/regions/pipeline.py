@@ -44,10 +44,7 @@ class RegionPipeline:
     def prepare(self, query: Query, watch: Stopwatch) -> Arrays:
         from PIL import Image
 
-        from edgevl.inputs.preprocess import load_image
-
-        with watch("decode"):
-            picture = load_image(query.image)
+        picture = query.picture(watch)
         with watch("resize"):
             size = (self.config.width, self.config.height)
             pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))[None]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevl.bench.schema import BenchReport, read_report
+from edgevl.bundle.manifest import metric_title
 from edgevl.errors import InputError
 from edgevl.report.sections import Accuracy, Artifact, KindAccuracy
 
@@ -73,9 +74,6 @@ def artifact_from_bundle(source: "str | Path | Bundle", verified: "VerifyReport 
         parity_samples=parity.samples if parity else None,
         metric=accuracy.metric if accuracy else "accuracy",
         accuracy=accuracy.artifact if accuracy else None,
-        others=tuple((one.name, one.artifact) for one in accuracy.metrics if one.name != accuracy.metric)
-        if accuracy
-        else (),
         reference=accuracy.reference if accuracy else None,
         ci95=accuracy.ci95 if accuracy else None,
         samples=accuracy.samples if accuracy else None,
@@ -88,20 +86,26 @@ def artifact_from_bundle(source: "str | Path | Bundle", verified: "VerifyReport 
 def accuracy_from_bundle(
     source: "str | Path | Bundle", verified: "VerifyReport | None" = None, blind: dict[str, float] | None = None
 ) -> Accuracy | None:
-    """Accuracy by kind of question; None if unmeasured, or if all are of one kind.
+    """Accuracy by kind of question, or by metric where there are several and one kind; None if there is one of each.
 
     `blind`: kind or "overall" -> share of the blind baseline.
     """
     bundle = _opened(source)
     measured = verified.accuracy if verified else bundle.manifest.accuracy
-    if measured is None or not measured.per_kind.keys() - {"all"}:
+    if measured is None:
         return None
+    name, sha256 = bundle.path.name, bundle.artifact_sha256
+    if not measured.per_kind.keys() - {"all"}:
+        metrics = [KindAccuracy(metric_title(one.name), one.artifact, one.samples) for one in measured.metrics]
+        if len(metrics) < 2:
+            return None
+        return Accuracy(measured.data, metrics, source=name, sha256=sha256, by="metric")
     blind = blind or {}
     kinds = [
         KindAccuracy(kind, entry.artifact, entry.samples, blind.get(kind)) for kind, entry in measured.per_kind.items()
     ]
     overall = (measured.artifact, blind.get("overall"))
-    return Accuracy(measured.data, kinds, *overall, source=bundle.path.name, sha256=bundle.artifact_sha256)
+    return Accuracy(measured.data, kinds, *overall, source=name, sha256=sha256)
 
 
 def _opened(source: "str | Path | Bundle") -> "Bundle":

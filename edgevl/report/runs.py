@@ -9,13 +9,13 @@ from edgevl.bench.schema import BenchReport, BenchResult, Flag, Ratio, Scope, Ta
 from edgevl.errors import InputError
 from edgevl.report.figures import LogAxis, Roof, roof, strip_path
 
-SCOPES: tuple[Scope, ...] = ("pipeline", "model", "end_to_end")  # what a user waits for comes first
+SCOPES: tuple[Scope, ...] = ("pipeline", "frame", "model", "end_to_end")  # what a user waits for comes first
 assert set(SCOPES) == set(get_args(Scope))
 # Stages that are alike in every pipeline have one color everywhere; whatever else there is takes a gray.
 STAGES = {
     "backbone": "backbone", "region features": "features", "fusion": "fusion", "model": "model", "proposals": "nms",
-    "decode": "prepare", "resize": "prepare", "tokenize": "prepare", "start, imports": "prepare", "load": "features",
-    "query": "model",
+    "decode": "prepare", "convert": "prepare", "resize": "prepare", "tokenize": "prepare", "start, imports": "prepare",
+    "load": "features", "query": "model",
 }  # fmt: skip
 
 
@@ -73,6 +73,11 @@ class Run:
         threads = self.bench.results[0].threads
         name = machine.board.model if machine.board else machine.cpu
         return f"{name}, {threads} thread{'' if threads == 1 else 's'}, preset {self.bench.preset}"
+
+    @property
+    def frame(self) -> str | None:
+        """What the scope `frame` begins with."""
+        return next((result.frame for result in self.bench.results if result.frame), None)
 
     @cached_property
     def distributions(self) -> list[Distribution]:

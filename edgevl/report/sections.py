@@ -64,7 +64,6 @@ class Artifact:
     parity_samples: int | None = None
     metric: str = "accuracy"  # the name of what `accuracy` is
     accuracy: float | None = None  # share 0..1, of the artifact
-    others: Sequence[tuple[str, float]] = ()  # (name, share) of the other metrics
     reference: float | None = None  # of PyTorch on the same samples
     ci95: tuple[float, float] | None = None  # Wilson interval of `accuracy`
     samples: int | None = None
@@ -85,7 +84,7 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True)
 class KindAccuracy:
-    kind: str  # of question
+    kind: str  # of question, or a metric
     accuracy: float  # share 0..1
     samples: int | None = None
     blind: float | None = None  # of a model that sees no picture
@@ -93,7 +92,7 @@ class KindAccuracy:
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """Accuracy by kind of question, best compared with what the words alone give away."""
+    """Accuracy by kind of question, best compared with what the words alone give away; or by metric."""
 
     data: str  # data spec
     kinds: Sequence[KindAccuracy]
@@ -101,3 +100,4 @@ class Accuracy:
     blind: float | None = None
     source: str = ""  # which artifact or model was measured
     sha256: str | None = None  # of `source`
+    by: str = "kind of question"  # what `kinds` are: or "metric", where the task has several

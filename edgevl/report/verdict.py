@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 
-from edgevl.bench.schema import BenchReport, BenchResult, Ratio, Scope
+from edgevl.bench.schema import BenchReport, BenchResult, Ratio
 from edgevl.bench.titles import title_of
 from edgevl.bundle.manifest import metric_title
 from edgevl.report.formats import format_factor, format_ms
-from edgevl.report.runs import is_untrained, sides_of
+from edgevl.report.runs import SCOPES, is_untrained, sides_of
 from edgevl.report.sections import Accuracy, Artifact, Point, Verdict
 
 MANY = 3  # more opponents than that are a range in the headline
-IN_WORDS: dict[Scope, str] = {
-    "pipeline": "picture and words to answer",
-    "model": "pixels to logits",
-    "end_to_end": "from a fresh process to its answer",
-}
 
 
 def derive_verdict(
@@ -56,10 +51,10 @@ def _speed(benches: Sequence[BenchReport]) -> list[str]:
         return ["the timing is not valid"]
     if not bench.ratios:
         first = next((one for one in bench.results if one.scope == "pipeline"), bench.results[0])
-        return [f"{format_ms(first.p50_ms)}, {IN_WORDS[first.scope]}"]
+        return [f"{format_ms(first.p50_ms)}, {in_words(first)}"]
     scope = "pipeline" if any(ratio.scope == "pipeline" for ratio in bench.ratios) else bench.ratios[0].scope
     ratios = sorted((ratio for ratio in bench.ratios if ratio.scope == scope), key=lambda ratio: ratio.ratio)
-    return [f"{_factors(ratios)}, {IN_WORDS[scope]}"]
+    return [f"{_factors(ratios)}, {in_words(bench.result(ratios[0].candidate, scope))}"]
 
 
 def _factors(ratios: Sequence[Ratio]) -> str:
@@ -108,10 +103,12 @@ def _bench_points(bench: BenchReport, several: bool, alone: bool) -> list[Point]
     where = f" on {machine.board.model if machine.board else machine.cpu}" if several else ""
     points = [_ratio_point(bench, ratio, where) for ratio in bench.ratios if ratio.scope == "pipeline"]
     if not bench.ratios:
-        points += [_time_point(result, where) for result in bench.results]
+        results = sorted(bench.results, key=lambda result: SCOPES.index(result.scope))
+        points += [_time_point(result, where) for result in results]
     counted = next((result for result in bench.results if result.accuracy), None)
     if counted and counted.accuracy and (alone or machine.board):
-        share, samples = f"{counted.accuracy.share:.1%}", f"{counted.accuracy.samples:,}"
+        what = "" if counted.accuracy.metric == "accuracy" else f" {counted.accuracy.title.lower()}"
+        share, samples = f"{counted.accuracy.share:.1%}{what}", f"{counted.accuracy.samples:,}"
         points.append(Point(f"{counted.name}{where}: {share} on {samples} samples of {counted.accuracy.data}"))
     if not bench.valid:
         points.append(
@@ -131,6 +128,15 @@ def _ratio_point(bench: BenchReport, ratio: Ratio, where: str) -> Point:
     return Point(text, ratio.ci95[0] > 1 if valid else None, doubtful=not valid)
 
 
+def in_words(result: BenchResult) -> str:
+    """Return what a scope is, in the words of a model that reads a picture, words or both: its stages say which."""
+    if result.scope in ("model", "end_to_end"):
+        return "the model alone" if result.scope == "model" else "from a fresh process to its answer"
+    picture = "picture" if result.scope == "pipeline" else "camera frame"
+    read = [name for stage, name in (("resize", picture), ("tokenize", "words")) if stage in result.stages]
+    return f"{' and '.join(read or (picture, 'words'))} to answer"
+
+
 def _time_point(result: BenchResult, where: str) -> Point:
-    text = f"{result.name}{where}: {format_ms(result.p50_ms)}, {IN_WORDS[result.scope]}"
+    text = f"{result.name}{where}: {format_ms(result.p50_ms)}, {in_words(result)}"
     return Point(text + ("" if result.valid else " (not valid)"), doubtful=not result.valid)

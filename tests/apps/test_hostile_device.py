@@ -168,8 +168,14 @@ def test_no_thread_and_no_process_is_left(bundles, device):
     assert "device.py" not in children.stdout
 
 
-def test_a_device_that_does_what_it_is_asked(bundles, tmp_path, monkeypatch):
-    """The same conversation with this machine's own shell: the archive, the script, the report, nothing left."""
+@pytest.mark.parametrize(
+    ("name", "scopes"), [("onnx", ["model", "pipeline", "frame"]), ("captioner", ["model", "pipeline"])]
+)
+def test_a_device_that_does_what_it_is_asked(bundles, small, tmp_path, monkeypatch, name, scopes):
+    """The same conversation with this machine's own shell: the archive, the script, the report, nothing left.
+
+    A model that reads no text is not given one.
+    """
     file = tmp_path / "ssh"
     file.write_text('#!/bin/sh\nfor asked; do :; done\nexec sh -c "$asked"\n', encoding="utf-8")
     file.chmod(0o755)
@@ -177,10 +183,11 @@ def test_a_device_that_does_what_it_is_asked(bundles, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEVL_SSH", str(file))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "device"))
     steps: list[str] = []
+    bundle, frame = {**bundles, **small}[name], "nv12" if "frame" in scopes else None
     report = bench_on_device(
-        bundles["onnx"], "ssh:board", threads=1, progress=lambda done, total, text: steps.append(text)
+        bundle, "ssh:board", threads=1, progress=lambda done, total, text: steps.append(text), frame=frame
     )
-    assert [result.scope for result in report.results] == ["model", "pipeline"]
+    assert [result.scope for result in report.results] == scopes
     assert steps[0] == "connecting to board" and len(steps) > 3
     assert not list((tmp_path / "device").iterdir())
 

@@ -67,12 +67,15 @@ def test_a_report_without_torch_and_edgevl(bundles, samples, orin, tmp_path, kin
     )
     assert done.returncode == 0, done.stderr
     report = BenchReport.model_validate_json((tmp_path / "report.json").read_bytes())
-    model, pipeline = report.results
+    model, pipeline, frame = report.results
     assert (model.name, model.scope, pipeline.scope) == ("tiny-test-onnx-fp32", "model", "pipeline")
+    assert (frame.scope, frame.frame, frame.first_ms) == ("frame", "1920 x 1080 NV12", None)
+    assert set(frame.stages) == {"convert", *pipeline.stages} - {"decode"} and frame.accuracy is None
     assert model.artifact_sha256 == Bundle.open(bundles[kind]).artifact_sha256
     for result in report.results:
         assert result.n == len(result.samples_ms) >= 32 and sum(result.samples_ms) >= 2000 and result.threads == 1
-        assert result.p50_ms <= result.p90_ms <= result.p99_ms and result.first_ms and result.load_ms
+        assert result.p50_ms <= result.p90_ms <= result.p99_ms and result.load_ms
+        assert result.first_ms or result.scope == "frame"
         assert result.p50_ms == pytest.approx(np.percentile(result.samples_ms, 50))
         assert result.peak_mb and result.peak_mb < 1000
     assert set(pipeline.stages) == {"decode", "resize", "tokenize", "upload", "model", "download", "answer"}
@@ -94,7 +97,7 @@ def test_power_above_idle_becomes_energy(bundles, command, tmp_path):
     """tegrastats of a board that draws 1 W at idle and 3 W from two seconds later on."""
     command("tegrastats", "n=0; while [ $n -lt 40 ]; do echo 'VDD_IN 1000mW/1000mW'; sleep 0.045; n=$((n+1)); done\n"
                           "while :; do echo 'VDD_IN 3000mW/3000mW'; sleep 0.045; done")  # fmt: skip
-    words = ["--preset", "rapid", "--threads", 1, "--question", "is it red?", "--out", "-"]
+    words = ["--preset", "rapid", "--threads", 1, "--question", "is it red?", "--frame", "none", "--out", "-"]
     done = benchmark(tmp_path, bundles["onnx"], *words)
     assert done.returncode == 0 and not list(tmp_path.glob("*.json")), done.stderr
     result = BenchReport.model_validate_json(done.stdout).result("tiny-test-onnx-fp32", "pipeline")

@@ -115,7 +115,7 @@ def test_a_report_from_a_device(bundles, server, capsys, tmp_path):
     words = ["bench", bundles["onnx"], "--device", server.device, "--threads", 1, "--out", out]
     assert main(list(map(str, words))) == 0
     report = BenchReport.model_validate_json(out.read_bytes())
-    assert [result.scope for result in report.results] == ["model", "pipeline"]
+    assert [result.scope for result in report.results] == ["model", "pipeline", "frame"]
     assert report.results[0].artifact_sha256 == Bundle.open(bundles["onnx"]).artifact_sha256
     assert "timed on picture.jpg, 1000 x 600" in report.results[0].notes
     said = capsys.readouterr()

@@ -243,6 +243,39 @@ def add_work(path):
     onnx.save(model, path)
 
 
+def as_frame(kind):
+    def edit(data):
+        data["results"][0] |= {"scope": "frame", "frame": f"1920 x 1080 {kind}"}
+
+    return edit
+
+
+def test_frames_are_compared_with_frames_of_their_kind(tmp_path):
+    old, new, rgb = (written(tmp_path, name, 0.004) for name in ("old.json", "new.json", "rgb.json"))
+    for path, kind in ((old, "NV12"), (new, "NV12"), (rgb, "RGB")):
+        change(path, as_frame(kind))
+    (speed,) = compare(old, new).speed
+    assert (speed.scope, speed.verdict) == ("frame", "ok")
+    with pytest.raises(InputError, match="different frames: 1920 x 1080 NV12, then 1920 x 1080 RGB"):
+        compare(old, rgb)
+
+
+def test_accuracy_goes_by_its_name(tmp_path):
+    """Recall is not called accuracy, and not held against it."""
+
+    def edit(data):
+        data["results"][0]["accuracy"]["metric"] = "text_to_image_r1"
+
+    old, new, other = (written(tmp_path, f"{name}.json", 0.004, accuracy=0.9 - 0.1 * name) for name in range(3))
+    for path in (old, new):
+        change(path, edit)
+    assert [
+        text for text in compare(old, new).failures if text.startswith("text to image recall@1: 90.00 % to 80.00 %")
+    ]
+    (note,) = [text for text in compare(old, other).notes if "accuracy is of" in text]
+    assert "scenes:test (text to image recall@1) and of 1000 samples of scenes:test (accuracy)" in note
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     preset = Preset("tiny", 40, 0.2, rounds=10, warmup_queries=5, warmup_seconds=0.2)

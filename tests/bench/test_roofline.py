@@ -58,7 +58,8 @@ WEIGHTS = 4 * (4 * 9 + 8 * 4 + 3 * 8 + 8 * 5)  # of the table the three rows tha
 def bundle_of(path: Path, target: str = "onnx") -> Bundle:
     """As much of a bundle as counting needs."""
     spec = SimpleNamespace
-    inputs = (spec(shape=(1, 4, 16, 16), dtype="float32"), spec(shape=(1, 3), dtype="int32"))
+    outside = spec(kind="picture")
+    inputs = tuple(spec(shape=s, dtype=d, source=outside) for s, d in (((1, 4, 16, 16), "float32"), ((1, 3), "int32")))
     program = spec(artifact="model.onnx", inputs=inputs, outputs=(spec(shape=(1, 5), dtype="float32"),))
     manifest = spec(target=target, programs=(program,))
     return cast(Any, spec(manifest=manifest, file=lambda name: path))
@@ -79,7 +80,7 @@ def test_the_larger_of_two_times_is_the_limit():
 
 
 def test_a_real_profile_is_read(graph, tmp_path):
-    profile = profile_onnx([graph], FEEDS, 1, tmp_path)
+    profile = profile_onnx([(graph, {})], FEEDS, 1, tmp_path)
     assert 0 < sum(kernel.seconds for kernel in profile.kernels) <= profile.seconds
     macs = {kernel.kind: kernel.macs for kernel in profile.kernels}
     assert macs["Gemm"] == 40 and macs["GlobalAveragePool"] == 0

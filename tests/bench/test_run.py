@@ -65,8 +65,13 @@ def test_a_comparison_from_bytes_to_json(bundle, small_world):
     )
     name = "mini-onnx-fp32"
     assert [(result.name, result.scope) for result in report.results] == [
-        (name, "model"), (name, "pipeline"), (name, "end_to_end"), ("twin", "model"), ("twin", "pipeline")
+        (name, "model"), (name, "pipeline"), (name, "frame"), (name, "end_to_end"), ("twin", "model"),
+        ("twin", "pipeline"), ("twin", "frame"),
     ]  # fmt: skip
+    framed = report.result(name, "frame")
+    assert list(framed.stages) == ["convert", "resize", "tokenize", "model", "answer"] and framed.first_ms is None
+    assert framed.frame == "1920 x 1080 NV12" and report.result(name, "model").frame is None
+    assert report.ratio("twin", "frame").ratio > 0
     ours, theirs = report.result(name, "pipeline"), report.result("twin", "pipeline")
     assert list(ours.stages) == ["decode", "resize", "tokenize", "model", "answer"]
     assert sum(ours.blocks) == ours.n == len(ours.samples_ms) >= 4
@@ -78,7 +83,7 @@ def test_a_comparison_from_bytes_to_json(bundle, small_world):
     assert said[0][0] == 0 and said[-1][0] == said[-1][1]
 
     data = json.loads(json.dumps(report.to_json()))
-    assert data["schema"] == "edgevl.bench/1.1"
+    assert data["schema"] == "edgevl.bench/1.2"
     assert BenchReport.model_validate(data) == report
     assert set(data["results"][0]) >= {
         "name", "artifact_sha256", "runtime", "scope", "threads", "n", "p50_ms", "p90_ms", "p99_ms", "load_ms",
@@ -98,7 +103,7 @@ def test_what_was_measured_goes_into_the_bundle(bundle, small_world, tmp_path, c
     report = report.model_copy(update={"results": clean})
     assert record_bench(after, report) == ""
     section = Bundle.open(path).manifest.bench
-    assert section and [one["scope"] for one in section["results"]] == ["model", "pipeline", "end_to_end"]
+    assert section and [one["scope"] for one in section["results"]] == ["model", "pipeline", "frame", "end_to_end"]
     assert section["results"][0]["p50_ms"] == report.results[0].p50_ms and "samples_ms" not in section["results"][0]
     card = (path / "README.md").read_text(encoding="utf-8")
     assert f"Times on {report.machine.cpu}" in card and f"| {report.results[1].p50_ms:.2f} |" in card
@@ -166,6 +171,7 @@ def test_a_core_ml_bundle_is_not_timed_by_the_reference_executor(bundle, tmp_pat
     ("arguments", "message"),
     [
         ({"against": ["regoin-heavy"]}, 'unknown opponent "regoin-heavy"; did you mean "region-'),
+        ({"frame": "nv21"}, 'frame is "nv21": it can be nv12 or rgb'),
         ({"preset": "slow"}, 'unknown preset "slow".* Known: normal, quick, rapid'),
         ({"threads": 0}, "threads is 0; this process may use 1 to"),
         ({"threads": 4096}, "threads is 4096"),

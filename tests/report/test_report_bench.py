@@ -63,7 +63,7 @@ def test_scopes_have_a_figure_each_and_never_share_one():
     for figure in figures:
         assert {strip.result.scope for strip in figure.strips} == {figure.scope}
     text = text_of(bench=report)
-    assert text.index("pipeline: from the encoded bytes") < text.index("end to end: from the start of a fresh process")
+    assert text.index("pipeline: from the bytes of") < text.index("end to end: from the start of a fresh process")
 
 
 def test_a_scope_that_was_not_timed_says_so():
@@ -179,7 +179,7 @@ def test_the_headline_is_not_of_the_best_opponent_alone():
 def test_a_headline_of_another_scope_names_that_scope():
     only = bench()
     only.ratios = [ratio for ratio in only.ratios if ratio.scope == "model"]
-    assert derive_verdict([], [], [only]).headline == f"150× faster than {title_of('region-r50')}, pixels to logits."
+    assert derive_verdict([], [], [only]).headline == f"150× faster than {title_of('region-r50')}, the model alone."
 
 
 def test_untrained_weights_are_said_beside_each_number():
@@ -205,3 +205,11 @@ def test_a_ratio_of_nothing_is_one_clear_line():
 def test_machine_of_a_benchmark_is_not_replaced():
     other = Machine.model_validate({**MACHINE.model_dump(), "cpu": "Another CPU"})
     assert "Another CPU" not in text_of(bench=bench(), machine=other)
+
+
+def test_a_share_goes_by_the_name_of_its_metric():
+    report, counted = bench(), TaskAccuracy(share=0.92, samples=50, data="scenes:test", metric="text_to_image_r1")
+    report.results = [one.model_copy(update={"accuracy": counted}) for one in report.results]
+    text = text_of(bench=report)
+    assert "92.0% text to image recall@1 on 50 samples of scenes:test" in text
+    assert "Text to image recall@1 of nano-onnx-fp32" in text and "Accuracy of" not in text

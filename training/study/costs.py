@@ -86,7 +86,7 @@ def latency(preset: Preset, models: Mapping[str, Path], _folder: Path, progress:
     `pipeline`: from the bytes of a picture to the answer.
     """
     theirs, ours = (str(models[name]) for name in (OPPONENT, OURS))
-    report = run_bench(ours, [theirs], preset=LATENCY_PRESET, threads=1, progress=progress)
+    report = run_bench(ours, [theirs], preset=LATENCY_PRESET, threads=1, progress=progress, frame=None)
     timing: dict[str, Any] = {"others_cpu": report.machine.others_cpu, "preset": LATENCY_PRESET}
     for scope in SCOPES:
         ratio = report.ratio(theirs, scope)

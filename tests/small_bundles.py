@@ -1,7 +1,7 @@
 """Bundles for onnx of the small models of tests/small_models.py."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from edgevl.app.conformance.small_models import MODELS, program
@@ -31,7 +31,7 @@ class Pairs:
         return iter(())
 
 
-def write_small(folder: Path) -> dict[str, Path]:
+def write_small(folder: Path, names: Collection[str] = (*MODELS, "renamed")) -> dict[str, Path]:
     """Write a bundle for onnx of each small model, and a box whose second program has its own name for a value."""
     from edgevl.bundle_export import Request, export_deployable
     from edgevl.export.registry import get_exporter
@@ -39,9 +39,10 @@ def write_small(folder: Path) -> dict[str, Path]:
     if OF_PAIRS not in DATASETS:
         DATASETS.register(OF_PAIRS)(lambda place, seed, size: Pairs(size))
     exporter = get_exporter("onnx")
-    models = {name: make() for name, make in MODELS.items()} | {"renamed": renamed(MODELS["grounding"]())}
+    makers = {**MODELS, "renamed": lambda: renamed(MODELS["grounding"]())}
     made = {}
-    for name, model in models.items():
+    for name in names:
+        model = makers[name]()
         layout = "split" if "split" in model.layouts else None
         request = Request(exporter, "fp32", layout, 1, exporter.check_options(None, "fp32"))
         data = OF_PAIRS if name == "statement" else "scenes:test"
