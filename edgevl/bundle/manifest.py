@@ -176,7 +176,7 @@ class Manifest(Part):
     name: Name
     task: Name
     target: Name
-    precision: Precision
+    precision: Precision  # pyright: ignore[reportInvalidTypeForm]
     layout: Name = "single"  # how the model is cut into programs
     options: dict[Name, Text] = {}  # of the export, such as the deployment target
     programs: Annotated[tuple[ArtifactSpec, ...], Field(min_length=1, max_length=16)]
