@@ -1,12 +1,14 @@
 """Bundles that ask for more than a reader gives, that hold code, or whose JSON means two things."""
 
 import functools
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mutation_base import Mutation, edit_json, forge, forged
+from mutation_base import Mutation, bytes_of, edit_json, forge, forged
+from PIL import Image
 
 DEEP = {"a list": "[" * 40 + "]" * 40, "an object": '{"a":' * 40 + "1" + "}" * 40, "bottomless": "[" * 100_000}
 
@@ -148,6 +150,16 @@ def _golden() -> Iterator[Mutation]:
     for name, change in changes.items():
         change_file = functools.partial(_edit_golden, change)
         yield forged(f"golden.json: {name}", "onnx", change_file, "refused forged")
+    yield forged("a golden JPEG of 3000 scans", "onnx", bytes_of("golden/wide.png", _scans), "refused forged")
+
+
+def _scans(data: bytes) -> bytes:
+    """A JPEG of 40 kB whose three thousand scans take libjpeg minutes."""
+    file = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(file, "JPEG", progressive=True)
+    whole = file.getvalue()
+    last = whole[whole.rfind(b"\xff\xc4", 0, whole.rfind(b"\xff\xda")) : -2]
+    return whole[:-2] + 3000 * last + b"\xff\xd9"
 
 
 def _edit_golden(change: Callable[[dict], object], bundle: Path) -> None:
