@@ -9,7 +9,8 @@ let package = Package(
   platforms: [.iOS(.v16), .macOS(.v13)],
   products: [.library(name: "EdgeVLKit", targets: ["EdgeVLKit"])],
   targets: [
-    .target(name: "EdgeVLKit", resources: resources, swiftSettings: strict)
+    .target(name: "EdgeVLKit", dependencies: ["EdgeVLPacked"], swiftSettings: strict),
+    .target(name: "EdgeVLPacked", resources: resources),
   ]
 )
 

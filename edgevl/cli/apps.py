@@ -14,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     group = command_group(app, "app", "What apps on other platforms need.")
     command(group, "web", example="edgevl app web --bundle nano-litert-w8a8.edgevl --out app --serve")(web)
     command(group, "android", example="edgevl app android --bundle nano-onnx-fp32-split.edgevl --out android")(android)
+    command(group, "ios", example="edgevl app ios --bundle nano-coreml-fp16.edgevl --out project")(ios)
     command(group, "conformance", example="edgevl app conformance --out conformance --only small")(conformance)
 
 
@@ -59,6 +60,25 @@ def android(
         console.print_json({"folder": str(folder)})
     else:
         console.result(f"wrote {folder}; open it in Android Studio, or test it here: mvn -q -f {folder}/pom.xml test")
+
+
+def ios(
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle for coreml. Default: the embedded model, exported for coreml.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("edgevl-ios"),
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write a project for Xcode: the Swift package EdgeVLKit and an app with a bundle in place."""
+    from edgevl.app.ios import write_ios_project
+
+    with progress_bar("ios") as progress:
+        folder = write_ios_project(out, bundle, force, progress)
+    if json:
+        console.print_json({"folder": str(folder)})
+    else:
+        console.result(f"wrote {folder}; open {folder / 'Sample.swiftpm'} in Xcode")
 
 
 def conformance(

@@ -13,7 +13,8 @@ public final class EdgeVLModel: Sendable {
   /// Opens every program of a bundle on the calling thread; `open(at:runtime:)` does it elsewhere.
   public init(_ bundle: ModelBundle, runtime: any Runtime) throws {
     if bundle.manifest.target != runtime.target {
-      try refuse("the bundle is for \(bundle.manifest.target), and \(runtime.name) runs \(runtime.target): export with --target \(runtime.target)")
+      try refuse(
+        "the bundle is for \(bundle.manifest.target), and \(runtime.name) runs \(runtime.target): export with --target \(runtime.target)")
     }
     self.bundle = bundle
     self.runtime = runtime

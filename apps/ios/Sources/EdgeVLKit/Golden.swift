@@ -58,12 +58,15 @@ private struct GoldenCase {
     for output in stored.keys { lowest[output] = stored[output]?.map { $0.map { $0.isNaN ? -Float.greatestFiniteMagnitude : $0 } } }
     let decided = try bundle.decoding.decide(lowest)
     let result = try values.list("result").map(bundle.decoding.decision)
-    let follows = result.count == decided.result.count && zip(decided.result, result).allSatisfy { own, recorded in
-      recorded.map { bundle.decoding.follows(own, $0) } ?? false
-    }
+    let follows =
+      result.count == decided.result.count
+      && zip(decided.result, result).allSatisfy { own, recorded in
+        recorded.map { bundle.decoding.follows(own, $0) } ?? false
+      }
     if !follows { try fail("the recorded result does not follow from the recorded values") }
     let margins = try values.numbers("margins")
-    let fit = margins.count == decided.margins.count && zip(decided.margins, margins).allSatisfy { abs($0 - $1) <= close + floatStep * abs($0) }
+    let fit =
+      margins.count == decided.margins.count && zip(decided.margins, margins).allSatisfy { abs($0 - $1) <= close + floatStep * abs($0) }
     if !fit { try fail("the recorded margins do not follow from the recorded values") }
     return decided
   }

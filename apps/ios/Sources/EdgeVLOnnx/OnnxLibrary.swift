@@ -29,7 +29,7 @@ final class OnnxLibrary: @unchecked Sendable {
       try refuse("the library at \(path) is older than version 1.\(ORT_API_VERSION) of ONNX Runtime: update it")
     }
     self.api = api
-    version = String(cString: base.pointee.GetVersionString())
+    version = base.pointee.GetVersionString().map { String(cString: $0) } ?? "of an unknown version"
     var (environment, memory): (OpaquePointer?, OpaquePointer?)
     try check(api, api.pointee.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "edgevl", &environment))
     try check(api, api.pointee.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory))
@@ -45,5 +45,5 @@ struct OnnxError: Error { let message: String }
 func check(_ api: UnsafePointer<OrtApi>, _ status: OpaquePointer?) throws {
   guard let status else { return }
   defer { api.pointee.ReleaseStatus(status) }
-  throw OnnxError(message: String(cString: api.pointee.GetErrorMessage(status)))
+  throw OnnxError(message: api.pointee.GetErrorMessage(status).map { String(cString: $0) } ?? "it does not say why")
 }

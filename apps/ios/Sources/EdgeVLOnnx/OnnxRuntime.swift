@@ -35,7 +35,9 @@ public struct OnnxRuntime: Runtime {
   private func checkWeights(_ bytes: [UInt8], _ artifact: String) throws {
     var file = OnnxFile(bytes)
     do {
-      if try file.keepsWeightsElsewhere() { try refuse("\(artifact) keeps weights in other files, a bundle has them inside: export it again") }
+      if try file.keepsWeightsElsewhere() {
+        try refuse("\(artifact) keeps weights in other files, a bundle has them inside: export it again")
+      }
     } catch let error as NoOnnx {
       try refuse("\(artifact) is truncated or not ONNX: \(error.message)")
     }

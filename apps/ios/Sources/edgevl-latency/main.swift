@@ -46,5 +46,5 @@ while let line = readLine() {
       })
   }
   print(times.map { String($0) }.joined(separator: " "))
-  fflush(stdout)
+  fflush(nil)
 }

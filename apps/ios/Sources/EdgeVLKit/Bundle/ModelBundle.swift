@@ -1,3 +1,4 @@
+import EdgeVLPacked
 import Foundation
 
 private let newest = 2
@@ -108,7 +109,9 @@ private func readLabels(_ manifest: Manifest, _ read: (String) throws -> JSONVal
   guard let (file, count) = manifest.labels else { return nil }
   let values = try read(file).list ?? []
   let texts = values.compactMap(\.text).filter { $0.unicodeScalars.count <= maxLabel }
-  if texts.count != values.count || texts.count != count { try invalid(file, "it does not hold \(count) labels of at most \(maxLabel) characters") }
+  if texts.count != values.count || texts.count != count {
+    try invalid(file, "it does not hold \(count) labels of at most \(maxLabel) characters")
+  }
   return texts
 }
 
@@ -119,7 +122,9 @@ private func readGolden(_ manifest: Manifest, _ read: (String) throws -> JSONVal
   }
   let golden = try valid(values, "GoldenFile", manifest.golden)
   let pictures = try golden.objects("cases").flatMap { try $0.texts("pictures") }
-  if let missing = pictures.first(where: { !manifest.files.contains($0) }) { try invalid(manifest.golden, "\(missing) is not among the files") }
+  if let missing = pictures.first(where: { !manifest.files.contains($0) }) {
+    try invalid(manifest.golden, "\(missing) is not among the files")
+  }
   return golden
 }
 
@@ -135,7 +140,7 @@ private func checkDomain(_ manifest: Manifest, _ values: JSONValue) throws {
 /// Returns parsed JSON that is what a version's schema calls `definition`. Throws a refusal that names the file.
 private func valid(_ values: JSONValue, _ definition: String, _ file: String, version: Int = newest) throws -> JSONObject {
   do {
-    let schema = try JSONSchema(strictJSON(version == 1 ? Schemas.version1 : Schemas.version2), formats: formats)
+    let schema = try JSONSchema(strictJSON(version == 1 ? Packed.schema1 : Packed.schema2), formats: formats)
     try schema.check(values, definition)
   } catch let error as SchemaProblem {
     try invalid(file, error.message)

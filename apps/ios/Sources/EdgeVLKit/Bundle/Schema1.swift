@@ -64,9 +64,9 @@ private func upgradedPrograms(_ manifest: JSONObject) throws -> [JSONValue] {
 
 /// Returns a golden file of schema 1 as schema 2.
 func upgradedGolden(_ golden: JSONObject) throws -> JSONObject {
-  let cases = try golden.objects("cases").map { case_ -> JSONValue in
-    let logits = try case_.list("logits")
-    func field(_ key: String) -> JSONValue { case_[key] ?? .null }
+  let cases = try golden.objects("cases").map { entry -> JSONValue in
+    let logits = try entry.list("logits")
+    func field(_ key: String) -> JSONValue { entry[key] ?? .null }
     return [
       "pictures": [field("image")], "texts": [field("question")], "pixels_sha256": ["main": [field("pixels_sha256")]],
       "input_ids": ["main": [field("input_ids")]],

@@ -38,7 +38,9 @@ private func modelProblem(_ model: JSONObject) throws -> String? {
   if stride < 1 || image % stride != 0 { return "image_size \(image) is not a multiple of the stride \(stride)" }
   if heads < 1 || width % heads != 0 { return "width \(width) is not a multiple of heads \(heads)" }
   let grid = image / stride
-  if grid > maxGrid { return "image_size \(image) and stride \(stride) make \(grid) visual tokens along a side, at most \(maxGrid) are allowed" }
+  if grid > maxGrid {
+    return "image_size \(image) and stride \(stride) make \(grid) visual tokens along a side, at most \(maxGrid) are allowed"
+  }
   let tokens = try ["vocab_size", "num_answers", "text_length"].reduce(Double(grid * grid)) { $0 + Double(try model.integer($1)) }
   let block = (4 + 2 * Double(try model.integer("mlp_ratio"))) * Double(width) * Double(width)
   let parameters = Double(try model.integer("depth")) * block + tokens * Double(width)

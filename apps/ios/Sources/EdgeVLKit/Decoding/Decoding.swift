@@ -50,7 +50,9 @@ extension Decoding {
 
   func isSame(_ own: [Decision], _ recorded: Decisions, _ least: Double) -> Bool {
     if own.count != recorded.result.count { return false }
-    return own.indices.allSatisfy { own[$0] == recorded.result[$0] || (recorded.margins.indices.contains($0) && recorded.margins[$0] <= least) }
+    return own.indices.allSatisfy {
+      own[$0] == recorded.result[$0] || (recorded.margins.indices.contains($0) && recorded.margins[$0] <= least)
+    }
   }
 }
 
@@ -71,7 +73,9 @@ func checkRow(_ manifest: Manifest, _ name: String, width: Int? = nil) throws ->
     try refuse("the decoding reads the value \(name), which no program gives")
   }
   let fits = spec.shape.count == 2 && spec.dtype.isFloat && (width == nil || spec.shape[1] == width)
-  if !fits { try refuse("the decoding reads \(name) as float [B, \(width.map(String.init) ?? "N")], it is \(spec.dtype.rawValue) \(spec.shape)") }
+  if !fits {
+    try refuse("the decoding reads \(name) as float [B, \(width.map(String.init) ?? "N")], it is \(spec.dtype.rawValue) \(spec.shape)")
+  }
   return spec.shape[1]
 }
 

@@ -57,7 +57,9 @@ struct Rank: Decoding {
     bias = fields["bias"]?.number ?? 0
     activation = fields["activation"]?.text
     prompts = fields.has("prompts") ? try fields.texts("prompts") : []
-    if let wrong = prompts.first(where: { $0.components(separatedBy: "{}").count != 2 }) { try refuse("the prompt '\(wrong)' must hold {} once") }
+    if let wrong = prompts.first(where: { $0.components(separatedBy: "{}").count != 2 }) {
+      try refuse("the prompt '\(wrong)' must hold {} once")
+    }
     _ = try checkRow(manifest, text, width: checkRow(manifest, picture))
   }
 

@@ -86,3 +86,15 @@ private func turned(_ rgb: [UInt8], _ width: Int, _ height: Int, _ orientation: 
     written = rgb.count
   }
 }
+
+/// Composites RGBA whose colors are multiplied by their alpha on white.
+func onWhite(premultiplied samples: [UInt8], hasAlpha: Bool) -> [UInt8] {
+  let count = samples.count / 4
+  return [UInt8](unsafeUninitializedCapacity: 3 * count) { rgb, written in
+    for at in 0..<count {
+      let missing = hasAlpha ? 255 - Int(samples[4 * at + 3]) : 0
+      for channel in 0..<3 { rgb[3 * at + channel] = UInt8(min(Int(samples[4 * at + channel]) + missing, 255)) }
+    }
+    written = 3 * count
+  }
+}

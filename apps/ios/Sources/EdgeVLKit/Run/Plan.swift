@@ -89,7 +89,9 @@ struct Plan: Sendable {
     let key = Key(name: name, pictures: pictures, texts: texts)
     if let output = known[key] { return output }
     if known.count >= maxCalls { try refuse("the sources of the programs make more than \(maxCalls) calls for one query") }
-    guard let program = programs.first(where: { $0.outputs.contains { $0.name == name } }) else { try refuse("no program gives the value \(name)") }
+    guard let program = programs.first(where: { $0.outputs.contains { $0.name == name } }) else {
+      try refuse("no program gives the value \(name)")
+    }
     if program.inputs.contains(where: { $0.source.isOfALoop }) { try refuse("the value \(name) is read outside of the loop that gives it") }
     let call = try call(program, pictures, texts)
     let number = numbers[call] ?? calls.count
@@ -118,7 +120,8 @@ struct Plan: Sendable {
   private mutating func origin(_ source: Source, _ pictures: [Int], _ texts: [Int]) throws -> Origin {
     switch source {
     case .picture(let index, let processing): return .pixels(processing: processing, index: try chosen(pictures, [index], "picture")[0])
-    case .text(let index, let processing, let isMask): return .ids(processing: processing, index: try chosen(texts, [index], "text")[0], isMask: isMask)
+    case .text(let index, let processing, let isMask):
+      return .ids(processing: processing, index: try chosen(texts, [index], "text")[0], isMask: isMask)
     case .value(let name, let few, let some):
       return .output(try value(name, chosen(pictures, few, "picture"), chosen(texts, some, "text")))
     case .state(let name, let start):
@@ -132,7 +135,9 @@ struct Plan: Sendable {
 
 private func chosen(_ items: [Int], _ wanted: [Int]?, _ what: String) throws -> [Int] {
   try (wanted ?? Array(items.indices)).map { index in
-    guard items.indices.contains(index) else { try badInput("the model reads \(what) \(index + 1) of a query, this one has \(items.count)") }
+    guard items.indices.contains(index) else {
+      try badInput("the model reads \(what) \(index + 1) of a query, this one has \(items.count)")
+    }
     return items[index]
   }
 }

@@ -42,8 +42,12 @@ public struct Tensor: Sendable {
   func firstRow() throws -> [Float] {
     let row = bytes[..<(bytes.count / shape[0])]
     switch dtype {
-    case .float32: return row.withUnsafeBytes { raw in (0..<raw.count / 4).map { raw.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) } }
-    case .float16: return row.withUnsafeBytes { raw in (0..<raw.count / 2).map { float(half: raw.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self)) } }
+    case .float32:
+      return row.withUnsafeBytes { raw in (0..<raw.count / 4).map { raw.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) } }
+    case .float16:
+      return row.withUnsafeBytes { raw in
+        (0..<raw.count / 2).map { float(half: raw.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self)) }
+      }
     default: try refuse("\(dtype.rawValue) is no floating point")
     }
   }
@@ -51,7 +55,9 @@ public struct Tensor: Sendable {
   /// Returns how many bytes a shape takes, which a foreign manifest may make larger than any memory.
   private static func size(_ dtype: DType, _ shape: [Int]) throws -> Int {
     let size = shape.reduce(Double(dtype.bytes)) { $0 * Double($1) }
-    if shape.isEmpty || shape.contains(where: { $0 < 1 }) || size > Double(Int32.max) { try refuse("a tensor of \(shape) is too large, or empty") }
+    if shape.isEmpty || shape.contains(where: { $0 < 1 }) || size > Double(Int32.max) {
+      try refuse("a tensor of \(shape) is too large, or empty")
+    }
     return Int(size)
   }
 }

@@ -114,7 +114,9 @@ private func readRanks(_ value: JSONValue?, _ ids: ExactMap<Int>) throws -> [Pai
     let parts = texts ?? (merge.list ?? []).map { $0.text ?? "" }
     let isPair = parts.count == 2 && (parts + [parts.joined()]).allSatisfy(ids.contains)
     if !isPair { throw WrongTokenizer(message: "model.merges has a pair whose parts or whole are no pieces of the vocabulary") }
-    if ranks.updateValue(rank, forKey: Pair(parts[0], parts[1])) != nil { throw WrongTokenizer(message: "model.merges has the pair \(parts) twice") }
+    if ranks.updateValue(rank, forKey: Pair(parts[0], parts[1])) != nil {
+      throw WrongTokenizer(message: "model.merges has the pair \(parts) twice")
+    }
   }
   return ranks
 }

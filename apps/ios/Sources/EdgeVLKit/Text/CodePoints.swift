@@ -1,3 +1,5 @@
+import EdgeVLPacked
+
 /// A set of code points: inclusive ranges, in order.
 struct CodePoints: Sendable {
   private let starts: [UInt32]
@@ -34,7 +36,7 @@ struct CodePoints: Sendable {
   private static func read() -> [String: CodePoints] {
     var found: [String: [(UInt32, UInt32)]] = [:]
     var name = ""
-    for line in String(decoding: Schemas.codePoints, as: UTF8.self).split(separator: "\n") where !line.hasPrefix("#") {
+    for line in String(decoding: Packed.codePoints, as: UTF8.self).split(separator: "\n") where !line.hasPrefix("#") {
       if line.hasPrefix("= ") {
         name = String(line.dropFirst(2))
         continue

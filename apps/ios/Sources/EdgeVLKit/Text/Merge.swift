@@ -77,7 +77,9 @@ struct Merge {
     var at = 0
     while true {
       let children = [2 * at + 1, 2 * at + 2].filter { $0 < waiting.count }
-      guard let least = children.min(by: { waiting[$0].comesBefore(waiting[$1]) }), waiting[least].comesBefore(waiting[at]) else { return first }
+      guard let least = children.min(by: { waiting[$0].comesBefore(waiting[$1]) }), waiting[least].comesBefore(waiting[at]) else {
+        return first
+      }
       waiting.swapAt(at, least)
       at = least
     }

@@ -7,7 +7,9 @@ indirect enum Wanted: Sendable {
   case list([Wanted])
   case object([String: Wanted])
 
-  var mayBeMissing: Bool { if case .oneOf(_, true) = self { return true } else if case .anything = self { return true } else { return false } }
+  var mayBeMissing: Bool {
+    if case .oneOf(_, true) = self { return true } else if case .anything = self { return true } else { return false }
+  }
 
   func fits(_ own: JSONValue) -> Bool {
     switch self {
@@ -37,7 +39,9 @@ let maxPieces = 1 << 20
 /// Says which field is not what it must be; nil if an object has the wanted fields and no others.
 private func fieldProblem(_ own: JSONObject, _ wanted: [String: Wanted], _ place: String) -> String? {
   for key in own.keys {
-    guard let limit = wanted.first(where: { $0.key.isExactly(key) })?.value else { return "it has the field \(place)\(key.shown), which is not known" }
+    guard let limit = wanted.first(where: { $0.key.isExactly(key) })?.value else {
+      return "it has the field \(place)\(key.shown), which is not known"
+    }
     if let value = own[key], !limit.fits(value) { return "\(place)\(key) is \(value.shown), which is no setting of its kind" }
   }
   let missing = wanted.first { !own.contains($0.key) && !$0.value.mayBeMissing }
