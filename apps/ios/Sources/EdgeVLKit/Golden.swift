@@ -25,7 +25,8 @@ private struct GoldenCase {
     let texts = try values.texts("texts")
     try checkPixels(pictures)
     try checkIDs(texts)
-    let stored = try values.object("values").mapValues { try rows($0.object ?? [:]) }
+    var stored = ExactMap<[[Float]]>()
+    for output in try values.object("values").keys { stored[output] = try rows(output) }
     let recorded = try recordedDecisions(stored)
     let tokens = recorded.result.compactMap { if case .token(let id) = $0 { return id } else { return nil } }
     let along = bundle.decoding.kind == "generate" ? tokens : nil
@@ -72,8 +73,11 @@ private struct GoldenCase {
   }
 
   /// Returns the recorded values of an output, NaN where nothing is stored.
-  private func rows(_ values: JSONObject) throws -> [[Float]] {
+  private func rows(_ output: String) throws -> [[Float]] {
+    let values = try self.values.object("values").object(output)
     let shape = try values.integers("shape")
+    let spec = bundle.manifest.programs.flatMap(\.outputs).first { $0.name == output }
+    if spec?.shape.dropFirst() != shape.dropFirst() { try fail("its values of \(output) have another shape than the program gives") }
     let size = shape.reduce(1.0) { $0 * Double($1) }
     if size > mostValues || values.has("data") == values.has("top") { try fail("its values do not fit their shape") }
     let width = Int(size) / shape[0]
