@@ -30,20 +30,35 @@
     /// that of EXIF, 1 to 8, still to be applied.
     public init(_ image: CGImage, orientation: Int = 1, hasAlpha: Bool = true) throws {
       try checkSize(image.width, image.height)
-      let (width, height) = (image.width, image.height)
-      let own = image.colorSpace.flatMap { $0.model == .rgb ? $0 : nil } ?? CGColorSpaceCreateDeviceRGB()
-      var samples = [UInt8](repeating: 0, count: 4 * width * height)
-      let isDrawn = samples.withUnsafeMutableBytes { raw in
-        let context = CGContext(
-          data: raw.baseAddress, width: width, height: height, bitsPerComponent: 8, bytesPerRow: 4 * width, space: own,
-          bitmapInfo: CGImageAlphaInfo.premultipliedLast.rawValue)
-        context?.setBlendMode(.copy)
-        context?.draw(image, in: CGRect(x: 0, y: 0, width: width, height: height))
-        return context != nil
+      let space = image.colorSpace ?? CGColorSpaceCreateDeviceRGB()
+      let isOpaque = [.none, .noneSkipFirst, .noneSkipLast].contains(image.alphaInfo)
+      if space.model == .monochrome && isOpaque {
+        let gray = try drawn(image, space, channels: 1, .none)
+        try self.init(samples: gray, width: image.width, height: image.height, channels: 1, orientation: orientation)
+        return
       }
-      if !isDrawn { try badInput("the picture has colors that cannot be drawn: save it as RGB") }
-      self.init(upright: onWhite(premultiplied: samples, hasAlpha: hasAlpha), width, height, orientation)
+      if space.model != .rgb { try badInput("the picture has colors that are not read here: save it as RGB") }
+      let rgb = onWhite(premultiplied: try drawn(image, space, channels: 4, .premultipliedLast), hasAlpha: hasAlpha && !isOpaque)
+      self.init(upright: rgb, image.width, image.height, orientation)
     }
+  }
+#endif
+
+#if canImport(CoreGraphics)
+  /// Returns the samples of an image, drawn into its own colors: so nothing is converted.
+  private func drawn(_ image: CGImage, _ space: CGColorSpace, channels: Int, _ alpha: CGImageAlphaInfo) throws -> [UInt8] {
+    let (width, height) = (image.width, image.height)
+    var samples = [UInt8](repeating: 0, count: channels * width * height)
+    let isDrawn = samples.withUnsafeMutableBytes { raw in
+      let context = CGContext(
+        data: raw.baseAddress, width: width, height: height, bitsPerComponent: 8, bytesPerRow: channels * width, space: space,
+        bitmapInfo: alpha.rawValue)
+      context?.setBlendMode(.copy)
+      context?.draw(image, in: CGRect(x: 0, y: 0, width: width, height: height))
+      return context != nil
+    }
+    if !isDrawn { try badInput("the picture has colors that cannot be drawn: save it as RGB") }
+    return samples
   }
 #endif
 

@@ -48,7 +48,7 @@
         features[input.tensor.name] =
           try isImage ? MLFeatureValue(pixelBuffer: pixelBuffer(tensor)) : MLFeatureValue(multiArray: array(tensor))
       }
-      let found = try model.prediction(from: MLDictionaryFeatureProvider(dictionary: features))
+      let found = try predicted(MLDictionaryFeatureProvider(dictionary: features))
       var outputs: [String: Tensor] = [:]
       for spec in program.outputs {
         guard let array = found.featureValue(for: spec.name)?.multiArrayValue, array.dataType == types[spec.dtype] else {
@@ -57,6 +57,14 @@
         outputs[spec.name] = try tensor(array, spec)
       }
       return outputs
+    }
+
+    private func predicted(_ features: MLDictionaryFeatureProvider) throws -> any MLFeatureProvider {
+      do {
+        return try model.prediction(from: features)
+      } catch {
+        try refuse("\(program.artifact) fails when it runs: \(error.localizedDescription)")
+      }
     }
 
     private func array(_ tensor: Tensor) throws -> MLMultiArray {
