@@ -29,7 +29,11 @@ def test_a_project_holds_the_library_the_app_and_the_bundle(bundle, tmp_path):
     assert "EdgeVLOnnx" not in package and "#if" not in package and 'name: "EdgeVLPacked"' in package
     assert not (project / "Tests").exists() and not (project / "Sources/EdgeVLOnnx").exists()
     resources = project / "Sources/EdgeVLPacked/Resources"
-    assert {path.name for path in resources.iterdir()} == {"bundle.schema.json", "bundle-1.schema.json", "code-points.txt"}
+    assert {path.name for path in resources.iterdir()} == {
+        "bundle.schema.json",
+        "bundle-1.schema.json",
+        "code-points.txt",
+    }
     assert not any(path.is_symlink() for path in project.rglob("*"))
     sample = (project / "Sample.swiftpm/Package.swift").read_text(encoding="utf-8")
     assert 'path: ".."' in sample and f'.copy("{RESOURCES.name}")' in sample

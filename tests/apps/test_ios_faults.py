@@ -23,7 +23,11 @@ FAULTS = {
         'if !isPair { try fail("half a surrogate pair") }',
         'if !isPair { return "?" }',
     ),
-    "an unknown field is taken": (f"{KIT}/JSON/JSONSchema.swift", "if inner == .bool(false)", "if inner == .bool(true)"),
+    "an unknown field is taken": (
+        f"{KIT}/JSON/JSONSchema.swift",
+        "if inner == .bool(false)",
+        "if inner == .bool(true)",
+    ),
     "digests are not compared": (f"{KIT}/Bundle/ModelBundle.swift", "if sha256 != entry.sha256", "if false"),
     "a file that is not listed is taken": (
         f"{KIT}/Bundle/Contents.swift",
@@ -41,10 +45,18 @@ FAULTS = {
     "a transparent color of PNG is opaque": (f"{KIT}/Picture/PNG.swift", "isTransparent ? 0 : 255", "255"),
     "a filter of PNG is another": (f"{KIT}/Picture/PNG.swift", "abs(guess - left) <= abs(guess - up)", "true"),
     "a distance of inflate is another": (f"{KIT}/Picture/Inflate.swift", "code / 2 - 1))", "code / 2))"),
-    "the passes of a resize are cut": (f"{KIT}/Picture/Resize.swift", "half: Int32 = 1 << (bits - 1)", "half: Int32 = 0"),
+    "the passes of a resize are cut": (
+        f"{KIT}/Picture/Resize.swift",
+        "half: Int32 = 1 << (bits - 1)",
+        "half: Int32 = 0",
+    ),
     "no antialias": (f"{KIT}/Picture/Resize.swift", "max(scale, 1)", "1.0"),
     "another cubic kernel": (f"{KIT}/Picture/Resize.swift", "* -0.5 :", "* -0.75 :"),
-    "the crop rounds up": (f"{KIT}/Picture/Geometry.swift", "(height - size) / 2) * width", "(height - size + 1) / 2) * width"),
+    "the crop rounds up": (
+        f"{KIT}/Picture/Geometry.swift",
+        "(height - size) / 2) * width",
+        "(height - size + 1) / 2) * width",
+    ),
     "another gray of the letterbox": (f"{KIT}/Picture/Geometry.swift", "gray: UInt8 = 114", "gray: UInt8 = 127"),
     "accents are kept": (f"{KIT}/Text/WordPiece.swift", "!CodePoints.marks.contains($0)", "true"),
     "long words are looked up": (f"{KIT}/Text/WordPiece.swift", "maxWord = 100", "maxWord = 101"),
@@ -54,7 +66,11 @@ FAULTS = {
         "decomposedStringWithCanonicalMapping",
     ),
     "the last merge comes first": (f"{KIT}/Text/Merge.swift", "(rank, at) <", "(-rank, at) <"),
-    "a long text loses its stop token": (f"{KIT}/Text/TextCodec.swift", "- before.count - after.count", "- before.count"),
+    "a long text loses its stop token": (
+        f"{KIT}/Text/TextCodec.swift",
+        "- before.count - after.count",
+        "- before.count",
+    ),
     "the mask is turned around": (f"{KIT}/Text/TextCodec.swift", "$0 < count ? 1 : 0", "$0 < count ? 0 : 1"),
     "nothing is remembered": (f"{KIT}/Run/Evaluation.swift", "outputs[number] = found\n", ""),
     "states start anew at each step": (
@@ -63,7 +79,11 @@ FAULTS = {
         "_ = name",
     ),
     "a sequence never stops": (f"{KIT}/Run/Evaluation.swift", "if token == loop.stop { break }", ""),
-    "the last of equal scores is taken": (f"{KIT}/Run/Evaluation.swift", "row[index] > row[best]", "row[index] >= row[best]"),
+    "the last of equal scores is taken": (
+        f"{KIT}/Run/Evaluation.swift",
+        "row[index] > row[best]",
+        "row[index] >= row[best]",
+    ),
     "the second program's batch is ignored": (
         f"{KIT}/Run/Tensor.swift",
         "row: Array(bytes[..<(bytes.count / shape[0])])",
@@ -74,7 +94,11 @@ FAULTS = {
     "a box's center is its corner": (f"{KIT}/Decoding/Kinds.swift", "[a - c / 2, b - d / 2,", "[a, b,"),
     "the stop token is read out": (f"{KIT}/Decoding/Kinds.swift", "tokens.prefix { $0 != stop }", "tokens"),
     "weights may lie elsewhere": (f"{ONNX}/OnnxFile.swift", 'inner.kind == "external"', 'inner.kind == "none"'),
-    "the artifact's tensors are not compared": (f"{ONNX}/OnnxSession.swift", "if !fits { try refuse", "if false { try refuse"),
+    "the artifact's tensors are not compared": (
+        f"{ONNX}/OnnxSession.swift",
+        "if !fits { try refuse",
+        "if false { try refuse",
+    ),
 }
 
 
@@ -114,7 +138,9 @@ def test_a_planted_fault_is_caught(copy, fault):
         run = suite(copy)
     finally:
         (copy / file).write_text(source, encoding="utf-8")
-    assert "error: " not in run.stderr.split("Test Suite")[0] and "Executed" in run.stdout + run.stderr, run.stderr[-2000:]
+    assert "error: " not in run.stderr.split("Test Suite")[0] and "Executed" in run.stdout + run.stderr, run.stderr[
+        -2000:
+    ]
     assert run.returncode and "with 0 failures" not in (run.stdout + run.stderr).splitlines()[-1], run.stdout[-2000:]
 
 
