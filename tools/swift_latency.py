@@ -1,7 +1,8 @@
 """Latency of the Swift library beside Python's onnxruntime, interleaved in one run: after apps/ios/test.sh.
 
-`python tools/swift_latency.py BUNDLE [--threads 1] [--blocks 20] [--count 20]` prints the median of each, and the median
-ratio of neighboring blocks. Scope `pipeline`: a PNG of the bundle and a text to the answer. Run it on a quiet machine.
+`python tools/swift_latency.py BUNDLE [--threads 1] [--blocks 20] [--count 20]` prints the median of each, and the
+median ratio of neighboring blocks. Scope `pipeline`: a PNG of the bundle and a text to the answer. Run it on a quiet
+machine.
 """
 
 import argparse

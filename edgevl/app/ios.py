@@ -22,10 +22,12 @@ LINUX = re.compile(r"\n#if os\(Linux\)\n.*?#endif\n", re.DOTALL)  # of Package.s
 IGNORED = ".build/\n.swiftpm/\nxcuserdata/\nDerivedData/\n"
 ABOUT = """# {name}, for iOS
 
-Made by `edgevl app ios` (EdgeVL {version}). Open `Sample.swiftpm` in Xcode 15 or later, choose your team, and run it on a device: the app asks about
-pictures, with the bundle in `{place}` ({precision}). "Test this device" replays the golden cases of the bundle.
+Made by `edgevl app ios` (EdgeVL {version}). Open `Sample.swiftpm` in Xcode 15 or later, choose your team, and run it on
+a device: the app asks about pictures, with the bundle in `{place}` ({precision}). "Test this device" replays the golden
+cases of the bundle.
 
-`Package.swift` is the library EdgeVLKit: an app of your own adds this folder as a local package, and a bundle to its resources, as a folder reference.
+`Package.swift` is the library EdgeVLKit: an app of your own adds this folder as a local package, and a bundle to its
+resources, as a folder reference.
 """
 
 
