@@ -96,7 +96,7 @@ def test_a_clean_refusal(forked, board, place, intact, tools, mutation):
     check(mutation, forked, board, place, intact, tools.three_commands(NAME))
 
 
-@pytest.mark.parametrize("mutation", LIMITS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", [*LIMITS, *NEWER], ids=lambda mutation: mutation.name)
 def test_verify_and_the_board_agree(forked, board, place, intact, tools, mutation):
     check(mutation, forked, board, place, intact, tools.three_commands(NAME)[:1])
 
