@@ -19,7 +19,7 @@ ANDROID = ROOT / "apps" / "android"
 FIXTURES = ROOT / "build" / "android-fixtures"
 DRIVER = Path(__file__).with_name("PlantedFaults.java")
 CORE = "edgevl-core/src/main/kotlin/edgevl"
-TESTS = ("CodePointsTest", "ExifTest", "PictureTest", "StrictJsonTest", "YuvFrameTest", "run.TensorTest",
+TESTS = ("CodePointsTest", "ExifTest", "PictureTest", "StrictJsonTest", "YuvFrameTest", "run.TensorTest", "FramesTest",
          "onnx.OnnxFileTest", "ConformanceTest", "ModelTest", "GoldenTest")  # fmt: skip
 ONNX = "edgevl-onnxruntime/src/main/kotlin/edgevl/onnx"
 # What is planted: (file, text, the text that replaces it).

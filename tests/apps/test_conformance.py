@@ -114,7 +114,7 @@ def same_result(case: Case, own: list[Any]) -> bool:
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory) -> Suite:
     folder, counts = write_conformance(tmp_path_factory.mktemp("suite") / "small", only="small")
-    assert set(counts) == {"pixels", "ids", "answer", "refuse"} and min(counts.values()) > 30
+    assert set(counts) == {"pixels", "ids", "answer", "refuse", "frame"} and min(counts.values()) > 30
     return Suite(folder)
 
 

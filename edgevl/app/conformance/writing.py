@@ -8,6 +8,7 @@ from typing import Any
 from edgevl.app.conformance import LIST
 from edgevl.app.conformance.bundles import nano_bundles, small_bundles
 from edgevl.app.conformance.cases import Suite, cases_of, write_picture
+from edgevl.app.conformance.frames import write_frames
 from edgevl.app.conformance.hostile import hostile_bundles
 from edgevl.app.conformance.pictures import every_picture
 from edgevl.app.conformance.texts import every_text
@@ -27,7 +28,8 @@ def write(out: Path, only: str | None, force: bool, progress: Progress) -> tuple
     with atomic_folder(out, force, SUITE) as folder:
         values = _written(folder, only, progress)
         (folder / LIST).write_text(_listed(values), encoding="utf-8", newline="\n")
-    return out, dict(Counter(case["kind"] for case in values["cases"]))
+        frames = write_frames(folder)
+    return out, {**Counter(case["kind"] for case in values["cases"]), "frame": frames}
 
 
 def _written(folder: Path, only: str | None, progress: Progress) -> dict[str, Any]:
