@@ -47,5 +47,6 @@ def test_a_turn_is_clockwise(frames):
             bottom = rows - 1
             at = [data[y["offset"] + bottom * y["row_stride"]]]
             at += [data[plane["offset"] + bottom // 2 * plane["row_stride"]] for plane in (u, v)]
-            pixel = upright(*(np.array([[value]], np.uint8) for value in at), each["colors"], 0)
+            luma, blue, red = (np.array([[value]], np.uint8) for value in at)
+            pixel = upright(luma, blue, red, each["colors"], 0)
             assert (folder / each["rgb"]).read_bytes()[:3] == pixel.tobytes()
