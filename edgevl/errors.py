@@ -38,6 +38,12 @@ class MissingDependency(EdgeVLError):
         super().__init__(f'{purpose} needs the package "{package}": pip install "edgevl[{extra}]"')
 
 
+class MissingProgram(EdgeVLError):
+    """A program of others is not on the PATH. The message says how to get it."""
+
+    exit_code = 3
+
+
 class VerificationFailed(EdgeVLError):
     """The artifact is not what it claims to be: parity, accuracy, audit or digests failed."""
 

@@ -12,19 +12,11 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from edgevl.app.web import build_site
+from edgevl.errors import EdgeVLError
+
 ROOT = Path(__file__).parents[1]
-WEB = ROOT / "apps" / "web"
 SITE = "edgevl/app/site"
-
-
-def build_site() -> None:
-    """Build the web app anew. Ends the program with one line if npm is missing or fails."""
-    npm = shutil.which("npm")
-    if npm is None:
-        sys.exit("error: npm is missing: install Node 20, or `pip wheel .` for a wheel without the web app")
-    for command in (["ci"], ["run", "build"]):
-        if subprocess.run([npm, *command, "--silent"], cwd=WEB, stdout=sys.stderr).returncode:
-            sys.exit(f"error: npm {' '.join(command)} failed in apps/web")
 
 
 def build_wheel(out: Path) -> Path:
@@ -59,7 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     options = parser.parse_args()
-    build_site()
+    try:
+        build_site()
+    except EdgeVLError as error:
+        sys.exit(f"error: {error}")
     wheel = build_wheel(options.out)
     app = packed_bytes(wheel, SITE)
     if not app:

@@ -5,14 +5,16 @@ import hashlib
 import http.server
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 from edgevl.atomic import Kind, atomic_folder, check_destination
 from edgevl.bundle.folder import Bundle
-from edgevl.errors import InputError
+from edgevl.errors import EdgeVLError, InputError, MissingProgram
 from edgevl.progress import Progress
 
 SITE = Path(__file__).with_name("site")  # what `npm run build` of apps/web writes; a wheel holds it
+SOURCE = Path(__file__).parents[2] / "apps" / "web"  # of a checkout
 APP = Kind("web app", "app.json", "FOLDER/app")
 RUNTIMES = {"onnx": "ort", "litert": "litert"}  # target -> folder of its WASM
 MARK = "EDGEVL_VERSION"  # in the service worker
@@ -26,6 +28,29 @@ HEADERS = {
 }
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm",
          ".webmanifest": "application/manifest+json", ".json": "application/json", ".svg": "image/svg+xml"}  # fmt: skip
+
+
+def build_site(progress: Progress | None = None) -> None:
+    """Build the web app of a checkout: `npm ci && npm run build` in apps/web. It asks the npm registry for packages.
+
+    Raises:
+        InputError: this is no checkout.
+        MissingProgram: npm is not there.
+        EdgeVLError: npm failed; the message holds its last line.
+    """
+    if not (SOURCE / "package.json").is_file():
+        raise InputError("only a checkout builds the web app: leave --build out, a wheel of a release holds it")
+    npm = shutil.which("npm")
+    if npm is None:
+        raise MissingProgram("building the web app needs npm: install Node 20")
+    for step, words in enumerate((["ci"], ["run", "build"])):
+        if progress:
+            progress(step, 2, f"npm {' '.join(words)}")
+        command = [npm, *words, "--no-audit", "--no-fund", "--no-update-notifier"]
+        run = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        if run.returncode:
+            last = [line for line in run.stderr.splitlines() if line.strip()][-1:] or ["without a word"]
+            raise EdgeVLError(f"npm {' '.join(words)} failed in {SOURCE}: {last[0]:.200}")
 
 
 def write_web_app(
@@ -47,7 +72,7 @@ def write_web_app(
     check_destination(Path(out), force, APP)
     if not (SITE / "index.html").is_file():
         raise InputError(
-            "the built web app is missing here: in a checkout run npm ci && npm run build in apps/web (Node 20); "
+            "the built web app is missing here: in a checkout add --build (it needs Node 20), "
             "otherwise install a wheel that tools/build_wheel.py made, which holds it"
         )
     with atomic_folder(Path(out), force, APP) as folder:

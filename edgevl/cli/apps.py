@@ -24,15 +24,20 @@ def web(
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("edgevl-web"),
     serve: Annotated[bool, typer.Option("--serve", help="Serve the folder on this machine until Ctrl-C.")] = False,
+    build: Annotated[
+        bool, typer.Option("--build", help="In a checkout: build the app first, with npm of Node 20.")
+    ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="To serve on; 0 takes a free one.")] = 8700,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Write a web app with a bundle in place, which any web server can serve; it works offline after the first load."""
-    from edgevl.app.web import server_of, write_web_app
+    from edgevl.app.web import build_site, server_of, write_web_app
 
     server = server_of(out, port) if serve else None  # first: a port that is taken costs no export
     with progress_bar("web") as progress:
+        if build:
+            build_site(progress)
         folder = write_web_app(out, bundle, force, progress)
     address = f"http://localhost:{server.server_port}/" if server else None
     if json:

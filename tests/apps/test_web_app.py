@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgevl.app import web
-from edgevl.errors import InputError, VerificationFailed
+from edgevl.errors import EdgeVLError, InputError, MissingProgram, VerificationFailed
 
 
 @pytest.fixture
@@ -62,9 +62,24 @@ def test_what_cannot_be_served_is_refused(site, bundles, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="not a web app"):
         web.write_web_app(tmp_path / "mine", bundles["onnx"], force=True)
     monkeypatch.setattr(web, "SITE", tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"npm run build in apps/web .* wheel that tools/build_wheel\.py"):
+    with pytest.raises(InputError, match=r"add --build \(it needs Node 20\), .* wheel that tools/build_wheel\.py"):
         web.write_web_app(tmp_path / "app", bundles["onnx"])
     assert not (tmp_path / "app").exists()
+
+
+def test_what_cannot_be_built_says_why(tmp_path, monkeypatch):
+    """Not a checkout, no npm, or an npm that fails: here by a package.json that is none."""
+    monkeypatch.setattr(web, "SOURCE", tmp_path)
+    with pytest.raises(InputError, match="only a checkout builds"):
+        web.build_site()
+    (tmp_path / "package.json").write_text("{", encoding="utf-8")
+    with monkeypatch.context() as bare:
+        bare.setenv("PATH", str(tmp_path))
+        with pytest.raises(MissingProgram, match="npm: install Node 20"):
+            web.build_site()
+    if shutil.which("npm"):
+        with pytest.raises(EdgeVLError, match="npm ci failed"):
+            web.build_site()
 
 
 def test_a_damaged_bundle_is_not_put_into_an_app(site, bundles, tmp_path):

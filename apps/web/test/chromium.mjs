@@ -1,18 +1,14 @@
 // What the library and the app do in a real browser: node test/chromium.mjs. Needs Chromium (CHROMIUM, or /usr/bin/chromium).
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { build } from "vite";
-import { copyRuntimes } from "../packages/edgevl-web/bin/runtimes.mjs";
 import { testApp, testSearch } from "./app.mjs";
-import { launch } from "./browser.mjs";
+import { buildPage, launch } from "./browser.mjs";
 import { testLiteRt, withoutRelaxedSimd } from "./litert.mjs";
 import { liteRtBundle, suiteFolder } from "./suite.mjs";
 import { testUse } from "./use.mjs";
 import { serveFolders } from "./server.mjs";
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 let failures = 0;
 
 export function check(name, fine, detail = "") {
@@ -21,12 +17,7 @@ export function check(name, fine, detail = "") {
 }
 
 const work = mkdtempSync(join(tmpdir(), "edgevl-web-"));
-await build({
-  root: here("../packages/edgevl-web"), configFile: false, logLevel: "error", resolve: { conditions: ["onnxruntime-web-use-extern-wasm"] },
-  build: { outDir: join(work, "page"), target: "es2022", lib: { entry: here("../packages/edgevl-web/test/page.ts"), formats: ["es"], fileName: () => "page.mjs" } },
-});
-copyRuntimes(join(work, "runtimes"));
-writeFileSync(join(work, "page", "index.html"), '<!doctype html><title>tests</title><script type="module" src="/page/page.mjs"></script>');
+await buildPage(work);
 const suite = suiteFolder();
 const more = Object.fromEntries((process.env.EDGEVL_BUNDLES ?? "").split(":").filter(Boolean).map((path) => [`/more/${path.split("/").pop()}/`, path]));
 const liteRt = liteRtBundle();

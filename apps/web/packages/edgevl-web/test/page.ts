@@ -1,5 +1,5 @@
 // Runs in Chromium: the conformance suite on the page, and a bundle in a worker. See apps/web/test/chromium.mjs.
-import { load, type LoadOptions } from "../src/index.js";
+import { load, type LoadedModel, type LoadOptions, type Timing } from "../src/index.js";
 import { onnxRuntime } from "../src/runtimes/onnx.js";
 import { type Options, replay, type Report, type Suite } from "./replay.js";
 
@@ -25,4 +25,15 @@ async function inWorker(url: string, options: LoadOptions): Promise<unknown> {
   return { runtime, tried, threads: model.threads, golden, loadTimes, timing };
 }
 
-Object.assign(globalThis, { edgevlTest: { conformance, inWorker } });
+const models: LoadedModel[] = [];
+
+/** Open a bundle to be timed in blocks, for tools/web_latency.py. */
+async function openTimed(url: string, options: LoadOptions): Promise<unknown> {
+  const model = await load(url, { assets: "/runtimes/", keep: false, ...options });
+  const { runtime, threads, loadTimes } = model;
+  return { index: models.push(model) - 1, runtime, threads, load: loadTimes.bundle + loadTimes.programs, golden: await model.replayGolden() };
+}
+
+const timed = (index: number, count: number): Promise<Timing> => (models[index] as LoadedModel).bench(count);
+
+Object.assign(globalThis, { edgevlTest: { conformance, inWorker, openTimed, timed } });
