@@ -112,6 +112,8 @@ def test_the_wheel_shows_the_web_app_without_node(site, wheel, onnx_bundle, tmp_
     with _served(wheel, onnx_bundle, tmp_path) as address:
         with urllib.request.urlopen(address + "edgevl/ort/ort-wasm-simd-threaded.wasm") as answer:
             assert answer.headers["Content-Type"] == "application/wasm" and len(answer.read()) > 10e6
+        with urllib.request.urlopen(address + "edgevl/NOTICES.txt") as answer:
+            assert b"Copyright (c) Microsoft" in answer.read()
         if not (WEB / "node_modules").is_dir() or not shutil.which("chromium"):
             pytest.skip("the folder was served; Chromium or npm ci in apps/web is missing to look at it")
         assert run("node", "test/served.mjs", address, cwd=WEB).strip()

@@ -28,6 +28,7 @@ export function copyRuntimes(target, only) {
     for (const file of readdirSync(source).filter((each) => files.test(each))) copyFileSync(join(source, file), join(target, to, file));
     copyFileSync(join(built, `worker-${name}.js`), join(target, `worker-${name}.js`));
   }
+  copyFileSync(fileURLToPath(new URL("NOTICES.txt", import.meta.url)), join(target, "NOTICES.txt"));
 }
 
 if (process.argv[1] && fileURLToPath(import.meta.url).endsWith("runtimes.mjs") && /runtimes(\.mjs)?$/.test(process.argv[1])) {
