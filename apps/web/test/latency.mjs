@@ -59,9 +59,9 @@ const COMMANDS = {
       const next = (now) => {
         found.push(now - last);
         last = now;
-        requestAnimationFrame(next);
+        globalThis.requestAnimationFrame(next);
       };
-      requestAnimationFrame(next);
+      globalThis.requestAnimationFrame(next);
     });
     await own.locator("#words").pressSequentially("a small red car left of a green tree", { delay: 80 });
     await own.waitForSelector(".grid li");
