@@ -99,7 +99,7 @@ def render_report(
             artifacts=artifacts,
             accuracy=accuracies,
             runs=runs,
-            scopes=SCOPES,
+            scopes=[scope for scope in SCOPES if scope != "frame" or any(run.frame for run in runs)],
             machines=[one.machine for one in benches] or [machine or describe_machine()],
             digests=_digests(artifacts, [*accuracies, *examples], runs),
             on_scenes=_is_on_scenes(artifacts, accuracies, benches),

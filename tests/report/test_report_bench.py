@@ -213,3 +213,13 @@ def test_a_share_goes_by_the_name_of_its_metric():
     text = text_of(bench=report)
     assert "92.0% text to image recall@1 on 50 samples of scenes:test" in text
     assert "Text to image recall@1 of nano-onnx-fp32" in text and "Accuracy of" not in text
+
+
+def test_the_scope_of_frames_is_on_the_page_where_it_was_timed():
+    """A demo leaves it out: nothing on its page is "not measured" for that."""
+    report = bench()
+    assert "frame" not in text_of(bench=report)
+    framed = report.results[0].model_copy(update={"scope": "frame", "frame": "1920 x 1080 NV12"})
+    assert "in memory (1920 x 1080 NV12)" in text_of(
+        bench=report.model_copy(update={"results": [*report.results, framed]})
+    )
