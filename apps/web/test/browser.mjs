@@ -22,10 +22,23 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 /** Build the page of the tests into `page` and the runtimes into `runtimes`, below a folder. */
 export async function buildPage(work) {
-  await build({
-    root: here("../packages/edgevl-web"), configFile: false, logLevel: "error", resolve: { conditions: ["onnxruntime-web-use-extern-wasm"] },
-    build: { outDir: join(work, "page"), target: "es2022", lib: { entry: here("../packages/edgevl-web/test/page.ts"), formats: ["es"], fileName: () => "page.mjs" } },
-  });
+  await buildPageAlone(join(work, "page"));
   copyRuntimes(join(work, "runtimes"));
-  writeFileSync(join(work, "page", "index.html"), '<!doctype html><title>tests</title><script type="module" src="/page/page.mjs"></script>');
+}
+
+/** Build the page into a folder; with a fault, where `wrong` stands for `right` in `src/FILE.ts`. */
+export async function buildPageAlone(outDir, { file, right, wrong } = {}) {
+  const plant = {
+    name: "fault", enforce: "pre",
+    transform(code, id) {
+      if (!file || !id.endsWith(`/src/${file}.ts`)) return null;
+      if (code.split(right).length !== 2) throw new Error(`src/${file}.ts does not hold once: ${right}`);
+      return code.replace(right, wrong);
+    },
+  };
+  await build({
+    root: here("../packages/edgevl-web"), configFile: false, logLevel: "error", resolve: { conditions: ["onnxruntime-web-use-extern-wasm"] }, plugins: [plant],
+    build: { outDir, target: "es2022", lib: { entry: here("../packages/edgevl-web/test/page.ts"), formats: ["es"], fileName: () => "page.mjs" } },
+  });
+  writeFileSync(join(outDir, "index.html"), '<!doctype html><title>tests</title><script type="module" src="/page/page.mjs"></script>');
 }

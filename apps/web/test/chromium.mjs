@@ -3,7 +3,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { testApp, testSearch } from "./app.mjs";
-import { buildPage, launch } from "./browser.mjs";
+import { buildPage, buildPageAlone, launch } from "./browser.mjs";
 import { testLiteRt, withoutRelaxedSimd } from "./litert.mjs";
 import { liteRtBundle, suiteFolder } from "./suite.mjs";
 import { testUse } from "./use.mjs";
@@ -23,10 +23,12 @@ const more = Object.fromEntries((process.env.EDGEVL_BUNDLES ?? "").split(":").fi
 const liteRt = liteRtBundle();
 if (liteRt) more["/litert/"] = liteRt;
 withoutRelaxedSimd(join(work, "runtimes"), join(work, "old"));
-const server = await serveFolders({ "/page/": join(work, "page"), "/runtimes/": join(work, "runtimes"), "/old/": join(work, "old"), "/suite/": suite, ...more });
+const folders = { "/page/": join(work, "page"), "/runtimes/": join(work, "runtimes"), "/old/": join(work, "old"), "/suite/": suite, ...more };
+const server = await serveFolders(folders);
 const browser = await launch();
 try {
   if (!process.env.EDGEVL_ONLY_APP) await testLibrary();
+  if (!process.env.EDGEVL_ONLY_APP) await testFaults();
   if (liteRt) await testLiteRt(check, server);
   else console.log("     LiteRT was not tried: edgevl exports no bundle for it here (pip install \"edgevl[litert]\")");
   await testApp(browser, check, process.env.EDGEVL_APP_BUNDLE);
@@ -39,6 +41,25 @@ try {
 if (failures) {
   console.log(`${failures} failed`);
   process.exitCode = 1;
+}
+
+/** Faults in what only a browser runs: the suite must find each. */
+async function testFaults() {
+  const faults = [
+    ["colors are converted", { file: "decode", right: 'type, colorSpaceConversion: "none" });', wrong: 'type, colorSpaceConversion: "default" });' }],
+    ["no EXIF of a JPEG", { file: "decode", right: "data: out, orientation: orientation(data)", wrong: "data: out, orientation: 1" }],
+  ];
+  for (const [n, [name, fault]] of faults.entries()) {
+    await buildPageAlone(join(work, `fault${n}`), fault);
+    folders["/page/"] = join(work, `fault${n}`);
+    const page = await browser.newPage();
+    await page.goto(`${server.url}/page/`);
+    await page.waitForFunction(() => "edgevlTest" in globalThis);
+    const { problems } = await page.evaluate(() => globalThis.edgevlTest.conformance("pixels", true));
+    check(`a planted fault is found: ${name}`, problems.length > 0, problems[0]);
+    await page.close();
+  }
+  folders["/page/"] = join(work, "page");
 }
 
 async function testLibrary() {

@@ -9,10 +9,10 @@ async function bytes(url: string): Promise<Uint8Array> {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
-async function conformance(kind: NonNullable<Options["only"]>[number]): Promise<Report> {
+async function conformance(kind: NonNullable<Options["only"]>[number], first = false): Promise<Report> {
   const suite = (await (await fetch("/suite/conformance.json")).json()) as Suite;
   const runtime = onnxRuntime({ assets: "/runtimes/", threads: 1 });
-  return replay({ suite, runtime, platform: true, only: [kind], read: (path) => bytes(`/suite/${path}`), source: (path) => `/suite/${path}` });
+  return replay({ suite, runtime, platform: true, only: [kind], first, read: (path) => bytes(`/suite/${path}`), source: (path) => `/suite/${path}` });
 }
 
 /** Open a bundle in a worker, replay its golden cases, and ask one of them again and again. */
