@@ -68,6 +68,8 @@ fi
 # Optimized, since a tensor is resized and hashed for each case; the tests see what is internal.
 options=(-c release -Xswiftc -enable-testing --scratch-path "${EDGEVL_SWIFT_BUILD:-/var/tmp/edgevl-swift-build}")
 options+=(-Xcc "-I${EDGEVL_ONNXRUNTIME_INCLUDE:-/opt/onnxruntime/usr/include/onnxruntime}")
+# One file of a copy changes at a time: only it is compiled anew.
+[ -z "${EDGEVL_IOS:-}" ] || options+=(-Xswiftc -no-whole-module-optimization -Xswiftc -incremental)
 if [ "${#latency[@]}" -gt 0 ]; then
   in_swift swift run --quiet "${options[@]}" edgevl-latency "${latency[@]}"
   exit

@@ -141,6 +141,8 @@ final class PartsTests: XCTestCase {
       var part = OnnxFile(Array(bytes[..<end]))
       _ = try? part.keepsWeightsElsewhere()
     }
+    var elsewhere = OnnxFile([0x3A, 4, 0x2A, 2, 0x6A, 0])  // a graph with a tensor with a place outside
+    XCTAssertTrue(try elsewhere.keepsWeightsElsewhere())
     var hostile = OnnxFile([0x3A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01])
     XCTAssertThrowsError(try hostile.keepsWeightsElsewhere())
   }
