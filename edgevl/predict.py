@@ -70,9 +70,9 @@ class Answerer:
 
         return cls(eager(open_deployable(source), threads=threads, fill=False))
 
-    def answer(self, image: ImageSource, question: str, top: int = 5) -> Prediction:
+    def answer(self, image: ImageSource, question: str = "", top: int = 5) -> Prediction:
         """See `predict`."""
-        return self.answer_all(image, [question], top)[0]
+        return self.answer_all(image, [question] if question else [], top)[0]
 
     def answer_all(self, image: ImageSource, questions: Sequence[str], top: int = 5) -> list[Prediction]:
         """Ask several questions about one picture, which is decoded once, and encoded once where the layout allows it.
@@ -190,8 +190,8 @@ def named_picture(image: ImageSource) -> ImageSource:
     return SAMPLE if is_word and not Path(SAMPLE.stem).exists() else image
 
 
-def predict(source: str | Path | None, image: ImageSource, question: str, top: int = 5) -> Prediction:
-    """Answer `question` about `image`.
+def predict(source: str | Path | None, image: ImageSource, question: str = "", top: int = 5) -> Prediction:
+    """Answer `question` about `image`; a model that reads a picture alone takes none.
 
     Args:
         source: a bundle, a model folder, or None for the embedded model (both run by PyTorch).

@@ -130,7 +130,7 @@ def bench_on_device(
     with _removed_on_failure(target, folder):
         say(f"copying {bundle.path.name}")
         _copy(target, folder, copy, timeout)
-        output = _run(target, _arguments(folder, bundle, plan.name, threads, frame), say, timeout)
+        output = _run(target, _arguments(folder, copy, plan.name, threads, frame), say, timeout)
     report = _report(output, target)
     if any(result.artifact_sha256 != bundle.artifact_sha256 for result in report.results):
         raise VerificationFailed(f"{target.host} measured another artifact than that of {bundle.path}")

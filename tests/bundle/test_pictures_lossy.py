@@ -1,5 +1,6 @@
 """JPEG and WebP: what their specifications make of files written bit by bit, and what EXIF makes of a picture."""
 
+import contextlib
 import io
 import struct
 
@@ -225,6 +226,14 @@ def test_scans_are_counted_before_libjpeg_takes_each_through_all_pixels():
         entries |= {273: (8,), 279: (len(file),)}
         with pytest.raises(InputError, match="more than 100 scans"):
             load_image(tiff_file(file, entries, ">", big=False))
+
+
+def test_scans_are_counted_to_the_end_of_a_file_that_ends_with_a_marker():
+    whole = jpeg(blocks(1))
+    assert load_image(whole[:-2] + b"\xff\xe1\xff\xd9").size == load_image(whole).size  # a length beyond the end
+    for end in (b"\xff\xe1", b"\xff\xe1\0", b"\xff\xda", b"\xff\xff"):
+        with contextlib.suppress(InputError):
+            load_image(whole[:-2] + end)
 
 
 def test_damaged_ones_are_refused():

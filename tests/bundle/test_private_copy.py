@@ -191,7 +191,8 @@ def test_no_room_for_a_copy_is_one_line(other):
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_the_digest_of_a_checkpoint_is_that_of_the_bytes_that_were_loaded(tiny_model, monkeypatch, scratch, in_memory):
     """`provenance.checkpoint_sha256` and the reference of verify rest on it. The file is opened once."""
-    from edgevl import checkpoint, copying
+    from edgevl import copying
+    from edgevl.models import checkpoint
 
     expected, opened, really = sha256_file(tiny_model / "model.safetensors"), [], os.open
 

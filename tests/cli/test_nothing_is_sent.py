@@ -55,6 +55,7 @@ SLOW = [
     [["app", "conformance", "--only", "small", "--out", "conformance"]],
     [EXPORT, ["app", "web", "--bundle", "o.edgevl", "--out", "site"]],
     [EXPORT, ["app", "android", "--bundle", "o.edgevl", "--out", "project"]],
+    [["app", "ios", "--out", "project"]],
 ]
 MAY_END_WITH = {"compare": (0, 5), "app web": (0, 2)}  # nothing was measured long enough; the app was not built
 LOOK_UP = "import socket, contextlib\nwith contextlib.suppress(OSError): socket.getaddrinfo('example.invalid', 80)"

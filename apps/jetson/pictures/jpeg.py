@@ -67,7 +67,7 @@ def check_scans(stream: BinaryIO, start: int) -> None:
         if scans > MAX_SCANS:
             raise damaged(f"it has more than {MAX_SCANS} scans")
         if marker not in ALONE:
-            stream.seek(int.from_bytes(stream.read(2), "big") - 2, 1)
+            stream.seek(max(int.from_bytes(stream.read(2), "big") - 2, 0), 1)  # never back: the file may end here
         marker = marker_behind_a_scan(stream)
 
 
