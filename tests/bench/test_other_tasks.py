@@ -71,7 +71,8 @@ def test_opponents_that_answer_questions_are_not_raced_against_another_task(smal
     printed = capsys.readouterr()
     assert "timed alone: the opponents answer a question about a picture" in printed.err
     assert "begins with a frame of 1920 x 1080 NV12 in memory" in " ".join(printed.out.split())
-    assert [one["scope"] for one in json.loads(out.read_text(encoding="utf-8"))["results"]] == ["model", "pipeline", "frame"]
+    results = json.loads(out.read_text(encoding="utf-8"))["results"]
+    assert [one["scope"] for one in results] == ["model", "pipeline", "frame"]
     for options in (["--against", "vilt"], ["--min-ratio", "2"]):
         assert main(["bench", str(small["towers"]), "--preset", "tiny", *options]) == 2
         assert "answer a question about a picture, and towers is for retrieval" in " ".join(
