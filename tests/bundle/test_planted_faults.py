@@ -89,7 +89,8 @@ FAULTS: dict[str, Fault] = {
 }
 # What 4-bit weights do by themselves is as large as these faults: measured, a good one differs by up to 0.17 of the
 # largest logit, and one with such a scale by 0.1 to 0.3.
-TOO_FINE = {("w4", "a scale of the attention x 1.5"), ("w4", "the scale of one answer x 1.5")}
+# A doubled layer is not found either, in the embedded model neither (its first block, 32 samples).
+TOO_FINE = {("w4", fault) for fault in FAULTS if " x " in fault}
 # These two store what a product gives as int8, in the range of the good model, which cuts off what is too large. The
 # tiny random model hardly attends, so there it is too fine; the embedded one is asked below.
 CUT_OFF = {"executorch", "litert"}
@@ -264,9 +265,7 @@ def test_a_forger_who_also_loosens_the_golden_cases(kind, forged, tools, capsys,
         pytest.skip("the tiny random model hardly attends: 30 dB, which int8 is allowed, are more than that")
     path = forged(FAULTS[fault])
     golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
-    golden["tolerance"] = 1e5
-    for case in golden["cases"]:
-        case["margin"] = 0.0
+    golden["tolerance"] = dict.fromkeys(golden["tolerance"], 1e5)
     (path / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
     tools.forge(path)
     code, line = verdict(path, capsys)
