@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import edgevl
+from edgevl.app.project import place_bundle, refuse_for_app
 from edgevl.atomic import Kind, atomic_folder, check_destination
 from edgevl.bundle.folder import Bundle
-from edgevl.bundle.golden import read_golden
-from edgevl.bundle.manifest import MANIFEST
 from edgevl.errors import InputError
 from edgevl.progress import Progress
 
@@ -44,7 +43,7 @@ def write_android_project(
     check_destination(Path(out), force, PROJECT)
     with atomic_folder(Path(out), force, PROJECT) as folder:
         _copy_sources(folder)
-        opened = _place_bundle(folder, bundle, progress)
+        opened = place_bundle(folder / ASSETS, bundle, "onnx", _refuse, progress)
         _write_about(folder, opened)
     return Path(out)
 
@@ -72,31 +71,10 @@ def _sources() -> Iterator[str]:
             yield name
 
 
-def _place_bundle(folder: Path, bundle: str | Path | None, progress: Progress | None) -> Bundle:
-    place = folder / ASSETS
-    if bundle is None:
-        from edgevl.bundle_export import export_bundle
-
-        return Bundle.open(export_bundle(None, "onnx", out=place, layout="split", progress=progress))
-    opened = Bundle.open(bundle)
-    opened.require_intact()
-    _refuse(opened)
-    for name in (MANIFEST, *opened.manifest.files):
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(opened.file(name), place / name)
-    return Bundle.open(place)
-
-
 def _refuse(bundle: Bundle) -> None:
     """Raise `InputError` for a bundle that the app could not use on a phone."""
-    manifest = bundle.manifest
-    if manifest.target != "onnx":
-        raise InputError(f"a bundle for {manifest.target} does not run in this app: export with --target onnx")
-    pictures, kind = len(read_golden(bundle).cases[0].pictures), manifest.decoding["kind"]
-    if kind == "rank" or pictures != 1:
-        what = "ranks texts by pictures" if kind == "rank" else f"reads {pictures} pictures at once"
-        raise InputError(f"the app asks about one picture, this bundle {what}: use the libraries in an app of your own")
-    for name in manifest.files:
+    refuse_for_app(bundle, "onnx", "the libraries")
+    for name in bundle.manifest.files:
         if is_left_out(name):
             raise InputError(f'"{name}" of the bundle would not get into an app: Android leaves such names out')
 

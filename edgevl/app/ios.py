@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import edgevl
+from edgevl.app.project import place_bundle, refuse_for_app
 from edgevl.atomic import Kind, atomic_folder, check_destination
 from edgevl.bundle.folder import Bundle
-from edgevl.bundle.golden import read_golden
-from edgevl.bundle.manifest import MANIFEST
-from edgevl.errors import InputError
 from edgevl.progress import Progress
 
 SOURCES = Path(edgevl.__file__).parent / "apps" / "ios"
@@ -53,7 +51,7 @@ def write_ios_project(
             shutil.copyfile(SOURCES / name, folder / name)
         package = (SOURCES / "Package.swift").read_text(encoding="utf-8")
         (folder / "Package.swift").write_text(LINUX.sub("", package), encoding="utf-8", newline="\n")
-        manifest = _place_bundle(folder, bundle, progress).manifest
+        manifest = place_bundle(folder / RESOURCES, bundle, "coreml", _refuse, progress).manifest
         about = ABOUT.format(
             name=manifest.name, version=edgevl.__version__, place=RESOURCES, precision=manifest.precision
         )
@@ -71,27 +69,6 @@ def _sources() -> Iterator[str]:
             yield name
 
 
-def _place_bundle(folder: Path, bundle: str | Path | None, progress: Progress | None) -> Bundle:
-    place = folder / RESOURCES
-    if bundle is None:
-        from edgevl.bundle_export import export_bundle
-
-        return Bundle.open(export_bundle(None, "coreml", out=place, layout="split", progress=progress))
-    opened = Bundle.open(bundle)
-    opened.require_intact()
-    _refuse(opened)
-    for name in (MANIFEST, *opened.manifest.files):
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(opened.file(name), place / name)
-    return Bundle.open(place)
-
-
 def _refuse(bundle: Bundle) -> None:
     """Raise `InputError` for a bundle that the app could not use on a phone."""
-    manifest = bundle.manifest
-    if manifest.target != "coreml":
-        raise InputError(f"a bundle for {manifest.target} does not run in this app: export with --target coreml")
-    pictures, kind = len(read_golden(bundle).cases[0].pictures), manifest.decoding["kind"]
-    if kind == "rank" or pictures != 1:
-        what = "ranks texts by pictures" if kind == "rank" else f"reads {pictures} pictures at once"
-        raise InputError(f"the app asks about one picture, this bundle {what}: use EdgeVLKit in an app of your own")
+    refuse_for_app(bundle, "coreml", "EdgeVLKit")
