@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edgevl.bundle.folder import Bundle
@@ -19,13 +20,13 @@ from edgevl.contracts import Query
 
 ANDROID = Path(__file__).parents[1] / "apps" / "android"
 WARM_UP = 200  # queries before the first that counts: the JVM compiles what runs often
+PYTHON_WARM_UP = 20
 
 
-class Java:
-    """A JVM that answers "SCOPE COUNT" with the milliseconds of so many queries."""
+class Timed:
+    """A process that answers "SCOPE COUNT" with the milliseconds of so many queries."""
 
-    def __init__(self, bundle: Path, threads: int):
-        command = ["java", "-cp", classpath(), "edgevl.onnx.LatencyKt", str(bundle), str(threads)]
+    def __init__(self, command: list[str]):
         environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment
@@ -40,6 +41,11 @@ class Java:
 
     def close(self) -> None:
         self._process.communicate(timeout=60)
+
+
+def java(bundle: Path, threads: int) -> Timed:
+    """Start the Kotlin library on a JVM."""
+    return Timed(["java", "-cp", classpath(), "edgevl.onnx.LatencyKt", str(bundle), str(threads)])
 
 
 class Python:
@@ -80,25 +86,26 @@ def classpath() -> str:
     return os.pathsep.join([*own, file.read_text(encoding="utf-8").strip()])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def compare(name: str, start: Callable[[Path, int], Timed], warm_up: int, description: str | None) -> None:
+    """Read the command line, time a library and Python in turns, and print what `description` says."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, default=20)
     parser.add_argument("--count", type=int, default=20)
     options = parser.parse_args()
-    java, python = Java(options.bundle, options.threads), Python(options.bundle, options.threads)
-    java.times(WARM_UP)
-    java.times(WARM_UP, "frame")
-    python.times(WARM_UP // 10)
-    blocks = [(java.times(options.count), python.times(options.count)) for _ in range(options.blocks)]
-    frames = java.times(options.count, "frame")
-    java.close()
+    library, python = start(options.bundle, options.threads), Python(options.bundle, options.threads)
+    library.times(warm_up)
+    library.times(warm_up, "frame")
+    python.times(PYTHON_WARM_UP)
+    blocks = [(library.times(options.count), python.times(options.count)) for _ in range(options.blocks)]
+    frames = library.times(options.count, "frame")
+    library.close()
     medians = [statistics.median(time for block in blocks for time in block[side]) for side in (0, 1)]
     ratio = statistics.median(statistics.median(a) / statistics.median(b) for a, b in blocks)
-    print(f"pipeline: JVM {medians[0]:.2f} ms, Python {medians[1]:.2f} ms, ratio of neighboring blocks {ratio:.2f}")
-    print(f"frame of 1080p (NV12 in memory) to the answer: JVM {statistics.median(frames):.2f} ms")
+    print(f"pipeline: {name} {medians[0]:.2f} ms, Python {medians[1]:.2f} ms, ratio of neighboring blocks {ratio:.2f}")
+    print(f"frame of 1080p (NV12 in memory) to the answer: {name} {statistics.median(frames):.2f} ms")
 
 
 if __name__ == "__main__":
-    main()
+    compare("JVM", java, WARM_UP, __doc__)

@@ -108,13 +108,15 @@ def natively(path: Path, threads: int) -> Contestant:
 
 def on_jvm(path: Path, threads: int) -> Contestant:
     """Open an ONNX bundle in the Kotlin library: scope `pipeline` only."""
-    from jvm_latency import WARM_UP, Java
+    from jvm_latency import WARM_UP, java
 
-    java = Java(path, threads)
-    java.times(WARM_UP)
+    process = java(path, threads)
+    process.times(WARM_UP)
     name = f"{_label(path)}, JVM, {threads}"
     runtime = "onnxruntime on the JVM"
-    return Contestant(name, runtime, threads, lambda n: {"pipeline": java.times(n)}, Bundle.open(path).artifact_sha256)
+    return Contestant(
+        name, runtime, threads, lambda n: {"pipeline": process.times(n)}, Bundle.open(path).artifact_sha256
+    )
 
 
 def _label(path: Path) -> str:
