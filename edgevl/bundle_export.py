@@ -19,6 +19,7 @@ from edgevl.bundle.specs import ArtifactSpec, InputSpec
 from edgevl.contracts import Deployable, Program, Query
 from edgevl.data.own import USUAL, shown_on
 from edgevl.domain.judge import DOMAIN
+from edgevl.errors import InputError
 from edgevl.progress import Progress
 from edgevl.targets import TARGETS
 
@@ -40,6 +41,7 @@ class Request:
     batch: int
     options: dict[str, str]
     license: str | None = None
+    scaled: bool = False  # may a JPEG be decoded at a smaller scale?
 
     def bundle_name(self, model: str, usual_layout: str) -> str:
         """NAME-TARGET-PRECISION.edgevl, with options, layout and batch where they are not the usual ones."""
@@ -47,6 +49,7 @@ class Request:
         extra = [value for name, value in self.options.items() if value != usual[name]]
         extra += [self.layout] if self.layout and self.layout != usual_layout else []
         extra += [f"b{self.batch}"] if self.batch > 1 else []
+        extra += ["scaled"] if self.scaled else []
         return "-".join([model, self.exporter.name, self.precision, *extra]) + SUFFIX
 
 
@@ -62,6 +65,7 @@ def export_bundle(
     batch: int = 1,
     options: Mapping[str, str | None] | None = None,
     license: str | None = None,
+    scaled: bool = False,
     data: str | None = None,
     note: Note = lambda text: None,
 ) -> Path:
@@ -80,6 +84,8 @@ def export_bundle(
         batch: samples of one run, fixed in the artifact.
         options: what only some targets have, such as `{"deployment_target": "iOS18"}`; None is a default.
         license: of the weights, in words, for the manifest; None is that of the embedded weights for these.
+        scaled: whether readers of the bundle may decode a JPEG at 1/2, 1/4 or 1/8 of its size, the smallest that covers
+            what it is resized to: faster, and other pixels.
         data: a data specification that pictures and texts of golden cases are from; None is what the model was
             validated on in training.
         note: called with what the user should know.
@@ -97,7 +103,7 @@ def export_bundle(
     exporter = get_exporter(target)
     precision = exporter.check_precision(precision)
     checked = exporter.check_options(options, precision)
-    request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license)
+    request = Request(exporter, precision, layout, exporter.check_batch(batch), checked, license, scaled)
     exporter.check_packages()
     tell("loading the model")
     deployable, plan_of = _open(model, request, note)
@@ -146,11 +152,16 @@ def export_deployable(
 def _open(model: str | Path | None, request: Request, note: Note) -> tuple[Deployable, Callable[[], "Plan | None"]]:
     """The model, and a function that finds or makes the plan of its ranges where the precision needs one."""
     from edgevl.models.checkpoint import EMBEDDED
+    from edgevl.models.deployable import with_scaled
     from edgevl.models.kinds import open_deployable
     from edgevl.quantize import plan_for
     from edgevl.quantize.weights import with_rounded_weights
 
     deployable, folder = open_deployable(model), Path(model) if model is not None else EMBEDDED
+    if request.scaled:
+        if not deployable.images:
+            raise InputError(f"{deployable.name} reads no picture, so there is none to decode: leave --decode out")
+        deployable = with_scaled(deployable, deployable.images)
     if request.precision == "w4" and request.options.get("scheme") == "blocks":
         deployable = with_rounded_weights(deployable, folder)
     return deployable, lambda: plan_for(deployable, folder, note=note) if request.precision == "w8a8" else None

@@ -13,6 +13,7 @@ from edgevl.contracts import Sample
 from edgevl.errors import InputError
 from edgevl.opened import Opened
 from edgevl.plans.plan import SAMPLES, Coverage, Range
+from edgevl.tasks.metrics import several
 
 ENOUGH = 64  # pictures that are no near copies of others
 SAME = 4.0  # levels of 255: pictures closer than that are near copies
@@ -55,8 +56,9 @@ def audit_samples(model: Opened, samples: Sequence[Sample], data: str) -> Covera
 
 
 def _answers(samples: Sequence[Sample], labels: Sequence[str]) -> int:
-    """How many labels are the target of a sample."""
-    return sum(any(sample.target == label for sample in samples) for label in labels)
+    """How many labels are right for a sample."""
+    right = {target for sample in samples for target in several(sample.target)} if labels else set()
+    return len(right.intersection(labels))
 
 
 def _too_few_pictures(count: int, data: str, pictures: int) -> str:

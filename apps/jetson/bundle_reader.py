@@ -100,6 +100,10 @@ class Bundle:
         except Problem as problem:
             raise Problem(REFUSED, str(problem)) from None
 
+    def decode(self, data: bytes) -> Image.Image:
+        """The bytes of a picture as upright RGB, a JPEG at a smaller scale if the manifest says so."""
+        return decode(data, resized=pictures.covering(self.manifest["image_processing"].values()))
+
     def pixels(self, image: Image.Image, processing: str = "main") -> np.ndarray:
         """Upright RGB through an image processing: uint8 [S, S, 3]. Raises `Problem` for one that is too high."""
         spec = self.manifest["image_processing"][processing]
@@ -211,10 +215,10 @@ def _refuse_invalid(problems: Iterable[str]) -> None:
 # Pictures
 
 
-def decode(data: bytes, name: str = "the picture") -> Image.Image:
-    """The bytes of a picture as upright RGB. Raises `Problem` if they are none."""
+def decode(data: bytes, name: str = "the picture", resized: pictures.Resized | None = None) -> Image.Image:
+    """The bytes of a picture as upright RGB. Raises `Problem` if they are none. `resized`: see `read_picture`."""
     try:
-        return pictures.read_picture(BytesIO(data))
+        return pictures.read_picture(BytesIO(data), resized)
     except pictures.PictureError as error:
         raise Problem(BAD_INPUT, f"{name} {error}") from None
 

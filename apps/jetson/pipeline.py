@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import measuring
-from bundle_reader import decode
 from pictures import Frame
 from problems import REFUSED, Problem
 
@@ -40,7 +39,7 @@ class Pipeline:
         leaves: dict[Any, np.ndarray] = {}
         if pictures:
             with stage("convert" if isinstance(pictures[0], Frame) else "decode"):
-                images = [each.picture() if isinstance(each, Frame) else decode(each) for each in pictures]
+                images = [each.picture() if isinstance(each, Frame) else bundle.decode(each) for each in pictures]
             with stage("resize"):
                 leaves.update(self._pixels(plan, images))
         if texts:

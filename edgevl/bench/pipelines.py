@@ -17,8 +17,9 @@ from edgevl.bench.harness import Stopwatch, Subject
 from edgevl.bench.schema import Scope
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
+from edgevl.inputs.images import scale_of
 from edgevl.opened import Opened
-from edgevl.pictures import Frame
+from edgevl.pictures import Frame, Resized
 from edgevl.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -36,15 +37,15 @@ class Query:
     image: bytes | Frame  # of a PNG or JPEG file, or a camera's frame in memory
     question: str
 
-    def picture(self, watch: Stopwatch) -> "Image.Image":
-        """Decode the file (stage `decode`) or convert the frame (stage `convert`) to RGB."""
+    def picture(self, watch: Stopwatch, resized: Resized | None = None) -> "Image.Image":
+        """Decode the file (stage `decode`, see `load_image`) or convert the frame (stage `convert`) to RGB."""
         from edgevl.inputs.preprocess import load_image
 
         if isinstance(self.image, Frame):
             with watch("convert"):
                 return self.image.picture()
         with watch("decode"):
-            return load_image(self.image)
+            return load_image(self.image, resized)
 
 
 class Pipeline(Protocol):
@@ -120,8 +121,11 @@ class EdgePipeline:
     def prepare(self, query: Query, watch: Stopwatch) -> Prepared:
         assert self.model.runner, "a pipeline is opened to run"
         runner, (pictures, texts) = self.model.runner.holding(), self.model.reads
+        resized = scale_of(self.model.images.values())
         # Each picture is an object of its own: the runner computes nothing twice, and an app has two pictures.
-        asked = contracts.Query(tuple(query.picture(watch) for _ in range(pictures)), (query.question,) * texts)
+        asked = contracts.Query(
+            tuple(query.picture(watch, resized) for _ in range(pictures)), (query.question,) * texts
+        )
         arrays: dict[str, np.ndarray] = {}
         for stage, kind, count in (("resize", "picture", pictures), ("tokenize", "text", texts)):
             if count:

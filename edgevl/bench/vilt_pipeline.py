@@ -53,7 +53,7 @@ class ViltPipeline(EdgePipeline):
         labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
         words = WordPiece.of(Tokenizer.from_file(folder / "tokenizer.json"), config.text_length)
         program, session = vilt_program(config, words, len(labels)), OnnxSession(folder / "vilt.onnx", threads)
-        images, texts = {"main": ImageProcessing(size=config.image_size)}, {"main": words}
+        images, texts = {"main": ImageProcessing(size=config.image_size, decode="scaled")}, {"main": words}
         runner = Runner([program], {program.name: session}, images, texts, remember=0)
         decoding = {"kind": "classify", "output": "logits"}
         model = Opened("vilt", "vqa", images, texts, labels, decoding, (program,), runner)

@@ -25,7 +25,7 @@ MAY_BE_MISSING = {
     "Provenance": {"model"},
     "InputSpec": {"kind", "range"},
     "OutputSpec": {"range"},
-    "ImageProcessing": {"shortest_edge"},
+    "ImageProcessing": {"shortest_edge", "decode"},
     "TextProcessing": {"empty"},
     "Parity": {"snr_db", "outputs"},
     "Accuracy": {"metric", "metrics"},

@@ -5,7 +5,7 @@ All sources together are the order of calls. Nothing else states it, so any read
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from edgevl.apps.jetson.interface import edge_problem, program_problems
 from edgevl.bundle.fields import DType, Name, Part, Precision, Real, RelativePath
@@ -150,6 +150,16 @@ class ImageProcessing(Part):
     antialias: Literal[True] = True
     passes: Literal["horizontal-vertical"] = "horizontal-vertical"
     rounding: Literal["uint8-per-pass"] = "uint8-per-pass"
+    # whole: every pixel. scaled: a JPEG may be decoded at 1/2, 1/4 or 1/8, the smallest that covers its resized sides.
+    decode: Literal["whole", "scaled"] = "whole"
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `decode` where it says nothing: readers from before there was a choice take no such field."""
+        values = handler(self)
+        if values["decode"] == "whole":
+            del values["decode"]
+        return values
 
     @model_validator(mode="after")
     def _edge_fits(self) -> "ImageProcessing":

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -54,6 +54,10 @@ def export(
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE: an option of a target of another package; may be repeated.")
     ] = None,
+    decode: Annotated[
+        Literal["whole", "scaled"],
+        typer.Option(help="scaled: a JPEG may be decoded at 1/2, 1/4 or 1/8, which is faster and gives other pixels."),
+    ] = "whole",
     license: Annotated[
         str | None, typer.Option(help='Of the weights, for the manifest, such as MIT. Default: "not stated" if yours.')
     ] = None,
@@ -75,7 +79,7 @@ def export(
     with progress_bar("export") as progress:
         bundle = export_bundle(
             folder, target, precision, out, force, progress, layout=layout, batch=batch, options=options,
-            license=license, data=data, note=console.note,
+            license=license, scaled=decode == "scaled", data=data, note=console.note,
         )  # fmt: skip
     console.result(str(bundle))
     console.next_commands(_verify(bundle, folder), ["edgevl", "inspect", bundle])

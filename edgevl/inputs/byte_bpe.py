@@ -111,7 +111,7 @@ class ByteBPE:
         """Return the text of ids, lower-cased and with one blank between words; special tokens are left out."""
         special = {self.spec.start_id, self.spec.stop_id}
         text = self.backend.decode([int(index) for index in ids if int(index) not in special])
-        return text.replace(SUFFIX, " ").strip()
+        return text.replace(SUFFIX, " ").strip(" ")
 
     def is_truncated(self, text: str) -> bool:
         return len(pieces_of(self.backend, text)) > self.spec.room

@@ -21,12 +21,14 @@ from edgevl.pictures.exif import ORIENTATION, RAW_PROFILE, exif_of_text, orienta
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 
 
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, resized: pictures.Resized | None = None) -> Image.Image:
     """Decode `source` to an upright RGB picture, ignoring color profiles.
 
     Args:
         source: a path, the bytes of an image file, a Pillow image, or a uint8 array: [H, W] grey, [H, W, 3] RGB or
             [H, W, 4] RGBA. A Pillow image is taken as Pillow has decoded it.
+        resized: to what an upright width and height are resized afterwards; then a JPEG may come out at an eighth, a
+            quarter or half of its size, the smallest that covers it.
 
     Returns:
         A Pillow image of mode RGB: EXIF orientation applied, transparency composited on white, 16-bit grey divided by
@@ -41,10 +43,10 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, Image.Image):
         return _named("the image", lambda: _from_pillow(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _named("the image bytes", lambda: pictures.read_picture(io.BytesIO(source)))
+        return _named("the image bytes", lambda: pictures.read_picture(io.BytesIO(source), resized))
     path = Path(source)
     with _open(path) as stream:
-        return _named(f'"{path}"', lambda: pictures.read_picture(stream))
+        return _named(f'"{path}"', lambda: pictures.read_picture(stream, resized))
 
 
 def to_pixels(image: Image.Image, size: int) -> np.ndarray:

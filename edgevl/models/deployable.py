@@ -1,7 +1,7 @@
 """A Deployable as plain data, which a family fills in, and short ways to write what its programs take and give."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgevl.bundle.specs import (
@@ -50,6 +50,15 @@ def with_programs(model: Deployable, cut: Callable[[str], Sequence[Program]]) ->
     """Return a model that is cut into other programs; everything else is as it was."""
     names = [field.name for field in dataclasses.fields(DeployableModel) if field.name != "cut"]
     return DeployableModel(**{name: getattr(model, name) for name in names}, cut=cut)
+
+
+def with_scaled(model: Deployable, names: Collection[str]) -> DeployableModel:
+    """Return a model whose image processings of these names, and no others, may decode a JPEG at a smaller scale."""
+    images = {
+        name: spec.model_copy(update={"decode": "scaled" if name in names else "whole"})
+        for name, spec in model.images.items()
+    }
+    return dataclasses.replace(with_programs(model, model.programs), images=images)
 
 
 def picture_input(name: str, size: int, index: int = 0, processing: str = "main") -> InputSpec:

@@ -44,9 +44,9 @@ class RegionPipeline:
     def prepare(self, query: Query, watch: Stopwatch) -> Arrays:
         from PIL import Image
 
-        picture = query.picture(watch)
+        size = (self.config.width, self.config.height)
+        picture = query.picture(watch, lambda width, height: size)  # a JPEG may be smaller for an opponent, too
         with watch("resize"):
-            size = (self.config.width, self.config.height)
             pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))[None]
         with watch("tokenize"):
             words = self.tokenizer.encode(query.question, self.length)[None]

@@ -15,6 +15,8 @@ from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.contracts import Query
 from edgevl.decodings.rank import ABOUT_SIDES, SIDES, Rank
 from edgevl.errors import InputError
+from edgevl.inputs.images import scale_of
+from edgevl.inputs.preprocess import load_image
 from edgevl.opened import Opened
 from edgevl.progress import Progress
 from edgevl.search.folder import Changes, update_index
@@ -68,6 +70,10 @@ class Embedder:
         processings = sorted((name, each.model_dump_json()) for name, each in self.model.images.items())
         parts = [self._sha256, self.decoding.fields.picture, *(f"{a}={b}" for a, b in processings)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def open_picture(self, data: bytes) -> Image.Image:
+        """Decode a file as the model's image processings say. Raises `InputError` for what is none."""
+        return load_image(data, scale_of(self.model.images.values()))
 
     def embed_pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Return float32 [N, E]."""

@@ -16,7 +16,6 @@ from PIL import Image
 
 from edgevl.apps.jetson.strict_json import Unreadable, plain_bytes
 from edgevl.errors import InputError, no_such_path
-from edgevl.inputs.preprocess import load_image
 from edgevl.pictures import MAX_FILE_BYTES, SUFFIXES
 from edgevl.progress import Progress
 from edgevl.search.index import NAME, Entry, Index, load_index, save_index
@@ -33,6 +32,10 @@ class Model(Protocol):
     def identity(self) -> str: ...
     @property
     def name(self) -> str: ...
+    def open_picture(self, data: bytes) -> Image.Image:
+        """Decode a file as the model reads one. Raises `InputError` for what is no picture."""
+        ...
+
     def embed_pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Return [N, E], of length 1."""
         ...
@@ -136,7 +139,7 @@ class _Update:
                 self.changes.kept += name in self.by_path
                 self._keep(known, entry)
                 return
-            self.waiting.append((entry, load_image(data)))
+            self.waiting.append((entry, self.model.open_picture(data)))
         except (OSError, Unreadable, InputError) as error:
             self.changes.skipped[name] = str(error).removeprefix("the image bytes ")
         if len(self.waiting) == CHUNK:

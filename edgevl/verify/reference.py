@@ -9,8 +9,10 @@ from typing import Any
 
 from edgevl.bundle.folder import Bundle, sha256_file
 from edgevl.bundle.manifest import MANIFEST, parse_json, read_text
+from edgevl.bundle.specs import ImageProcessing
 from edgevl.embedded import EMBEDDED_MODELS
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.models.deployable import with_scaled
 from edgevl.opened import Opened, eager
 from edgevl.verify.measure import Measured, draw, measure, side_of
 
@@ -60,8 +62,10 @@ def open_reference(reference: Reference) -> Opened:
 
 
 @functools.lru_cache(maxsize=4)
-def measured_reference(path: Path | None, sha256: str, data: str, count: int) -> Measured:
+def measured_reference(path: Path | None, sha256: str, data: str, count: int, scaled: tuple[str, ...] = ()) -> Measured:
     """Answer samples with a model folder (None: the embedded one). Cached: two targets share one reference.
+
+    `scaled`: the image processings whose `decode` is "scaled" in the bundle that is compared.
 
     Raises:
         InputError: the folder cannot be loaded, or its weights do not have the digest `sha256`.
@@ -71,7 +75,7 @@ def measured_reference(path: Path | None, sha256: str, data: str, count: int) ->
     deployable = open_deployable(path)
     if deployable.sha256 != sha256:
         raise InputError(f"the weights in {path} are not those that the bundle was made from")
-    model = eager(deployable)
+    model = eager(with_scaled(deployable, scaled))
     return measure(model, draw(data, model.task_name, count, side_of(model)), text="running the PyTorch reference")
 
 
@@ -88,7 +92,7 @@ def source_problems(bundle: Bundle, reference: Reference) -> list[str]:
     held = {name: spec.model_copy(update={"file": ""}) for name, spec in manifest.text_processing.items()}
     pairs = [
         ("task", model.task_name, manifest.task),
-        ("image_processing", dict(model.images), dict(manifest.image_processing)),
+        ("image_processing", _whole(model.images), _whole(manifest.image_processing)),
         ("text_processing", said, held),
         ("decoding", _as_json(model.decoding), _as_json(manifest.decoding)),
     ]
@@ -100,6 +104,11 @@ def source_problems(bundle: Bundle, reference: Reference) -> list[str]:
     if manifest.labels and list(model.labels or ()) != bundle.labels():
         problems.append(f"{manifest.labels.file} is not that of the checkpoint {manifest.provenance.checkpoint}")
     return problems
+
+
+def _whole(images: Mapping[str, ImageProcessing]) -> dict[str, ImageProcessing]:
+    """Return image processings without how JPEGs are decoded, which `edgevl export` is told."""
+    return {name: spec.model_copy(update={"decode": "whole"}) for name, spec in images.items()}
 
 
 def _as_json(values: Mapping[str, Any]) -> Any:

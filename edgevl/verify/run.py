@@ -187,7 +187,9 @@ class _Check:
         if reference.found:
             if progress:
                 progress(0, 0, "running the PyTorch reference")
-            theirs = measured_reference(reference.path, str(self.manifest.provenance.checkpoint_sha256), data, samples)
+            sha256, images = str(self.manifest.provenance.checkpoint_sha256), self.manifest.image_processing
+            scaled = tuple(name for name, spec in images.items() if spec.decode == "scaled")
+            theirs = measured_reference(reference.path, sha256, data, samples, scaled)
             with self._guarded():
                 self.compare(model, own, theirs, drawn, data, progress)
         else:

@@ -29,6 +29,7 @@ class Reader(Protocol):
 
     def pixels(self, processing: str, picture: Path) -> bytes: ...
     def ids(self, processing: str, text: str) -> list[int]: ...
+    def words(self, processing: str, ids: Sequence[int]) -> str: ...
     def answer(self, pictures: Sequence[Path], texts: Sequence[str], along: Any) -> tuple[Values, list[Any]]: ...
 
 
@@ -54,6 +55,9 @@ class Own:
             return self.model.texts[processing].encode(text).tolist()
         except EdgeVLError as error:
             raise Refused(str(error)) from error
+
+    def words(self, processing: str, ids: Sequence[int]) -> str:
+        return self.model.texts[processing].decode(ids)
 
     def answer(self, pictures: Sequence[Path], texts: Sequence[str], along: Any) -> tuple[Values, list[Any]]:
         follow = [Answer({}, along)] if along is not None else None
@@ -85,6 +89,9 @@ class Board:
         except self.modules.problems.Problem as problem:
             raise Refused(str(problem)) from problem
 
+    def words(self, processing: str, ids: Sequence[int]) -> str:
+        return self.bundle.texts[processing].decode(ids)
+
     def answer(self, pictures: Sequence[Path], texts: Sequence[str], along: Any) -> tuple[Values, list[Any]]:
         decoded = [self.modules.bundle_reader.decode(picture.read_bytes()) for picture in pictures]
         values = self.pipeline.values(decoded, texts, along)
@@ -105,11 +112,17 @@ class Second:
         return bytes(value for row in rows for pixel in row for value in pixel)
 
     def ids(self, processing: str, text: str) -> list[int]:
-        spec = self.bundle.manifest["text_processing"][processing]
         try:
-            return second_texts.encode(text, spec, json.loads((self.bundle.folder / spec["file"]).read_text("utf-8")))
+            return second_texts.encode(text, *self._tokenizer(processing))
         except ValueError as error:
             raise Refused(str(error)) from error
+
+    def words(self, processing: str, ids: Sequence[int]) -> str:
+        return second_texts.decode(list(ids), *self._tokenizer(processing))
+
+    def _tokenizer(self, processing: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        spec = self.bundle.manifest["text_processing"][processing]
+        return spec, json.loads((self.bundle.folder / spec["file"]).read_text("utf-8"))
 
     def answer(self, pictures: Sequence[Path], texts: Sequence[str], along: Any) -> tuple[Values, list[Any]]:
         for picture in pictures:  # it knows pictures by their names in the bundle

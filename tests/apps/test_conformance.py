@@ -71,9 +71,10 @@ class Suite:
 
     def _ids(self, case: Case, reader: Reader) -> bool:
         try:
-            return reader.ids(case["processing"], case["text"]) == case["ids"]
+            ids = reader.ids(case["processing"], case["text"])
         except Refused:
             return case["ids"] is None
+        return ids == case["ids"] and reader.words(case["processing"], ids) == case["words"]
 
     def _answer(self, case: Case, reader: Reader) -> bool:
         pictures = [self.picture(name) for name in case["pictures"]]

@@ -55,7 +55,7 @@ def decode(ids: list[int], processing: dict[str, Any], file: dict[str, Any]) -> 
         return " ".join(words).replace(" ##", "")
     symbols = "".join(pieces[index] for index in ids if index not in left_out)
     data = bytes(SYMBOLS.index(symbol) for symbol in symbols)
-    return data.decode("utf-8", "replace").replace("</w>", " ").strip()
+    return data.decode("utf-8", "replace").replace("</w>", " ").strip(" ")
 
 
 # wordpiece

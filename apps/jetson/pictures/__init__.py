@@ -8,7 +8,7 @@ what each reader hands to it; what samples mean is decided here, and is the same
 from __future__ import annotations
 
 from .frames import Frame, frame_of, rgb_of_nv12
-from .geometry import fitted, squash
+from .geometry import Resized, covering, fitted, squash
 from .reader import MAX_FILE_BYTES, read_picture
 from .resize import RESAMPLING, resize
 from .stored import ADVICE, MAX_PIXELS, SUFFIXES, PictureError, Piece, Stored, check_size, same, strips, upright
@@ -22,8 +22,10 @@ __all__ = [
     "Frame",
     "PictureError",
     "Piece",
+    "Resized",
     "Stored",
     "check_size",
+    "covering",
     "fitted",
     "frame_of",
     "read_picture",

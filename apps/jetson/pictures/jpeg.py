@@ -14,7 +14,9 @@ from .splice import Splice
 from .stored import MAX_PIXELS, MAX_PIXELS_OF_LARGE, Stored, check_size, damaged, load, same, strips, take
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
+
+    from .geometry import Resized
 
 APP0, APP1, APP14, COM, SOS, EOI = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA, 0xD9
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -23,12 +25,24 @@ MAX_SCANS = 100  # each goes through all pixels, in a few bytes of file; program
 BEHIND_A_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # a marker that is neither a stuffed byte nor a restart
 
 
-def read(stream: BinaryIO) -> Stored:
-    """Read a JPEG: gray, YCbCr or RGB, and CMYK or YCCK stored inverted, as everybody stores them since Adobe."""
+def read(stream: BinaryIO, resized: Resized | None = None) -> Stored:
+    """Read a JPEG: gray, YCbCr or RGB, and CMYK or YCCK stored inverted, as everybody stores them since Adobe.
+
+    `resized`: see `read_picture`. libjpeg then computes each block of 8 x 8 samples as 4 x 4, 2 x 2 or one.
+    """
     head, exif, start = segments(stream)
     check_scans(stream, start)
-    image = load(JpegImagePlugin.JpegImageFile, Splice(head, stream, start, stream.seek(0, 2) - start))
     orientation = orientation_of(exif)
+
+    def opened(file: Any) -> Any:
+        image = JpegImagePlugin.JpegImageFile(file)
+        if resized:
+            turned = orientation >= 5
+            wanted = resized(*(image.size[::-1] if turned else image.size))
+            image.draft(None, wanted[::-1] if turned else wanted)
+        return image
+
+    image = load(opened, Splice(head, stream, start, stream.seek(0, 2) - start))
     if image.mode == "RGB":
         return Stored(image.size, iter(()), orientation, image)
     return Stored(image.size, strips(image, rgb_of_cmyk if image.mode == "CMYK" else same), orientation)

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from .geometry import Resized
+
 MAX_FILE_BYTES = 256 * 2**20
+JPEG = b"\xff\xd8\xff"
 READERS = {
     b"\x89PNG\r\n\x1a\n": png.read,
-    b"\xff\xd8\xff": jpeg.read,
     b"GIF87a": gif.read,
     b"GIF89a": gif.read,
     b"BM": bmp.read,
@@ -24,10 +26,14 @@ READERS = {
 }
 
 
-def read_picture(stream: BinaryIO) -> Image.Image:
-    """Decode a file to an upright image of mode RGB. Raises `PictureError` for whatever is no picture."""
+def read_picture(stream: BinaryIO, resized: Resized | None = None) -> Image.Image:
+    """Decode a file to an upright image of mode RGB. Raises `PictureError` for whatever is no picture.
+
+    `resized`: to what an upright width and height are resized afterwards. Then a JPEG may come out at an eighth, a
+    quarter or half of its size: the smallest that still covers it.
+    """
     try:
-        return upright(read_stored(stream))
+        return upright(read_stored(stream, resized))
     except PictureError:
         raise
     except MemoryError:
@@ -37,7 +43,7 @@ def read_picture(stream: BinaryIO) -> Image.Image:
         raise PictureError(f"is truncated or damaged ({reason}): save it again, or {ADVICE}") from None
 
 
-def read_stored(stream: BinaryIO) -> Stored:
+def read_stored(stream: BinaryIO, resized: Resized | None = None) -> Stored:
     """Find the reader by the first bytes, never by a name."""
     size = stream.seek(0, 2)
     stream.seek(0)
@@ -49,6 +55,8 @@ def read_stored(stream: BinaryIO) -> Stored:
         raise PictureError(f"has {size / 2**20:.0f} MiB, at most {MAX_FILE_BYTES // 2**20} are read: save it smaller")
     if begin[:4] == b"RIFF" and begin[8:] == b"WEBP":
         return webp.read(stream)
+    if begin.startswith(JPEG):
+        return jpeg.read(stream, resized)
     for signature, reader in READERS.items():
         if begin.startswith(signature):
             return reader(stream)

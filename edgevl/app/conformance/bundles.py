@@ -69,6 +69,12 @@ def corners() -> DeployableModel:
     return dataclasses.replace(model, name="corners", decoding={**model.decoding, "format": "corners"})
 
 
+def sure() -> DeployableModel:
+    model = small_models.dual_encoder()
+    decoding = {**model.decoding, "scale": 2.5, "bias": -1.25, "activation": "sigmoid"}
+    return dataclasses.replace(model, name="sure", decoding=decoding)
+
+
 def stopping() -> DeployableModel:
     """A captioner whose third token ends most sequences: its stop token is one that it writes."""
     model = small_models.prefix_model(asks=False)
@@ -100,6 +106,7 @@ MADE: dict[str, Callable[[], Made]] = {
     "box": lambda: Made(MODELS["grounding"](), "split"),
     "box-corners": lambda: Made(corners(), "single"),
     "rank": lambda: Made(MODELS["towers"]()),
+    "rank-sigmoid": lambda: Made(sure()),
     "rank-batch": lambda: Made(MODELS["towers"](), batch=3),
     "generate": lambda: Made(MODELS["captioner"]()),
     "generate-prefix": lambda: Made(MODELS["answerer"]()),

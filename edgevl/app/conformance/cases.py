@@ -94,9 +94,10 @@ def _ids(suite: Suite, name: str, model: "Opened") -> Iterator[Case]:
             try:
                 ids = codec.encode(text)
             except EdgeVLError:
-                yield case | {"text": text, "ids": None, "mask": None}
+                yield case | {"text": text, "ids": None, "mask": None, "words": None}
                 continue
-            yield case | {"text": text, "ids": ids.tolist(), "mask": codec.mask(text).tolist()}
+            words = codec.decode(ids.tolist())
+            yield case | {"text": text, "ids": ids.tolist(), "mask": codec.mask(text).tolist(), "words": words}
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------

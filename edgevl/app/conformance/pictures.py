@@ -185,5 +185,7 @@ def refused() -> Iterator[Picture]:
     whole = png(noise(80, 19, 23), 8, 2)
     yield Picture("truncated", "png", whole[: len(whole) // 2], None)
     yield Picture("damaged", "png", whole[:60] + bytes([whole[60] ^ 1]) + whole[61:], None)
+    end = len(whole) - len(chunk(b"IEND", b""))  # of the pixels, whose checksum are the last four bytes
+    yield Picture("checksum", "png", whole[: end - 1] + bytes([whole[end - 1] ^ 1]) + whole[end:], None)
     yield Picture("svg", "svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', None)
     yield Picture("empty", "png", b"", None)

@@ -12,6 +12,8 @@ from tokenizers import pre_tokenizers
 from edgevl.inputs.byte_bpe import START, STOP
 
 MERGES = 600
+# A text, and merges of which the one that stands first there comes second.
+RANKED_TEXT, RANKED_MERGES = "jqzj zqj", [("q", "z"), ("j", "q")]
 LONG = 10_000  # letters
 
 QUESTIONS = ("what color is the car?", "Is the ZEBRA left of the red cat?", "how many things are there?", "the red car")
@@ -64,13 +66,13 @@ def every_text() -> dict[str, str]:
         "long-marks": "a" + "\u0301" * LONG,
         "long-cjk": "漢" * LONG,
     }
-    return {**questions, **SCRIPTS, **ODD, **long}
+    return {**questions, **SCRIPTS, **ODD, "ranks": RANKED_TEXT, **long}
 
 
 def byte_tokenizer(path: Path) -> None:
     """Write a `tokenizer.json` of the kind byte-bpe whose merges come from these texts."""
     symbols = [symbol + end for end in ("", "</w>") for symbol in sorted(pre_tokenizers.ByteLevel.alphabet())]
-    merges = merges_of([*QUESTIONS, *SCRIPTS.values(), *ODD.values(), "ab" * 50, "the red car " * 5])
+    merges = RANKED_MERGES + merges_of([*QUESTIONS, *SCRIPTS.values(), *ODD.values(), "ab" * 50, "the red car " * 5])
     pieces = dict.fromkeys([*symbols, *(a + b for a, b in merges), START, STOP])
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     path.write_text(json.dumps(settings(vocabulary, merges), ensure_ascii=False), encoding="utf-8")

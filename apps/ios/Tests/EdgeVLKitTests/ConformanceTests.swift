@@ -62,7 +62,9 @@ final class ConformanceTests: XCTestCase {
       let text = try entry.text("text")
       if !entry.has("ids") { return try refused { _ = try codec.encode(text) } }
       let (ids, mask) = (try codec.encode(text), try codec.mask(text))
-      return try ids == entry.integers("ids") && mask == entry.integers("mask") ? nil : "\(ids), it must be \(entry.integers("ids"))"
+      if try ids != entry.integers("ids") || mask != entry.integers("mask") { return "\(ids), it must be \(try entry.integers("ids"))" }
+      let (own, words) = (codec.decode(ids), try entry.text("words"))
+      return Array(own.utf8) == Array(words.utf8) ? nil : "the words '\(own)', they must be '\(words)'"
     }
   }
 

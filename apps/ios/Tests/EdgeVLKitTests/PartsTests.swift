@@ -63,6 +63,21 @@ final class PartsTests: XCTestCase {
     XCTAssertTrue(float(half: 0x7E00).isNaN)
   }
 
+  func testOfEqualScoresTheFirstIsTheBest() { XCTAssertEqual(indexOfLargest([0, 2, 2, 1]), 1) }
+
+  /// Bundles of one exporter have one batch for all programs; docs/bundle.md allows another for each.
+  func testAValueGoesIntoAProgramOfAnotherBatch() throws {
+    func numbers(_ values: [Float]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
+    let value = try Tensor(dtype: .float32, shape: [2, 2], bytes: numbers([1, 2, 9, 9]))
+    func fitted(_ batch: Int) throws -> [UInt8] {
+      let spec = TensorSpec(name: "value", dtype: .float32, shape: [batch, 2], layout: "NC", range: nil, isImage: false)
+      return try value.fitted(spec).bytes
+    }
+    XCTAssertEqual(try fitted(1), numbers([1, 2]))
+    XCTAssertEqual(try fitted(3), numbers([1, 2, 1, 2, 1, 2]))
+    XCTAssertEqual(try fitted(2), value.bytes)
+  }
+
   /// To within half a level of the standards, and planes that end early are refused.
   func testCameraFrames() throws {
     let y: [UInt8] = [81, 145, 41, 235, 16, 128]

@@ -16,7 +16,8 @@ private struct Inflater {
   private let data: [UInt8]
   private let limit: Int
   private var at = 2
-  private var held: UInt32 = 0
+  /// Bits of the bytes before `at` that nobody took yet, the first of them lowest.
+  private var held: UInt64 = 0
   private var bits = 0
   private(set) var out: [UInt8] = []
 
@@ -41,22 +42,34 @@ private struct Inflater {
   }
 
   private mutating func take(_ count: Int) throws -> Int {
-    while bits < count {
-      guard at < data.count else { throw EndOfBytes() }
-      held |= UInt32(data[at]) << bits
-      at += 1
-      bits += 8
-    }
+    if bits < count { hold() }
+    guard bits >= count else { throw EndOfBytes() }
     let value = held & ((1 << count) - 1)
-    held >>= UInt32(count)
+    held >>= UInt64(count)
     bits -= count
     return Int(value)
   }
 
-  private mutating func stored() throws {
+  /// Holds as many bits as there is place for.
+  private mutating func hold() {
+    while bits <= 56 && at < data.count {
+      held |= UInt64(data[at]) << bits
+      at += 1
+      bits += 8
+    }
+  }
+
+  /// Gives back the whole bytes that are held, and drops the bits of the one that was begun.
+  private mutating func toNextByte() {
+    at -= bits / 8
     held = 0
     bits = 0
+  }
+
+  private mutating func stored() throws {
+    toNextByte()
     let (low, high) = (try take(16), try take(16))
+    toNextByte()
     if low != high ^ 0xFFFF { throw DamagedData(message: "the length of a block") }
     let count = min(low, limit - out.count)
     guard at + count <= data.count else { throw EndOfBytes() }
@@ -115,6 +128,17 @@ private struct Inflater {
   }
 
   private mutating func symbol(_ codes: Codes) throws -> Int {
+    if bits < 15 { hold() }
+    let entry = codes.short[Int(held & (1 << Codes.shortBits - 1))]
+    let length = Int(entry & 15)
+    if length == 0 || length > bits { return try longSymbol(codes) }
+    held >>= UInt64(length)
+    bits -= length
+    return Int(entry >> 4)
+  }
+
+  /// Reads a code bit by bit: one of more bits than the table of short ones has, or the last of data that end early.
+  private mutating func longSymbol(_ codes: Codes) throws -> Int {
     var (code, first, index) = (0, 0, 0)
     for length in 1...15 {
       code |= try take(1)
@@ -130,6 +154,10 @@ private struct Inflater {
 
 /// Canonical Huffman codes: how many there are of each length, and their symbols in order.
 private struct Codes {
+  static let shortBits = 10
+  /// For each sequence of so many bits the symbol whose code it begins with, above the length of that code in four bits;
+  /// 0 where the code is longer.
+  private(set) var short = [UInt16](repeating: 0, count: 1 << shortBits)
   private(set) var counts = [Int](repeating: 0, count: 16)
   private(set) var symbols: [Int]
 
@@ -144,6 +172,16 @@ private struct Codes {
     }
     if free > 0 && used > 1 { throw DamagedData(message: "fewer codes than there must be") }
     symbols = (1...15).flatMap { length in lengths.indices.filter { Int(lengths[$0]) == length } }
+    var (code, index) = (0, 0)
+    for length in 1...Codes.shortBits {
+      for symbol in symbols[index..<index + counts[length]] {
+        let first = (0..<length).reduce(0) { $0 | (code >> $1 & 1) << (length - 1 - $1) }  // the first bit of a code is its highest
+        for place in stride(from: first, to: short.count, by: 1 << length) { short[place] = UInt16(symbol << 4 | length) }
+        code += 1
+      }
+      index += counts[length]
+      code <<= 1
+    }
   }
 }
 

@@ -95,7 +95,7 @@ export class ByteBpe implements Pieces {
   words(ids: number[]): string {
     const text = ids.filter((id) => !this.special.has(id)).map((id) => this.names[id] ?? "").join("").replaceAll(END, "\0");
     const bytes = Array.from(text, (c) => (c === "\0" ? 32 : SYMBOLS.indexOf(c)));
-    return new TextDecoder().decode(Uint8Array.from(bytes)).trim();
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes)).replace(/^ +| +$/g, "");
   }
 }
 

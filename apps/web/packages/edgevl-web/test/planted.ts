@@ -21,7 +21,7 @@ export async function problemsWithFault(file: string, right: string, wrong: stri
     writeFileSync(path, parts.join(wrong));
     const { onnxRuntime } = (await import(`${copy}/src/runtimes/onnx.ts`)) as { onnxRuntime: (given: object) => Options["runtime"] };
     const options: Options = { suite, read, source, runtime: onnxRuntime({ assets: "", threads: 1 }), platform: false, first: true };
-    if (kind === "beyond") return await ((await import(`${copy}/test/beyond.ts`)) as typeof import("./beyond.js")).beyond(options);
+    if (kind === "beyond") return await ((await import(`${copy}/test/beyond.ts`)) as typeof import("./beyond.js")).beyond();
     return (await ((await import(`${copy}/test/replay.ts`)) as typeof import("./replay.js")).replay({ ...options, only: [kind] })).problems;
   } finally {
     rmSync(copy, { recursive: true, force: true });

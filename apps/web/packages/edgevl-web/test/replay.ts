@@ -157,7 +157,8 @@ function ids(options: Options): Check {
     if (!codec) return "no such processing";
     const own = await refusal(() => codec.encode(each.text));
     if (JSON.stringify(own && [...own]) !== JSON.stringify(each.ids)) return `other ids: ${own?.join(" ")}`;
-    return JSON.stringify(own && [...codec.mask(each.text)]) === JSON.stringify(each.mask) ? "" : "another mask";
+    if (JSON.stringify(own && [...codec.mask(each.text)]) !== JSON.stringify(each.mask)) return "another mask";
+    return (own && codec.decode([...own])) === each.words ? "" : "other words";
   };
 }
 

@@ -67,7 +67,12 @@ class ConformanceTest {
             } else {
                 val ids = codec.encode(case.text("text"))
                 val same = ids.toList() == wanted && codec.mask(case.text("text")).toList() == case.ints("mask")
-                if (same) null else "${ids.toList()}, it must be $wanted"
+                val words = codec.decode(ids.toList())
+                when {
+                    !same -> "${ids.toList()}, it must be $wanted"
+                    words != case["words"] -> "the words '$words', they must be '${case["words"]}'"
+                    else -> null
+                }
             }
         }
 
