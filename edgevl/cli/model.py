@@ -107,7 +107,12 @@ def _named(options: list[str]) -> dict[str, str]:
 
 def verify(
     bundle: Bundle,
-    samples: Annotated[int, typer.Option(min=1, help="Samples to run through the artifact.")] = 1000,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Samples to run through the artifact. Default: 1000, or all where the data has fewer."
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Data to judge on, e.g. scenes:test_style. Default: the model's own."),

@@ -28,6 +28,8 @@ from edgevl.verify.audit import audit_contents, claim_problems, read_contents
 from edgevl.verify.measure import Measured, ask, compare, draw, measure, per_kind, side_of, unknown_targets
 from edgevl.verify.reference import Reference, find_reference, measured_reference, source_problems
 
+SAMPLES = 1000  # that are run where nobody says how many
+
 
 class GoldenReport(BaseModel):
     passed: int
@@ -51,7 +53,7 @@ class VerifyReport(BaseModel):
 
 def verify_bundle(
     path: str | Path,
-    samples: int = 1000,
+    samples: int | None = None,
     data: str | None = None,
     progress: Progress | None = None,
     write: bool = True,
@@ -61,7 +63,7 @@ def verify_bundle(
 
     Args:
         path: the bundle.
-        samples: how many samples to run, 1 or more.
+        samples: how many samples to run, 1 or more; None is 1 000, or all where the data has fewer.
         data: a data specification such as "scenes:test"; None is what `edgevl.data.own.judged_on` says of the
             checkpoint, and Scenes where there is none.
         progress: called as progress(done, total, text).
@@ -77,7 +79,7 @@ def verify_bundle(
         VerificationFailed: the manifest is missing, truncated or invalid, so there is nothing to verify against.
         MissingDependency: the target's runtime is not installed.
     """
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise InputError(f"at least 1 sample is needed, got {samples}")
     if data is not None:
         open_dataset(data)  # a misspelled name fails before any work
@@ -124,7 +126,7 @@ class _Check:
         self.inside = audit_contents(self.manifest.target, contents)
         self.problems += claim_problems(self.manifest, contents)
 
-    def run(self, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
+    def run(self, samples: int | None, data: str, reference: Reference, progress: Progress | None) -> None:
         """Golden cases first: if they fail, a thousand samples would only say it again.
 
         Where this machine cannot run the target, what needs no runtime is still looked at: labels and tokenizers, and
@@ -175,10 +177,13 @@ class _Check:
             reason = self.bundle.public(first_line(error))
             self.problems.append(f"{self.manifest.artifact} fails when it runs: {reason}")
 
-    def measure(self, model: Opened, samples: int, data: str, reference: Reference, progress: Progress | None) -> None:
+    def measure(
+        self, model: Opened, samples: int | None, data: str, reference: Reference, progress: Progress | None
+    ) -> None:
+        count = samples or SAMPLES
         if progress:
-            progress(0, samples, "drawing samples")
-        drawn = draw(data, model.task_name, samples, side_of(model))
+            progress(0, count, "drawing samples")
+        drawn = draw(data, model.task_name, count, side_of(model), least=None if samples else 1)
         own = theirs = None
         with self._guarded():
             own = measure(model, drawn, progress)
@@ -189,7 +194,7 @@ class _Check:
                 progress(0, 0, "running the PyTorch reference")
             sha256, images = str(self.manifest.provenance.checkpoint_sha256), self.manifest.image_processing
             scaled = tuple(name for name, spec in images.items() if spec.decode == "scaled")
-            theirs = measured_reference(reference.path, sha256, data, samples, scaled)
+            theirs = measured_reference(reference.path, sha256, data, len(drawn), scaled)
             with self._guarded():
                 self.compare(model, own, theirs, drawn, data, progress)
         else:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import pytest
+from photo_tables import photos
 
 from edgevl.bundle.folder import Bundle
 from edgevl.errors import InputError, VerificationFailed
@@ -42,6 +43,16 @@ def no_runtime(monkeypatch):
         raise CannotRunHere("nothing here runs it")
 
     return lambda: monkeypatch.setattr(Bundle, "sessions", sessions)
+
+
+def test_all_samples_are_taken_where_nobody_says_how_many(fresh, tmp_path):
+    """A table of photos has fewer than the usual 1 000; who asks for more is told."""
+    data = f"csv:{photos(tmp_path, 14, questions=5)}:train"
+    bundle = fresh("onnx")
+    report = verify_bundle(bundle, data=data, write=False)
+    assert report.parity and report.parity.samples == 60
+    with pytest.raises(InputError, match="has 60 samples for vqa, 61 were asked for: lower --samples"):
+        verify_bundle(bundle, samples=61, data=data, write=False)
 
 
 @pytest.mark.parametrize("target", TARGETS)

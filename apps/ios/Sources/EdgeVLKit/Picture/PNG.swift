@@ -83,11 +83,18 @@ private struct PNG {
       lines.begin(lineLength(columns))
       for row in 0..<rows {
         try lines.next()
+        if isPlain {
+          rgb.replaceSubrange(3 * row * width..<3 * (row + 1) * width, with: lines.line)
+          continue
+        }
         for column in 0..<columns { put(&rgb, 3 * ((above + row * down) * width + left + column * right), lines.line, column) }
       }
     }
     return rgb
   }
+
+  /// Are its lines the RGB of the picture?
+  private var isPlain: Bool { color == .rgb && depth == 8 && key == nil && !isInterlaced }
 
   private func lineLength(_ columns: Int) -> Int { (columns * color.channels * depth + 7) / 8 }
 
@@ -198,26 +205,37 @@ private struct Lines {
     guard at + line.count < data.count else { throw EndOfBytes() }
     let filter = data[at]
     swap(&line, &above)
-    for index in line.indices { line[index] = data[at + 1 + index] }
+    line.replaceSubrange(line.indices, with: data[at + 1..<at + 1 + line.count])
+    let distance = distance
+    above.withUnsafeBufferPointer { above in line.withUnsafeMutableBufferPointer { undo(filter, $0, above, distance) } }
     at += 1 + line.count
     if filter > 4 { throw DamagedData(message: "an unknown filter") }
-    if filter > 0 { for index in line.indices { line[index] &+= predicted(filter, index) } }
   }
+}
 
-  private func predicted(_ filter: UInt8, _ index: Int) -> UInt8 {
-    let left = index >= distance ? Int(line[index - distance]) : 0
-    let up = Int(above[index])
-    switch filter {
-    case 1: return UInt8(left)
-    case 2: return UInt8(up)
-    case 3: return UInt8((left + up) / 2)
-    default: return paeth(left, up, index >= distance ? Int(above[index - distance]) : 0)
+/// Adds to each byte what a filter predicts of it from the one above and the one that lies `distance` to the left.
+private func undo(
+  _ filter: UInt8, _ line: UnsafeMutableBufferPointer<UInt8>, _ above: UnsafeBufferPointer<UInt8>, _ distance: Int
+) {
+  let start = min(distance, line.count)
+  switch filter {
+  case 1: for index in start..<line.count { line[index] &+= line[index - distance] }
+  case 2: for index in 0..<line.count { line[index] &+= above[index] }
+  case 3:
+    for index in 0..<start { line[index] &+= above[index] / 2 }
+    for index in start..<line.count { line[index] &+= UInt8((Int(line[index - distance]) + Int(above[index])) / 2) }
+  case 4:
+    for index in 0..<start { line[index] &+= above[index] }
+    for index in start..<line.count {
+      line[index] &+= paeth(Int(line[index - distance]), Int(above[index]), Int(above[index - distance]))
     }
+  default: break
   }
+}
 
-  private func paeth(_ left: Int, _ up: Int, _ corner: Int) -> UInt8 {
-    let guess = left + up - corner
-    let nearer = abs(guess - left) <= abs(guess - up) ? left : up
-    return UInt8(abs(guess - nearer) <= abs(guess - corner) ? nearer : corner)
-  }
+@inline(__always)
+private func paeth(_ left: Int, _ up: Int, _ corner: Int) -> UInt8 {
+  let guess = left + up - corner
+  let nearer = abs(guess - left) <= abs(guess - up) ? left : up
+  return UInt8(abs(guess - nearer) <= abs(guess - corner) ? nearer : corner)
 }
