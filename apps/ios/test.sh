@@ -3,8 +3,8 @@
 # apps/ios/test.sh --format writes the sources as the linter wants them; --latency BUNDLE THREADS is for tools/swift_latency.py.
 #
 # A Swift on the path is used as it is; else Debian's is installed once into EDGEVL_SWIFT_ROOT (a folder of Debian trixie,
-# 2.6 GB, which needs root and debootstrap), from the mirror of this machine's apt. EDGEVL_PYTHON has this repository's
-# packages: its ONNX Runtime runs the bundles.
+# 2.6 GB, which needs root and debootstrap), from the mirror of this machine's apt: --install does only that. Where it
+# cannot be, the exit code is 75. EDGEVL_PYTHON has this repository's packages: its ONNX Runtime runs the bundles.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/../.." && pwd)
 here=${EDGEVL_IOS:-$repo/apps/ios} # another one to test: a copy inside this repository with a planted fault
@@ -15,7 +15,7 @@ say() { echo "test.sh: $*" >&2; }
 
 install_swift() {
   say "installing Swift into $root (a few minutes, once)"
-  command -v debootstrap > /dev/null || apt-get install -y -qq debootstrap > /dev/null
+  command -v debootstrap > /dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap > /dev/null; }
   local mirror
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 -E '/debian/?$')
   rm -rf "$root"
@@ -26,8 +26,13 @@ install_swift() {
   chroot "$root" apt-get install -y -qq --no-install-recommends swiftlang libc6-dev libstdc++-14-dev > /dev/null
   # Of ONNX Runtime only the header: the library is the one of Python's package.
   chroot "$root" sh -c 'cd /tmp && apt-get download -qq libonnxruntime-dev && dpkg -x libonnxruntime-dev*.deb /opt/onnxruntime'
+  mount --bind "$repo" "$root/mnt" && umount "$root/mnt" # some containers do not let root
   touch "$root/edgevl-complete"
 }
+if [ "${1:-}" = --install ]; then
+  install_swift
+  exit
+fi
 
 # Shows this repository, the fixtures and ONNX Runtime inside the root, until the script ends.
 enter() {
@@ -57,7 +62,10 @@ mounted=()
 latency=()
 if [ "${1:-}" = --latency ]; then latency=("$(cd "$2" && pwd)" "$3"); fi
 if ! command -v swift > /dev/null; then
-  [ -e "$root/edgevl-complete" ] || install_swift
+  if [ ! -e "$root/edgevl-complete" ] && ! "$0" --install; then
+    say "Swift is not here and cannot be installed: put one on the path, or name a folder that has it by EDGEVL_SWIFT_ROOT"
+    exit 75
+  fi
   trap leave EXIT
   enter "${latency[@]:0:1}"
 fi

@@ -34,6 +34,7 @@ def study(
     """Test the three claims, or rank changes of the recipe (sprint): a resumable grid of runs, and a page of it."""
     from edgevl.training.study.grid import run_study
     from edgevl.training.study.page import publish as write_page
+    from edgevl.training.study.results import load_results
 
     if show:
         _show(preset, out, only, taken)
@@ -47,6 +48,7 @@ def study(
         raise InputError("--results only makes the page: say where, for example --publish docs")
     else:
         page = write_page(results, publish)
+        preset, out = load_results(results)["preset"]["name"], results.parent
     console.note(f"the page: {page}")
     console.next_commands(["edgevl", "study", "--preset", preset, "--out", out, "--show"])
 
