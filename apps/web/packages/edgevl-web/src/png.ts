@@ -131,11 +131,13 @@ async function inflated(pieces: Uint8Array[], wanted: number): Promise<Uint8Arra
   return out;
 }
 
-/** Undo filters and interlacing: samples of the file's own depth, [H, W, C]. */
-function unpacked(data: Uint8Array, header: Header): Uint16Array {
+/** Undo filters and interlacing: samples of the file's own depth, [H, W, C], in 16 bits if it has so many. */
+function unpacked(data: Uint8Array, header: Header): Unpacked {
   const channels = CHANNELS[header.color] as number;
   const distance = Math.max((header.depth * channels) >> 3, 1);
-  const out = new Uint16Array(header.width * header.height * channels);
+  const count = header.width * header.height * channels;
+  const out = header.depth === 16 ? new Uint16Array(count) : new Uint8Array(count);
+  const rowsAsTheyAre = header.depth === 8 && !header.interlaced;
   let at = 0;
   for (const pass of passes(header)) {
     let above = new Uint8Array(pass.row);
@@ -144,7 +146,8 @@ function unpacked(data: Uint8Array, header: Header): Uint16Array {
       const line = data.subarray(at + 1, at + 1 + pass.row);
       unfilter(line, above, data[at] as number, distance);
       const to = ((y0 + y * dy) * header.width + x0) * channels;
-      for (let n = 0; n < pass.width * channels; n++) {
+      if (rowsAsTheyAre) out.set(line, to);
+      else for (let n = 0; n < pass.width * channels; n++) {
         const pixel = Math.floor(n / channels);
         out[to + pixel * dx * channels + (n % channels)] = sample(line, n, header.depth);
       }
@@ -164,32 +167,40 @@ function sample(line: Uint8Array, n: number, depth: number): number {
 
 function unfilter(line: Uint8Array, above: Uint8Array, kind: number, distance: number): void {
   if (kind > 4) throw damaged("a row has a filter that is not known");
-  for (let x = 0; x < line.length; x++) {
-    const left = x >= distance ? (line[x - distance] as number) : 0;
-    const up = above[x] as number;
-    const corner = x >= distance ? (above[x - distance] as number) : 0;
-    const guess = kind === 0 ? 0 : kind === 1 ? left : kind === 2 ? up : kind === 3 ? (left + up) >> 1 : paeth(left, up, corner);
-    line[x] = ((line[x] as number) + guess) & 255;
+  const start = Math.min(distance, line.length); // nothing lies to the left of what comes before
+  const at = (values: Uint8Array, x: number) => values[x] as number;
+  if (kind === 1) for (let x = start; x < line.length; x++) line[x] = at(line, x) + at(line, x - distance);
+  if (kind === 2) for (let x = 0; x < line.length; x++) line[x] = at(line, x) + at(above, x);
+  if (kind === 3) {
+    for (let x = 0; x < start; x++) line[x] = at(line, x) + (at(above, x) >> 1);
+    for (let x = start; x < line.length; x++) line[x] = at(line, x) + ((at(line, x - distance) + at(above, x)) >> 1);
+  }
+  if (kind === 4) {
+    for (let x = 0; x < start; x++) line[x] = at(line, x) + at(above, x);
+    for (let x = start; x < line.length; x++) line[x] = at(line, x) + paeth(at(line, x - distance), at(above, x), at(above, x - distance));
   }
 }
 
 function paeth(left: number, up: number, corner: number): number {
   const estimate = left + up - corner;
-  const [a, b, c] = [Math.abs(estimate - left), Math.abs(estimate - up), Math.abs(estimate - corner)];
+  const a = Math.abs(estimate - left);
+  const b = Math.abs(estimate - up);
+  const c = Math.abs(estimate - corner);
   return a <= b && a <= c ? left : b <= c ? up : corner;
 }
 
 // ---- colors
 type Samples = Pick<Raw, "channels" | "data">;
+type Unpacked = Uint8Array | Uint16Array;
 
-function converted(samples: Uint16Array, { header, palette, transparent }: Chunks): Samples {
+function converted(samples: Unpacked, { header, palette, transparent }: Chunks): Samples {
   const { color, depth } = header;
   if (color === 3) return lookedUp(samples, palette, transparent);
   const key = transparent && color !== 4 && color !== 6 ? keyOf(transparent, color, depth) : null;
   if (color === 0) return key ? withKey(samples, 1, key, depth) : gray(samples, depth);
   if (color === 4) return grayWithAlpha(samples, depth);
   if (color === 2 && key) return withKey(samples, 3, key, depth);
-  return { channels: color === 6 ? 4 : 3, data: depth === 16 ? samples : Uint8Array.from(samples) };
+  return { channels: color === 6 ? 4 : 3, data: samples };
 }
 
 /** Spread a gray of n bits to 8; the integer nearest to v · 255 / (2^n − 1). */
@@ -198,8 +209,8 @@ function spread(v: number, depth: number): number {
   return depth === 16 ? Math.floor((v + 128) / 257) : Math.floor((2 * v * 255 + most) / (2 * most));
 }
 
-const gray = (samples: Uint16Array, depth: number): Samples =>
-  ({ channels: 1, data: depth === 16 ? samples : Uint8Array.from(samples, (v) => spread(v, depth)) });
+const gray = (samples: Unpacked, depth: number): Samples =>
+  ({ channels: 1, data: depth >= 8 ? samples : Uint8Array.from(samples, (v) => spread(v, depth)) });
 
 function keyOf(content: Uint8Array, color: number, depth: number): number[] | null {
   const count = color === 0 ? 1 : 3;
@@ -209,7 +220,7 @@ function keyOf(content: Uint8Array, color: number, depth: number): number[] | nu
 }
 
 /** RGBA of 8 bits, with alpha 0 where samples are the transparent gray or color. */
-function withKey(samples: Uint16Array, channels: 1 | 3, key: number[], depth: number): Samples {
+function withKey(samples: Unpacked, channels: 1 | 3, key: number[], depth: number): Samples {
   const out = new Uint8Array((samples.length / channels) * 4);
   for (let from = 0, to = 0; from < samples.length; from += channels, to += 4) {
     let same = true;
@@ -223,7 +234,7 @@ function withKey(samples: Uint16Array, channels: 1 | 3, key: number[], depth: nu
   return { channels: 4, data: out };
 }
 
-function grayWithAlpha(samples: Uint16Array, depth: number): Samples {
+function grayWithAlpha(samples: Unpacked, depth: number): Samples {
   const eight = (v: number) => (depth === 16 ? v >> 8 : v);
   const out = new Uint8Array(samples.length * 2);
   for (let from = 0, to = 0; from < samples.length; from += 2, to += 4) {
@@ -233,7 +244,7 @@ function grayWithAlpha(samples: Uint16Array, depth: number): Samples {
   return { channels: 4, data: out };
 }
 
-function lookedUp(samples: Uint16Array, palette: Uint8Array | null, transparent: Uint8Array | null): Samples {
+function lookedUp(samples: Unpacked, palette: Uint8Array | null, transparent: Uint8Array | null): Samples {
   if (!palette) throw damaged("its palette is missing");
   const channels = transparent ? 4 : 3;
   const out = new Uint8Array(samples.length * channels);

@@ -37,6 +37,7 @@ export function upright(raw: Raw): Rgb {
 
 function toRgb({ data, channels, width, height }: Raw): Uint8Array {
   const deep = data instanceof Uint16Array;
+  if (channels === 3 && !deep) return new Uint8Array(data);
   const out = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; to < out.length; from += channels, to += 3) {
     if (channels === 1) {

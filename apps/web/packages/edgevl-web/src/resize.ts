@@ -106,21 +106,23 @@ function horizontal(picture: Rgb, width: number, kernel: Kernel): Rgb {
   const { width: w, height, data } = picture;
   if (w === width) return picture;
   const out = new Uint8Array(width * height * 3);
-  weights(w, width, kernel).forEach(({ first, k }, x) => {
-    for (let y = 0; y < height; y++) {
-      let [r, g, b] = [HALF, HALF, HALF];
+  const columns = weights(w, width, kernel);
+  for (let y = 0, to = 0; y < height; y++) {
+    for (const { first, k } of columns) {
+      let r = HALF;
+      let g = HALF;
+      let b = HALF;
       for (let i = 0, from = (y * w + first) * 3; i < k.length; i++, from += 3) {
         const each = k[i] as number;
         r += each * (data[from] as number);
         g += each * (data[from + 1] as number);
         b += each * (data[from + 2] as number);
       }
-      const to = (y * width + x) * 3;
-      out[to] = clipped(r);
-      out[to + 1] = clipped(g);
-      out[to + 2] = clipped(b);
+      out[to++] = clipped(r);
+      out[to++] = clipped(g);
+      out[to++] = clipped(b);
     }
-  });
+  }
   return { width, height, data: out };
 }
 

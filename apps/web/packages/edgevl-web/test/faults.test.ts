@@ -38,7 +38,7 @@ const STAGES: [string, Kind, Fault[]][] = [
   ]],
   ["PNG", "pixels", [
     ["Paeth's filter", "png", "a <= b && a <= c ? left : b <= c ? up : corner", "a <= b && a <= c ? left : up"],
-    ["the average filter", "png", "(left + up) >> 1", "(left + up + 1) >> 1"],
+    ["the average filter", "png", "(at(line, x - distance) + at(above, x)) >> 1", "(at(line, x - distance) + at(above, x) + 1) >> 1"],
     ["checksums", "png", "view.getUint32(at + 8 + size) !== crc(data.subarray(at + 4, at + 8 + size))", "!view"],
     ["interlacing", "png", "(y0 + y * dy) * header.width + x0", "(y0 + y * dy) * header.width"],
     ["depths below 8", "png", "8 - depth - (bit & 7)", "bit & 7"],
