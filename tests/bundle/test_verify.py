@@ -18,7 +18,7 @@ from edgevl.errors import InputError, VerificationFailed
 from edgevl.precisions import PRECISIONS
 from edgevl.runtime.session import CannotRunHere
 from edgevl.tasks.metrics import wilson
-from edgevl.verify.measure import MAX_DB, compare_output, draw
+from edgevl.verify.measure import MAX_DB, compare, compare_output, draw
 from edgevl.verify.run import verify_bundle
 
 TARGETS = ("onnx", "coreml")
@@ -53,6 +53,22 @@ def test_all_samples_are_taken_where_nobody_says_how_many(fresh, tmp_path):
     assert report.parity and report.parity.samples == 60
     with pytest.raises(InputError, match="has 60 samples for vqa, 61 were asked for: lower --samples"):
         verify_bundle(bundle, samples=61, data=data, write=False)
+
+
+@pytest.mark.parametrize(("psnr_db", "said"), [(50.0, True), (20.0, False)])
+def test_a_model_whose_values_hardly_depend_on_its_inputs_is_named_as_such(fresh, monkeypatch, psnr_db, said):
+    """An untrained model in 8 bits fails, and its owner should know that no converter is to blame."""
+
+    def alike(*arguments):
+        parity = compare(*arguments)
+        outputs = {
+            name: each.model_copy(update={"snr_db": 5.0, "psnr_db": psnr_db}) for name, each in parity.outputs.items()
+        }
+        return parity.model_copy(update={"outputs": outputs})
+
+    monkeypatch.setattr("edgevl.verify.run.compare", alike)
+    report = verify_bundle(fresh("onnx"), samples=N, write=False)
+    assert not report.ok and any("as one does that was not trained" in note for note in report.notes) is said
 
 
 @pytest.mark.parametrize("target", TARGETS)
