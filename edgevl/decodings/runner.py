@@ -240,7 +240,9 @@ class _Leaves:
         picture = _item(query.pictures, source.index, "picture")  # pyright: ignore[reportAttributeAccessIssue]
         self._held.append(picture)
         processing = self._images[source.processing]  # pyright: ignore[reportAttributeAccessIssue]
-        return self._once(("picture", processing, id(picture)), lambda: to_tensor(picture, processing))
+        return self._once(
+            ("picture", processing, id(picture)), lambda: to_tensor(picture, processing, self._images.values())
+        )
 
     def _text(self, text: str, source: TextSource) -> np.ndarray:
         codec = self._texts[source.processing]

@@ -14,7 +14,12 @@ def scale_of(processings: Iterable[ImageProcessing]) -> pictures.Resized | None:
     return pictures.covering(each.model_dump() for each in processings)
 
 
-def to_tensor(picture: ImageSource, processing: ImageProcessing) -> np.ndarray:
-    """Return uint8 [S, S, 3] of a picture. Raises `InputError` for a bad one, as `load_image` does."""
-    image = load_image(picture, scale_of([processing]))
+def to_tensor(
+    picture: ImageSource, processing: ImageProcessing, among: Iterable[ImageProcessing] | None = None
+) -> np.ndarray:
+    """Return uint8 [S, S, 3] of a picture. Raises `InputError` for a bad one, as `load_image` does.
+
+    `among`: all processings of the model, which decide together how a JPEG is decoded; None is this one alone.
+    """
+    image = load_image(picture, scale_of([processing] if among is None else among))
     return fitted(image, processing.size, processing.geometry, processing.kernel, processing.shortest_edge)

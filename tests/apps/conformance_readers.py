@@ -46,7 +46,7 @@ class Own:
 
     def pixels(self, processing: str, picture: Path) -> bytes:
         try:
-            return to_tensor(picture, self.model.images[processing]).tobytes()
+            return to_tensor(picture, self.model.images[processing], self.model.images.values()).tobytes()
         except EdgeVLError as error:
             raise Refused(str(error)) from error
 
@@ -79,7 +79,7 @@ class Board:
 
     def pixels(self, processing: str, picture: Path) -> bytes:
         try:
-            return self.bundle.pixels(self.modules.bundle_reader.decode(picture.read_bytes()), processing).tobytes()
+            return self.bundle.pixels(self.bundle.decode(picture.read_bytes()), processing).tobytes()
         except self.modules.problems.Problem as problem:
             raise Refused(str(problem)) from problem
 

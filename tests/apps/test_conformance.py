@@ -189,7 +189,7 @@ Fault = tuple[str, Callable[..., Any], str]  # what is replaced, by what (from w
 def plain_decode(_: Any) -> Callable[..., Any]:
     """Decode as most programs do: no EXIF, black below transparency, 16 bits cut."""
 
-    def decode(picture: Any, *_: Any) -> Image.Image:
+    def decode(picture: Any, *_: Any, **__: Any) -> Image.Image:
         try:
             return Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture).convert("RGB")
         except OSError:

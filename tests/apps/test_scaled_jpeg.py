@@ -112,6 +112,21 @@ def test_a_bundle_says_so_and_every_reader_takes_it(tmp_path, jetson):
     np.testing.assert_array_equal(answer.values["logits"], same.values["logits"])
 
 
+def test_several_processings_of_a_bundle_decide_together(tmp_path, jetson):
+    """Decoded once for all of them, by the runner as by the board."""
+    images = {"small": scaled(16), "large": scaled(90, **EDGE)}
+    model = reader("two", 12, images, {}, "sigmoid")
+    bundle, jpeg = small_bundle(model, [Query((photo(50, 60),))], tmp_path / "b.edgevl"), jpeg_of(1000, 600)
+    opened, board = Bundle.open(bundle).opened(threads=1), jetson.bundle_reader.Bundle(bundle)
+    decoded = board.decode(jpeg)
+    assert decoded.size == (250, 150)
+    (answer,) = opened.answer([Query((jpeg,))])
+    (same,) = opened.answer([Query((decoded,))])
+    np.testing.assert_array_equal(answer.values["logits"], same.values["logits"])
+    for name, processing in images.items():
+        np.testing.assert_array_equal(board.pixels(decoded, name), to_tensor(jpeg, processing, images.values()))
+
+
 def test_whole_is_not_written():
     """Readers from before there was a choice refuse a field that they do not know."""
     assert "decode" not in ImageProcessing(size=32).model_dump()

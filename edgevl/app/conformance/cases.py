@@ -79,7 +79,7 @@ def _pixels(suite: Suite, name: str, model: "Opened", pictures: Sequence[str]) -
             case: Case = {"id": f"{name}.{processing}.{picture}", "kind": "pixels", "bundle": name}
             case |= {"processing": processing, "picture": picture, "sha256": None, "tensor_file": None}
             try:
-                data = np.ascontiguousarray(to_tensor(suite.path(picture), spec)).tobytes()
+                data = np.ascontiguousarray(to_tensor(suite.path(picture), spec, model.images.values())).tobytes()
             except EdgeVLError:
                 yield case
                 continue

@@ -25,6 +25,7 @@ IMAGES = {
     "crop-cubic": ImageProcessing(size=32, geometry="shortest-edge", kernel="cubic", shortest_edge=41),
     "letterbox": ImageProcessing(size=32, geometry="letterbox"),
     "letterbox-cubic": ImageProcessing(size=23, geometry="letterbox", kernel="cubic"),
+    "scaled": ImageProcessing(size=16, decode="scaled"),  # never is, since the others are whole
 }
 
 
