@@ -21,6 +21,7 @@ from edgevl.models.vqa import VqaModel
 from edgevl.regions.answerer import REGION_CONFIGS, RegionAnswerer, RegionConfig
 from edgevl.regions.export import background_bias
 from edgevl.regions.parts import RegionHead, RegionTrunk, build_detector
+from edgevl.regions.set_detector import SetConfig, SetRegions
 from edgevl.regions.stages import select_regions
 
 NANO = named_config("nano")
@@ -49,6 +50,15 @@ def region_work(config: RegionConfig) -> tuple[float, float, float]:
     )
 
 
+def set_work() -> float:
+    """The detector without NMS and the transformer behind it."""
+    config = SetConfig()
+    detector, answerer = SetRegions(config), RegionAnswerer(NANO, config.width).eval()
+    image = torch.zeros(1, config.size, config.size, 3, dtype=torch.uint8)
+    features, boxes = torch.zeros(1, config.regions, config.width), torch.zeros(1, config.regions, 4)
+    return gmacs(lambda: detector(image)) + gmacs(lambda: answerer(features, boxes, words()))
+
+
 def words() -> torch.Tensor:
     return torch.ones(1, NANO.text_length, dtype=torch.int32)
 
@@ -63,6 +73,7 @@ def print_work() -> None:
         print(f"{'vilt':20} {gmacs(lambda: vilt(torch.zeros(1, 384, 384, 3), words())):39.3f}")
         nano, side = VqaModel(NANO).eval(), NANO.image_size
         print(f"{'nano':20} {gmacs(lambda: nano(torch.zeros(1, 3, side, side), words())):39.3f}")
+    print(f"{'dfine':20} {set_work():39.3f}")  # its network reads numbers, which meta tensors do not have
 
 
 def milliseconds(run: Callable[[], object], repeats: int = 5) -> float:

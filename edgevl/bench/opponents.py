@@ -138,6 +138,21 @@ def _open_vilt(folder: Path, threads: int) -> Pipeline:
     return ViltPipeline(folder, threads)
 
 
+def _build_dfine(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
+    from edgevl.regions.set_detector import SetConfig, export_set_detector
+
+    words, labels = _words_of(bundle)
+    export_set_detector(folder, SetConfig(), fusion_of(bundle, words, labels))
+    _save_words(folder, words, labels)
+
+
+def _open_dfine(folder: Path, threads: int) -> Pipeline:
+    from edgevl.regions.pipeline import SetPipeline
+
+    return SetPipeline(folder, threads)
+
+
 for _name in REGION_CONFIGS:
     OPPONENTS.register(_name)(_region(_name))
+OPPONENTS.register("dfine")(Opponent(_build_dfine, _open_dfine, ("detector.onnx", "fusion.onnx")))
 OPPONENTS.register("vilt")(Opponent(_build_vilt, _open_vilt, ("vilt.onnx",)))

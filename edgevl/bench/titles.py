@@ -6,6 +6,7 @@ TITLES = {
     "region-r50": "Faster R-CNN R50-FPN + our transformer",
     "region-light-ssd": "SSDLite320 MobileNetV3 + our transformer",
     "region-light-frcnn": "Faster R-CNN MobileNetV3-320 + our transformer",
+    "dfine": "D-FINE nano + our transformer",
     "vilt": "ViLT-B/32",
 }
 

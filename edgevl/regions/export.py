@@ -79,7 +79,7 @@ def _export(
     names = [f"map{level}" for level in range(len(maps))]
     export_onnx(trunk, (pixels,), folder / "trunk.onnx", ["image"], [*names, "objectness", "deltas"])
     _export_head(head, maps, rois, folder / "boxes.onnx")
-    _export_fusion(answerer.eval(), config, model.text_length, folder / "fusion.onnx")
+    export_fusion(answerer.eval(), config.regions, config.feature_width, model.text_length, folder / "fusion.onnx")
     settings = {"region": dataclasses.asdict(config), "model": model.to_dict(), "anchor_counts": counts}
     (folder / "region.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
     return folder
@@ -130,9 +130,10 @@ def _export_head(head: RegionHead, maps: list[Tensor], rois: list[Tensor], path:
     export_onnx(head, (maps, sample), path, names, outputs, dynamic_shapes=([None] * len(maps), counts))
 
 
-def _export_fusion(answerer: RegionAnswerer, config: RegionConfig, text_length: int, path: Path) -> None:
-    features = torch.zeros(1, config.regions, config.feature_width)
-    boxes = torch.zeros(1, config.regions, 4)
+def export_fusion(answerer: RegionAnswerer, regions: int, width: int, text_length: int, path: Path) -> None:
+    """Write the transformer behind a detector, for so many regions with features so wide."""
+    features = torch.zeros(1, regions, width)
+    boxes = torch.zeros(1, regions, 4)
     words = torch.ones(1, text_length, dtype=torch.int32)
     export_onnx(answerer, (features, boxes, words), path, ["features", "boxes", "input_ids"], ["logits"])
 

@@ -13,41 +13,37 @@ from edgevl.regions.answerer import RegionConfig
 UNTRAINED = "untrained weights: only time is claimed"
 
 
-class RegionPipeline:
-    """A detector, the features of its best regions, a fusion transformer.
+class FusedPipeline:
+    """Regions that a subclass finds in a picture, then a fusion transformer.
 
     Args:
-        folder: what `export_region` wrote, with the tokenizer and the labels of the model that it is compared with.
+        folder: the exported files, with the tokenizer and the labels of the model that it is compared with.
         threads: of onnxruntime; torch's are the process's (`edgevl.bench.machine.pinned_threads`).
     """
 
-    def __init__(self, folder: Path, threads: int):
-        import torch
+    size: tuple[int, int]  # width and height of the picture that the detector reads
 
+    def __init__(self, folder: Path, threads: int):
         from edgevl.bench.sessions import open_onnx
         from edgevl.inputs.tokenizer import Tokenizer
 
         self.folder = folder
-        settings = json.loads((folder / "region.json").read_text(encoding="utf-8"))
-        self.config = RegionConfig(**settings["region"])
-        self.length = settings["model"]["text_length"]
-        self.anchors = (torch.from_numpy(np.load(folder / "anchors.npy")), settings["anchor_counts"])
-        self.trunk, self.boxes, self.fusion = (
-            open_onnx(folder / f"{part}.onnx", threads) for part in ("trunk", "boxes", "fusion")
-        )
+        self.settings = json.loads((folder / "region.json").read_text(encoding="utf-8"))
+        self.length = self.settings["model"]["text_length"]
+        self.fusion = open_onnx(folder / "fusion.onnx", threads)
         self.tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
         self.labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-        self.name = self.config.name
-        self.runtime = f"{runtime_name('onnx')}; NMS: torchvision on torch"
-        self.proposals = self.candidates = 0  # of the last query: what the two suppressions were given
+
+    def regions(self, image: np.ndarray, watch: Stopwatch) -> tuple[np.ndarray, np.ndarray]:
+        """Return features [K, F] and boxes [K, 4] in 0..1 of the K best regions of `image` uint8 [1, H, W, 3]."""
+        raise NotImplementedError
 
     def prepare(self, query: Query, watch: Stopwatch) -> Arrays:
         from PIL import Image
 
-        size = (self.config.width, self.config.height)
-        picture = query.picture(watch, lambda width, height: size)  # a JPEG may be smaller for an opponent, too
+        picture = query.picture(watch, lambda width, height: self.size)  # a JPEG may be smaller for an opponent, too
         with watch("resize"):
-            pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))[None]
+            pixels = np.asarray(picture.resize(self.size, Image.Resampling.BILINEAR))[None]
         with watch("tokenize"):
             words = self.tokenizer.encode(query.question, self.length)[None]
         return {"image": pixels, "input_ids": words}
@@ -58,8 +54,28 @@ class RegionPipeline:
             feed = {"features": features[None], "boxes": boxes[None], "input_ids": inputs["input_ids"]}
             return self.fusion.run(["logits"], feed)[0]
 
+    def answer(self, logits: np.ndarray) -> str:
+        return self.labels[int(logits[0].argmax())]
+
+
+class RegionPipeline(FusedPipeline):
+    """A detector with anchors and suppression, and the features of its best regions. `folder`: of `export_region`."""
+
+    def __init__(self, folder: Path, threads: int):
+        import torch
+
+        from edgevl.bench.sessions import open_onnx
+
+        super().__init__(folder, threads)
+        self.config = RegionConfig(**self.settings["region"])
+        self.size = (self.config.width, self.config.height)
+        self.anchors = (torch.from_numpy(np.load(folder / "anchors.npy")), self.settings["anchor_counts"])
+        self.trunk, self.boxes = (open_onnx(folder / f"{part}.onnx", threads) for part in ("trunk", "boxes"))
+        self.name = self.config.name
+        self.runtime = f"{runtime_name('onnx')}; NMS: torchvision on torch"
+        self.proposals = self.candidates = 0  # of the last query: what the two suppressions were given
+
     def regions(self, image: np.ndarray, watch: Stopwatch) -> tuple[np.ndarray, np.ndarray]:
-        """Features [K, F] and boxes [K, 4] in 0..1 of the K best regions of `image` uint8 [1, H, W, 3]."""
         import torch
 
         from edgevl.regions.stages import propose, refine_by_class, select_regions, split_by_level
@@ -104,9 +120,6 @@ class RegionPipeline:
             feed[f"rois{level}"] = ort.OrtValue.ortvalue_from_numpy(rois.numpy())
         return [value.numpy() for value in self.boxes.run_with_ort_values(None, feed)]
 
-    def answer(self, logits: np.ndarray) -> str:
-        return self.labels[int(logits[0].argmax())]
-
     @property
     def notes(self) -> list[str]:
         """What a result must say beside its number, with the counts of the last query."""
@@ -127,3 +140,28 @@ class RegionPipeline:
             f"NMS gets realistic work: {first}, {self.candidates} class scores pass {config.score_threshold} "
             "and enter the second"
         )
+
+
+class SetPipeline(FusedPipeline):
+    """D-FINE, its best queries as regions, a fusion transformer. `folder`: what `export_set_detector` wrote."""
+
+    def __init__(self, folder: Path, threads: int):
+        from edgevl.bench.sessions import open_onnx
+        from edgevl.regions.set_detector import FILE, NAME, SetConfig
+
+        super().__init__(folder, threads)
+        self.config = SetConfig(**self.settings["set"])
+        self.size = (self.config.size, self.config.size)
+        self.name, self.runtime = NAME, runtime_name("onnx")
+        self.detector = open_onnx(folder / FILE, threads)
+
+    def regions(self, image: np.ndarray, watch: Stopwatch) -> tuple[np.ndarray, np.ndarray]:
+        with watch("detector"):
+            features, boxes = self.detector.run(["features", "boxes"], {"image": image})
+        return features[0], boxes[0]
+
+    @property
+    def notes(self) -> list[str]:
+        config = self.config
+        chosen = f"no NMS: the {config.regions} best of {config.queries} queries are the regions"
+        return [UNTRAINED, chosen, "the fusion transformer is that of the model it is compared with"]
