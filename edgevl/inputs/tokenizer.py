@@ -14,8 +14,8 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from edgevl.apps.jetson.wordpiece import MAX_WORD, vocabulary_of
 from edgevl.atomic import write_atomically
-from edgevl.bundle.manifest import parse_json, read_text
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.reading import read_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
@@ -88,7 +88,7 @@ class Tokenizer:
         if not path.is_file():
             raise InputError(f"no tokenizer at {path}; expected a tokenizer.json")
         try:
-            return cls._from_vocabulary(vocabulary_of(parse_json(read_text(path), path.name)))
+            return cls._from_vocabulary(vocabulary_of(read_json(path)))
         except (EdgeVLError, ValueError) as error:
             raise InputError(f"{path} is not a tokenizer.json of EdgeVL: {error}") from None
 

@@ -103,7 +103,10 @@ def test_a_bundle_says_so_and_every_reader_takes_it(tmp_path, jetson):
     model = reader("asked", 11, {"main": IMAGES["main"]}, {"main": word_codecs()["main"]}, "softmax")
     folder = small_bundle(with_scaled(model, ["main"]), [Query((photo(50, 60),), ("a tree",))], tmp_path / "b.edgevl")
     bundle, jpeg = Bundle.open(folder), jpeg_of(1000, 600)
-    assert json.loads((folder / "manifest.json").read_text())["image_processing"]["main"]["decode"] == "scaled"
+    assert (
+        json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["image_processing"]["main"]["decode"]
+        == "scaled"
+    )
     (answer,) = bundle.opened(threads=1).answer([Query((jpeg,), ("a tree",))])
     board = jetson.bundle_reader.Bundle(folder)
     pixels = board.pixels(board.decode(jpeg))
