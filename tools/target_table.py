@@ -253,6 +253,11 @@ def load_rows() -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in map(json.loads, lines)}
 
 
+def drop_replaced() -> None:
+    """Leave one row of each key in the file: while rows are measured they are only appended."""
+    ROWS.write_text("".join(json.dumps(row) + "\n" for row in load_rows().values()), encoding="utf-8")
+
+
 def collect(cases: list[Case], samples: int, have: dict[str, dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory(prefix="edgevl-targets-") as scratch:
         worker = Worker(Path(scratch))
@@ -326,6 +331,7 @@ def main() -> int:
         if arguments.failed:
             have = {key: row for key, row in have.items() if row.get("verify_exit") == 0}
         collect(cases, SAMPLES[arguments.what], have)
+        drop_replaced()
     write_page()
     return 0
 
