@@ -10,6 +10,8 @@ from edgevl.bundle.specs import ImageProcessing, PictureSource, ProgramSpec, Tex
 from edgevl.contracts import Answer, Decoding, Deployable, Query, TextCodec
 from edgevl.decodings import decoding_of
 from edgevl.decodings.runner import Runner
+from edgevl.inputs.images import scale_of
+from edgevl.pictures import Resized
 from edgevl.tasks import task_named
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ class Opened:
         names = (source.processing for source in sources if isinstance(source, PictureSource))
         name = next(names, None)
         return self.images[name] if name else None
+
+    @property
+    def resized(self) -> Resized | None:
+        """How `load_image` may decode a JPEG for all image processings together; None if whole."""
+        return scale_of(self.images.values())
 
     @property
     def reads(self) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from edgevl.decodings.base import best
 from edgevl.decodings.rank import Rank
 from edgevl.domain.judge import Domain
 from edgevl.errors import InputError, no_such_path
-from edgevl.inputs.images import scale_of, to_tensor
+from edgevl.inputs.images import to_tensor
 from edgevl.inputs.preprocess import ImageSource, load_image
 from edgevl.opened import Opened, eager
 
@@ -82,7 +82,7 @@ class Answerer:
         """
         self._check(questions, top)
         start, predictions = time.perf_counter(), []
-        picture = load_image(named_picture(image), scale_of(self.model.images.values()))
+        picture = load_image(named_picture(image), self.model.resized)
         decoder, runner, score = self.model.decoder, self._runner().holding(), None
         for query in decoder.apart(Query((picture,), tuple(questions))):
             (answer,) = decoder.run(runner, [query])
@@ -104,7 +104,7 @@ class Answerer:
             raise InputError(f"{self.model.name} is for {self.model.task_name} and takes no labels: ask it a question")
         self._check(labels, top)
         start, runner = time.perf_counter(), self._runner()
-        picture = load_image(named_picture(image), scale_of(self.model.images.values()))
+        picture = load_image(named_picture(image), self.model.resized)
         pictures_1D = np.stack(runner.many(decoder.fields.picture, [Query((picture,))]))
         (shares_A,) = decoder.label_shares(runner, pictures_1D, labels)
         ms, score = 1000 * (time.perf_counter() - start), self._score(picture)

@@ -17,7 +17,6 @@ from edgevl.bench.harness import Stopwatch, Subject
 from edgevl.bench.schema import Scope
 from edgevl.decodings.runner import Runner
 from edgevl.errors import InputError
-from edgevl.inputs.images import scale_of
 from edgevl.opened import Opened
 from edgevl.pictures import Frame, Resized
 from edgevl.targets import TARGETS
@@ -121,10 +120,9 @@ class EdgePipeline:
     def prepare(self, query: Query, watch: Stopwatch) -> Prepared:
         assert self.model.runner, "a pipeline is opened to run"
         runner, (pictures, texts) = self.model.runner.holding(), self.model.reads
-        resized = scale_of(self.model.images.values())
         # Each picture is an object of its own: the runner computes nothing twice, and an app has two pictures.
         asked = contracts.Query(
-            tuple(query.picture(watch, resized) for _ in range(pictures)), (query.question,) * texts
+            tuple(query.picture(watch, self.model.resized) for _ in range(pictures)), (query.question,) * texts
         )
         arrays: dict[str, np.ndarray] = {}
         for stage, kind, count in (("resize", "picture", pictures), ("tokenize", "text", texts)):

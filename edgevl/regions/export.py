@@ -37,10 +37,15 @@ def export_region(folder: Path, config: RegionConfig, model: ModelConfig, image:
     """
     detector, pixels = build_detector(config), _pixels(config, image)
     settle(detector, config, pixels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        answerer = RegionAnswerer(config.fusion(model), config.feature_width)
+    answerer = untrained_answerer(config.fusion(model), config.feature_width, config.seed)
     return _export(folder, config, model, detector, answerer, pixels)
+
+
+def untrained_answerer(model: ModelConfig, width: int, seed: int) -> RegionAnswerer:
+    """Return the transformer behind a detector whose features are so wide, with seeded random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RegionAnswerer(model, width)
 
 
 def export_trained(folder: Path, trained: Any, image: np.ndarray, name: str) -> Path:

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
 from edgevl.errors import MissingDependency
-from edgevl.regions.answerer import RegionAnswerer
-from edgevl.regions.export import export_fusion, export_onnx
+from edgevl.regions.export import export_fusion, export_onnx, untrained_answerer
 
 NAME, FILE = "dfine", "detector.onnx"
 _BACKBONE = {  # HGNetV2 B0
@@ -103,9 +102,7 @@ def export_set_detector(folder: Path, config: SetConfig, model: ModelConfig) -> 
     image = torch.zeros(1, config.size, config.size, 3, dtype=torch.uint8)
     with _without_checks():
         export_onnx(SetRegions(config).eval(), (image,), folder / FILE, ["image"], ["features", "boxes"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        answerer = RegionAnswerer(model, config.width).eval()
+    answerer = untrained_answerer(model, config.width, config.seed).eval()
     export_fusion(answerer, config.regions, config.width, model.text_length, folder / "fusion.onnx")
     settings = {"set": dataclasses.asdict(config), "model": model.to_dict()}
     (folder / "region.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")

@@ -15,7 +15,6 @@ from edgevl.bundle.folder import Bundle, is_bundle
 from edgevl.contracts import Query
 from edgevl.decodings.rank import ABOUT_SIDES, SIDES, Rank
 from edgevl.errors import InputError
-from edgevl.inputs.images import scale_of
 from edgevl.inputs.preprocess import load_image
 from edgevl.opened import Opened
 from edgevl.progress import Progress
@@ -73,7 +72,7 @@ class Embedder:
 
     def open_picture(self, data: bytes) -> Image.Image:
         """Decode a file as the model's image processings say. Raises `InputError` for what is none."""
-        return load_image(data, scale_of(self.model.images.values()))
+        return load_image(data, self.model.resized)
 
     def embed_pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Return float32 [N, E]."""
