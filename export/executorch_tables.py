@@ -9,12 +9,14 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.traceback import preserve_node_meta
 
+from edgevl.export.passes import graph_pass
 from edgevl.models.capture import name_outputs, program_outputs, without_unused_weights
 from edgevl.plans.weight_codes import quantize_channels
 
 _EMBEDDING = torch.ops.aten.embedding.default
 
 
+@graph_pass("executorch-int8-tables", "executorch", "small", "stores embedding tables in int8, a scale for each row")
 def quantize_tables(program: ExportedProgram) -> ExportedProgram:
     """Return `program` with int8 tables: rows and their scales are looked up and multiplied. `program` stays as it is.
 

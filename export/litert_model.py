@@ -9,6 +9,7 @@ import numpy as np
 
 import edgevl
 from edgevl.errors import InputError, MissingDependency
+from edgevl.export.passes import graph_pass
 from edgevl.plans.weight_codes import quantize_channels
 from edgevl.runtime.litert_file import IDENTIFIER, LiteModel, numbers, parse_model, tensor_name, tensor_shape
 
@@ -42,8 +43,10 @@ def rename_tensors(model: LiteModel) -> LiteModel:
 
 
 def _layer(model: LiteModel, operator: Any) -> str:
-    """The layer of an operator, from the name of its result, or of its constants where that is an output's."""
-    indices = [*numbers(operator.outputs), *reversed(list(numbers(operator.inputs)))]
+    """The layer of an operator: that of its weight, or of its result, or of its constants where that is an output's."""
+    inputs = list(numbers(operator.inputs))
+    weight = inputs[1:2] if model.operator_type(operator) in _LAYERS else []
+    indices = [*weight, *numbers(operator.outputs), *reversed(inputs)]
     layers = (layer_of(tensor_name(model.tensors[index])) for index in indices if index >= 0)
     return next((layer for layer in layers if layer), "program")
 
@@ -115,6 +118,7 @@ def _operator_code(model: LiteModel, name: str) -> int:
     return len(model.tree.operatorCodes) - 1
 
 
+@graph_pass("float-outputs", "litert", "runs", "dequantizes outputs that the converter leaves in int8")
 def dequantize_outputs(model: LiteModel) -> LiteModel:
     """Make outputs in int8 float32, in place, by a DEQUANTIZE behind each.
 
@@ -137,6 +141,7 @@ def dequantize_outputs(model: LiteModel) -> LiteModel:
     return model
 
 
+@graph_pass("litert-int8-tables", "litert", "small", "stores large embedding tables in int8")
 def quantize_tables(model: LiteModel) -> LiteModel:
     """Store the large float32 tables of EMBEDDING_LOOKUP as int8 with a scale for each row, in place."""
     for operator in model.operators:

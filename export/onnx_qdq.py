@@ -5,28 +5,32 @@
   Runtime leaves a Gemm in float.
 - The picture is not cast, shifted and rounded: uint8 pixels with a zero point are what those steps would make of it.
 - Rows of embedding tables are int8, as in `w8`.
+- An average pool in front of a 1 x 1 convolution is a part of it: a convolution with the pool's windows and strides.
+
+Each is a pass that can be left out (`edgevl.export.passes`).
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevl.export.onnx_weights import quantize_weights
+from edgevl.export.onnx_weights import quantize_tables
+from edgevl.export.passes import graph_pass
 
 if TYPE_CHECKING:
     import onnx
 
 _INT32 = 2**31 - 1
+_FOLDED_AREA = 4  # of a pool's window: the convolution's weights and multiply-adds grow by it
 
 
 def to_static_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return `model`, which holds Q/DQ nodes, as ONNX Runtime runs it in int8."""
     graph = _Graph(model)
-    graph.keep_pixels()
-    graph.transpose_weights()
-    graph.quantize_biases()
-    return quantize_weights(graph.rewritten(), ("Gather",))
+    graph.keep_pixels().fold_pools().transpose_weights().quantize_biases()
+    return quantize_tables(graph.rewritten())
 
 
 def to_symmetric_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -36,7 +40,7 @@ def to_symmetric_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """
     graph = _Graph(model)
     graph.transpose_weights()
-    return quantize_weights(graph.rewritten(), ("Gather",), rows=False)
+    return quantize_tables(graph.rewritten(), rows=False)
 
 
 class _Graph:
@@ -50,6 +54,10 @@ class _Graph:
         self.nodes: list[Any] = list(self.model.graph.node)
         self.constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer}
         self.producers = {name: node for node in self.nodes for name in node.output}
+        self.shapes = {
+            value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+            for value in (*model.graph.input, *model.graph.value_info)
+        }
 
     def readers(self, name: str) -> list[Any]:
         return [node for node in self.nodes if name in node.input]
@@ -59,7 +67,8 @@ class _Graph:
         node = self.producers.get(name)
         return node if node is not None and node.op_type == "DequantizeLinear" else None
 
-    def keep_pixels(self) -> None:
+    @graph_pass("keep-pixels", "onnx", "fast", "gives the first int8 convolution the picture's bytes as they are")
+    def keep_pixels(self) -> "_Graph":
         """Cast, Transpose, Sub(c) and QuantizeLinear in steps of 1 give back the picture, with the zero point c."""
         for rounded in [node for node in self.nodes if node.op_type == "QuantizeLinear"]:
             chain = [self.producers.get(rounded.input[0])]
@@ -69,6 +78,7 @@ class _Graph:
                 chain.append(self.producers.get(chain[-1].input[0]))
             else:
                 self._keep_pixels(rounded, *chain[:3])
+        return self
 
     def _keep_pixels(self, rounded: Any, shift: Any, transpose: Any, cast: Any) -> None:
         middle = self.constants[shift.input[1]]
@@ -83,7 +93,50 @@ class _Graph:
         for reader in self.readers(rounded.output[0]):
             reader.input[2] = "pixel_zero"
 
-    def transpose_weights(self) -> None:
+    @graph_pass("fold-pools", "onnx", "fast", "makes an average pool a part of the 1 x 1 int8 convolution behind it")
+    def fold_pools(self) -> "_Graph":
+        """Sums of a window times w / area are what a convolution of that window computes, without a rounding between.
+
+        ONNX Runtime's int8 average pool takes as long as the convolution, and the result of a pool was rounded to int8.
+        """
+        for pool in [node for node in self.nodes if node.op_type == "AveragePool"]:
+            data, window = self.dequantized(pool.input[0]), self._window(pool)
+            if data is None or window is None:
+                continue
+            for rounded in self.readers(pool.output[0]):
+                for again in self.readers(rounded.output[0]) if rounded.op_type == "QuantizeLinear" else ():
+                    for convolution in self.readers(again.output[0]):
+                        self._fold_pool(data.output[0], window, convolution)
+        return self
+
+    def _window(self, pool: Any) -> tuple[list[int], list[int]] | None:
+        """Sides and strides of a small pool that reads nothing beyond its input."""
+        sides, strides = (list(_attribute(pool, name).ints) for name in ("kernel_shape", "strides"))
+        shape = self.shapes.get(pool.input[0], [])[2:]
+        fits = len(shape) == len(sides) and all((n - k) % s == 0 for n, k, s in zip(shape, sides, strides))
+        return (sides, strides) if fits and not any(_ints(pool, "pads")) and prod(sides) <= _FOLDED_AREA else None
+
+    def _fold_pool(self, data: str, window: tuple[list[int], list[int]], convolution: Any) -> None:
+        weight = self.dequantized(convolution.input[1]) if convolution.op_type == "Conv" else None
+        if weight is None or weight.input[0] not in self.constants or prod(_ints(convolution, "strides")) != 1:
+            return
+        steps = self.constants[weight.input[0]]
+        if prod(steps.shape[2:]) != 1 or any(_ints(convolution, "pads")) or _attribute(convolution, "group").i != 1:
+            return
+        sides, strides = window
+        own = f"{convolution.output[0]}.pooled"
+        self.constants |= {
+            f"{own}.int8": np.broadcast_to(steps, (*steps.shape[:2], *sides)).copy(),
+            f"{own}.scale": self.constants[weight.input[1]] / np.float32(prod(sides)),
+        }
+        new = _make("DequantizeLinear", [f"{own}.int8", f"{own}.scale", *weight.input[2:]], own, axis=0)
+        self._insert_before(convolution, new)
+        convolution.input[0], convolution.input[1] = data, own
+        _attribute(convolution, "kernel_shape").ints[:] = sides
+        _attribute(convolution, "strides").ints[:] = strides
+
+    @graph_pass("stored-weights", "onnx", "fast", "stores an int8 weight as the product reads it, without a Transpose")
+    def transpose_weights(self) -> "_Graph":
         for node in [node for node in self.nodes if node.op_type == "Transpose"]:
             source = self.dequantized(node.input[0])
             if source is None or source.input[0] not in self.constants:
@@ -93,8 +146,10 @@ class _Graph:
             self.constants[stored] = np.ascontiguousarray(self.constants[source.input[0]].transpose(permutation))
             inputs, axis = [stored, *source.input[1:]], permutation.index(_attribute(source, "axis").i)
             self._replace(node, _make("DequantizeLinear", inputs, node.output[0], axis=axis))
+        return self
 
-    def quantize_biases(self) -> None:
+    @graph_pass("int32-biases", "onnx", "fast", "stores biases in int32, without which a product stays in float")
+    def quantize_biases(self) -> "_Graph":
         for product, place, bias in list(self._biases()):
             data, weight = self.dequantized(product.input[0]), self.dequantized(product.input[1])
             if data is None or weight is None or weight.input[0] not in self.constants:
@@ -106,6 +161,7 @@ class _Graph:
             self.constants |= {names[0]: steps.astype(np.int32), names[1]: scale.astype(np.float32)}
             place.input[list(place.input).index(bias)] = own
             self._insert_before(product, _make("DequantizeLinear", names, own, axis=0))
+        return self
 
     def _biases(self) -> Iterator[tuple[Any, Any, str]]:
         """Each product with the node that adds its bias, itself or an Add behind it, and the name of the bias."""
@@ -131,11 +187,13 @@ class _Graph:
         from onnx import numpy_helper
 
         graph: Any = self.model.graph
-        used = {name for node in self.nodes for name in node.input} | {value.name for value in graph.output}
-        nodes = [node for node in self.nodes if any(name in used for name in node.output)]
+        used, nodes = {value.name for value in graph.output}, []
+        for node in reversed(self.nodes):
+            if any(name in used for name in node.output):
+                used.update(node.input)
+                nodes.insert(0, node)
         del graph.node[:], graph.initializer[:]
         graph.node.extend(nodes)
-        used = {name for node in nodes for name in node.input}
         graph.initializer.extend(
             numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in used
         )
@@ -146,6 +204,11 @@ def _make(operator: str, inputs: list[str], output: str, **attributes: Any) -> A
     import onnx
 
     return onnx.helper.make_node(operator, inputs, [output], name=f"{operator}_{output}", **attributes)
+
+
+def _ints(node: Any, name: str) -> list[int]:
+    """The list of integers `name` of a node; empty where it has none."""
+    return [number for attribute in node.attribute if attribute.name == name for number in attribute.ints]
 
 
 def _attribute(node: Any, name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevl.export.passes import graph_pass
 from edgevl.plans.weight_codes import quantize_channels
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ def quantize_weights(
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
     return quantized
+
+
+@graph_pass("int8-tables", "onnx", "small", "stores large embedding tables in int8, a scale for each row")
+def quantize_tables(model: "onnx.ModelProto", rows: bool = True) -> "onnx.ModelProto":
+    """As `quantize_weights`, for what a Gather reads."""
+    return quantize_weights(model, ("Gather",), rows)
 
 
 def _channel_axis(graph: Any, tensor: Any) -> int | None:

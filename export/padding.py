@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from edgevl.export.passes import graph_pass
+
 _PAD = torch.ops.aten.pad.default
 # mode of `pad` -> positions of the slices in front and behind, of an axis with n rows that gets b and a more
 _PLACES: dict[str, Callable[[int, int, int], tuple[Sequence[int], Sequence[int]]]] = {
@@ -15,6 +17,7 @@ _PLACES: dict[str, Callable[[int, int, int], tuple[Sequence[int], Sequence[int]]
 }
 
 
+@graph_pass("sliced-paddings", "executorch", "runs", "takes paddings that repeat the picture apart")
 def pad_by_slices(program: ExportedProgram) -> ExportedProgram:
     """Take paddings apart that are not of a constant; a program without them is returned as it is.
 

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 import edgevl
 from edgevl.errors import EdgeVLError, InputError, unknown_name
 from edgevl.export.coreml_weights import Compression, pipeline
+from edgevl.export.passes import graph_pass
 from edgevl.export.registry import Option, register_exporter
 from edgevl.models.capture import program_inputs, program_outputs
 from edgevl.runtime.coreml_quiet import import_coremltools, quiet_coremltools
@@ -147,6 +148,7 @@ def _input_type(ct: Any, spec: TensorSpec, is_picture: bool) -> Any:
     return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.dtype(spec.dtype).type)
 
 
+@graph_pass("no-aliases", "coreml", "runs", "removes operators that return their argument")
 def without_aliases(program: ExportedProgram) -> ExportedProgram:
     """Remove `aten.alias`, which returns its argument, in place: coremltools 9 cannot convert it (its issue 2517).
 

@@ -1,5 +1,6 @@
 """Write a program for ExecuTorch: a `.pte` file, run by XNNPACK on the CPU or by Core ML on Apple's devices."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch.export import ExportedProgram
 from edgevl.errors import EdgeVLError, InputError, first_line, unknown_name
 from edgevl.export.executorch_tables import quantize_tables
 from edgevl.export.padding import pad_by_slices
+from edgevl.export.passes import graph_pass
 from edgevl.export.pooling import fills
 from edgevl.export.registry import Option, Unconvertible, register_exporter
 from edgevl.formats.executorch_program import INPUT_NAMES, OUTPUT_NAMES
@@ -89,7 +91,7 @@ def _lower_xnnpack(exir: Any, program: ExportedProgram, names: dict[str, str]) -
 
     return exir.to_edge_transform_and_lower(
         pad_by_slices(program),
-        transform_passes=[without_identities, unshare_dequantizers],
+        transform_passes=[_edge_pass(without_identities), _edge_pass(unshare_dequantizers)],
         partitioner=[XnnpackPartitioner()],
         constant_methods=names,
     )
@@ -101,21 +103,27 @@ def _lower_coreml(exir: Any, program: ExportedProgram, names: dict[str, str]) ->
     with reproducible_coreml():
         return exir.to_edge_transform_and_lower(
             program,
-            transform_passes=[without_identities],
+            transform_passes=[_edge_pass(without_identities)],
             partitioner=[coreml_partitioner()],
             constant_methods=names,
         )
 
 
-def without_identities(module: torch.fx.GraphModule) -> Any:
-    """A pass over edge operators: remove those that return their argument, and ceilings that have nothing to round up.
+def _edge_pass(change: Callable[[torch.fx.GraphModule], torch.fx.GraphModule]) -> Any:
+    """A pass as ExecuTorch takes it, of a function that changes a graph of edge operators."""
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    return lambda module: PassResult(change(module), True)
+
+
+@graph_pass("no-identities", "executorch", "fast", "removes operators that return their argument")
+def without_identities(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Remove edge operators that return their argument, in place, and ceilings that have nothing to round up.
 
     `matmul` decomposes to `expand` and `bmm` whether or not anything expands, and XNNPACK takes no `expand`: each would
     be a copy and a border between two delegates. Nor does it take `avg_pool2d` with `ceil_mode`, which changes nothing
     where the windows fill the picture exactly.
     """
-    from torch.fx.passes.infra.pass_base import PassResult
-
     for node in list(module.graph.nodes):
         name = _name(node)
         if name in ("aten.expand_copy.default", "aten.alias_copy.default") and _is_identity(node):
@@ -124,17 +132,16 @@ def without_identities(module: torch.fx.GraphModule) -> Any:
         elif name == "aten.avg_pool2d.default" and fills(node):
             node.args = (*node.args[:4], False, *node.args[5:])
     module.recompile()
-    return PassResult(module, True)
+    return module
 
 
-def unshare_dequantizers(module: torch.fx.GraphModule) -> Any:
-    """A pass over edge operators: who may become an int8 kernel gets a `dequantize` of its own.
+@graph_pass("own-dequantizers", "executorch", "runs", "gives who may become an int8 kernel a dequantize of its own")
+def unshare_dequantizers(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Give the edge operators that may become an int8 kernel a `dequantize` of their own, in place.
 
     ExecuTorch 1.5 drops the one in front of an int8 kernel, and a float operator that shares it (a squeeze-and-excite
     gate beside its mean) then reads int8: "Failed to create XNNMultiply" when the file is loaded.
     """
-    from torch.fx.passes.infra.pass_base import PassResult
-
     for node in list(module.graph.nodes):
         if not _name(node).startswith(_DEQUANTIZE):
             continue
@@ -143,7 +150,7 @@ def unshare_dequantizers(module: torch.fx.GraphModule) -> Any:
                 reader.replace_input_with(node, module.graph.node_copy(node))
     module.graph.eliminate_dead_code()
     module.recompile()
-    return PassResult(module, True)
+    return module
 
 
 def _may_be_int8(node: torch.fx.Node) -> bool:

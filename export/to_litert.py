@@ -22,6 +22,7 @@ from edgevl.export.litert_model import (
     rename_tensors,
     to_bytes,
 )
+from edgevl.export.passes import graph_pass
 from edgevl.export.pooling import fills
 from edgevl.export.registry import register_exporter
 from edgevl.models.capture import program_inputs, program_outputs
@@ -126,6 +127,7 @@ def name_layers(module: Any) -> Any:
     return module
 
 
+@graph_pass("guard-float", "litert", "runs", "keeps the weights that a plan leaves in float from being rounded")
 def guard_float_weights(module: Any) -> Any:
     """In a program with Q/DQ, put a barrier behind the weights that it leaves in float, in place.
 
@@ -145,6 +147,7 @@ def guard_float_weights(module: Any) -> Any:
     return module
 
 
+@graph_pass("floor-pools", "litert", "runs", "takes a ceil_mode that changes nothing from average pools")
 def floor_pools(module: Any) -> Any:
     """Take `ceil_mode` from average pools where it changes nothing, in place.
 
@@ -159,6 +162,7 @@ def floor_pools(module: Any) -> Any:
 _ELEMENTWISE = {"add", "sub", "mul", "div"}
 
 
+@graph_pass("implicit-broadcasts", "litert", "runs", "takes away expands in front of elementwise operators")
 def broadcast_implicitly(module: Any) -> Any:
     """Let elementwise operators broadcast what an `expand` widened for them, in the graph of `module`, in place.
 
@@ -183,6 +187,7 @@ def _broadcasts(reader: Any, wide: Any) -> bool:
     return torch.broadcast_shapes(*shapes) == reader.meta["val"].shape
 
 
+@graph_pass("explicit-heads", "litert", "runs", "repeats keys and values that several query heads share")
 def share_heads_explicitly(module: Any) -> Any:
     """Repeat keys and values that several query heads share before attention, in the graph of `module`, in place.
 

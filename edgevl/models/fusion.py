@@ -1,7 +1,8 @@
 """The single-stream transformer that fuses words and visual tokens.
 
-Shapes: B batch, L sequence (text then visual tokens), R tokens that are read out, D width, H heads,
-E = D / H channels of a head.
+Shapes: B batch, L sequence (text then visual tokens), R tokens that are read out, N = B * L rows of all sequences, M = B * R,
+D width, H heads, E = D / H channels of a head. Tokens are rows [N, D] from the first block to the last norm: a linear layer
+of rank 3 becomes a product between two reshapes in most converters.
 
 Export-friendly on purpose: explicit matmul and softmax (every quantizer and converter knows them), rank 4 at most, an
 additive mask of -1e4, which is finite in fp16.
@@ -35,17 +36,24 @@ class Attention(nn.Module):
             self.key.weight.copy_(self.query.weight)
         nn.init.zeros_(self.query.bias)
 
-    def _split(self, x_BLD: Tensor) -> Tensor:
-        batch, length, width = x_BLD.shape
-        return x_BLD.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
+    def _split(self, x_ND: Tensor, batch: int) -> Tensor:
+        rows, width = x_ND.shape
+        return x_ND.reshape(batch, rows // batch, self.heads, width // self.heads).transpose(1, 2)
 
-    def forward(self, x_BLD: Tensor, mask_B11L: Tensor, readout: int | None = None) -> Tensor:
-        asking_BRD = x_BLD if readout is None else x_BLD[:, :readout]
-        q_BHRE = self._split(self.query(asking_BRD) * self.scale)
-        k_BHLE, v_BHLE = self._split(self.key(x_BLD)), self._split(self.value(x_BLD))
+    def forward(self, x_ND: Tensor, asking_MD: Tensor, mask_B11L: Tensor) -> Tensor:
+        batch = mask_B11L.shape[0]
+        q_BHRE = self._split(self.query(asking_MD) * self.scale, batch)
+        k_BHLE, v_BHLE = self._split(self.key(x_ND), batch), self._split(self.value(x_ND), batch)
         weights_BHRL = torch.softmax(q_BHRE @ k_BHLE.transpose(-2, -1) + mask_B11L, dim=-1)
-        mixed_BRD = (weights_BHRL @ v_BHLE).transpose(1, 2).reshape(asking_BRD.shape)
-        return self.out(mixed_BRD)
+        mixed_MD = (weights_BHRL @ v_BHLE).transpose(1, 2).reshape(asking_MD.shape)
+        return self.out(mixed_MD)
+
+
+def first_tokens(x_ND: Tensor, batch: int, count: int | None) -> Tensor:
+    """Return the rows of the first `count` tokens of each sequence, [B * count, D]; None: all rows."""
+    if count is None:
+        return x_ND
+    return x_ND.reshape(batch, x_ND.shape[0] // batch, x_ND.shape[1])[:, :count].reshape(batch * count, x_ND.shape[1])
 
 
 class Block(nn.Module):
@@ -60,10 +68,11 @@ class Block(nn.Module):
             nn.Linear(width, width * mlp_ratio), nn.GELU(), nn.Linear(width * mlp_ratio, width), nn.Dropout(dropout)
         )
 
-    def forward(self, x_BLD: Tensor, mask_B11L: Tensor, readout: int | None = None) -> Tensor:
-        kept_BRD = x_BLD if readout is None else x_BLD[:, :readout]
-        kept_BRD = kept_BRD + self.attention(self.attention_norm(x_BLD), mask_B11L, readout)
-        return kept_BRD + self.mlp(self.mlp_norm(kept_BRD))
+    def forward(self, x_ND: Tensor, mask_B11L: Tensor, readout: int | None = None) -> Tensor:
+        batch, normed_ND = mask_B11L.shape[0], self.attention_norm(x_ND)
+        attended_MD = self.attention(normed_ND, first_tokens(normed_ND, batch, readout), mask_B11L)
+        kept_MD = first_tokens(x_ND, batch, readout) + attended_MD
+        return kept_MD + self.mlp(self.mlp_norm(kept_MD))
 
 
 class Fusion(nn.Module):
@@ -88,7 +97,9 @@ class Fusion(nn.Module):
         for nobody reads the others: with one of four blocks that is a fifth of the multiply-adds.
         """
         mask_B11L = ((1.0 - keep_BL) * MASKED)[:, None, None, :]
+        batch, length, width = x_BLD.shape
+        x_ND = x_BLD.reshape(batch * length, width)
         *inner, last = self.blocks
         for block in inner:
-            x_BLD = block(x_BLD, mask_B11L)
-        return self.norm(last(x_BLD, mask_B11L, readout))
+            x_ND = block(x_ND, mask_B11L)
+        return self.norm(last(x_ND, mask_B11L, readout)).reshape(batch, readout or length, width)

@@ -21,6 +21,7 @@ from edgevl.plans.values import is_float, module_of, named_values, operator_name
 
 ANNOTATION = "quantization_annotation"  # where torchao looks for it in the `meta` of a node
 CLAMPS = {"relu", "hardtanh"}  # runtimes make these a part of the operator in front
+REARRANGED = {"reshape", "view", "slice", "transpose", "permute"}  # their values are their operand's, or some of them
 WEIGHT_AXIS = {"conv": 0, "linear": 0}  # operator -> axis of the output channels of its weight
 
 
@@ -96,11 +97,16 @@ class DialectQuantizer(Quantizer):
             return False
         return all(operator_name(source) != "softmax" for source in operands)
 
+    def _range(self, node: Node) -> Range | None:
+        return self._known.get(node) or self.plan.values.get(self._names.get(node, node.name))
+
     def _spec(self, node: Node) -> FixedQParamsQuantizationSpec:
         while operator_name(node) in self.dialect.carriers:  # it has the scale of what it carries, in float too
             node = activations(node)[0]
-        name = self._names.get(node, node.name)
-        values = self._known.get(node) or self.plan.values.get(name)
+        name, values = self._names.get(node, node.name), self._range(node)
+        while values is None and operator_name(node) in REARRANGED:  # a plan of before it was there knows its source
+            node = activations(node)[0]
+            values = self._range(node)
         if values is None:
             raise InputError(f'the plan has no range for "{name}": make it again for this model with `edgevl quantize`')
         scale, zero_point = self.dialect.parameters(values)

@@ -51,8 +51,10 @@ DIALECTS = {
     for dialect in (
         Dialect(
             "x86",
-            "x86 multiplies uint8 by int8 (VNNI); a range that starts at 0 makes ReLU a part of QLinearConv",
+            "x86 multiplies uint8 by int8 (VNNI); a range that starts at 0 makes ReLU a part of QLinearConv; "
+            "products of two activations are no faster in int8, for their operands are rounded first, and less exact",
             dtype=torch.uint8,
+            products=frozenset({"conv", "linear"}),
             elementwise=frozenset({"add", "avg_pool2d"}),
             carriers=frozenset({"max_pool2d"}),
         ),
