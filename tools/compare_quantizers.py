@@ -1,10 +1,13 @@
-"""Our static int8 against that of ONNX Runtime and of Optimum: one float file, one calibration set, one run.
+"""Our files against what others make of the same float file: optimized, and in static int8; one run.
 
     python tools/compare_quantizers.py                   # the embedded model, 512 samples to calibrate, 2 000 to judge
     python tools/compare_quantizers.py --json > compare.json
 
 - `quantize_static`: unsigned 8-bit activations, signed 8-bit weights per channel, after `quant_pre_process`; as it
   comes, and restricted to convolutions and matrix products (`products`), as a careful user would.
+- `onnxslim`, `optimize_model`: the float file through onnxslim, and through onnxruntime's transformer optimizer
+  (fused attention, layer norms with the sums in front of them, GELU with its bias).
+- `ModelOpt`: NVIDIA's quantizer of ONNX files (`nvidia-modelopt[onnx]`), entropy calibration, on the CPU.
 - `ORTQuantizer`: Optimum's own configuration for AVX-512 VNNI, static and per channel. Needs optimum-onnx 0.1.0,
   which holds transformers below 4.58: give it an environment of its own.
 
@@ -22,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.run import model_call, time_calls
+from edgevl.bench.static_int8 import quantize_static
 from edgevl.bench.summary import ratio_of
 from edgevl.contracts import Deployable, Sample
 from edgevl.export.registry import get_exporter
@@ -51,26 +56,45 @@ def ours(model: Deployable, folder: Path, count: int) -> Path:
     return get_exporter("onnx").export(model, folder / "ours", "w8a8", plan=plan)
 
 
-def quantize_static(float_file: Path, feeds: list[Arrays], folder: Path, operators: list[str] | None) -> Path:
-    import onnxruntime.quantization as ort
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def onnxslim(float_file: Path, folder: Path) -> Path | None:
+    try:
+        import onnxslim  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        return _missing("onnxslim", error)
+    result = folder / "onnxslim.onnx"
+    onnx.save(onnxslim.slim(onnx.load(float_file)), result)
+    return result
 
-    class Reader(ort.CalibrationDataReader):
-        """Hands out the calibration samples."""
 
-        def __init__(self) -> None:
-            self.left = iter(feeds)
+def optimize_model(float_file: Path, folder: Path, heads: int, width: int) -> Path:
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from onnxruntime.transformers.optimizer import optimize_model as optimize
 
-        def get_next(self) -> Any:
-            return next(self.left, None)
+    optimized = optimize(
+        str(float_file), "bert", num_heads=heads, hidden_size=width, optimization_options=FusionOptions("bert"),
+        opt_level=0, use_gpu=False,
+    )  # fmt: skip
+    result = folder / "optimize_model.onnx"
+    optimized.save_model_to_file(str(result))
+    return result
 
-    prepared, result = folder / "prepared.onnx", folder / f"quantize_static_{'products' if operators else 'all'}.onnx"
-    quant_pre_process(str(float_file), str(prepared))
-    ort.quantize_static(
-        str(prepared), str(result), Reader(), per_channel=True,
-        activation_type=ort.QuantType.QUInt8, weight_type=ort.QuantType.QInt8, op_types_to_quantize=operators,
+
+def modelopt(float_file: Path, feeds: list[Arrays], folder: Path) -> Path | None:
+    try:
+        from modelopt.onnx.quantization import quantize  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        return _missing("ModelOpt", error)
+    result = folder / "modelopt.onnx"
+    samples = {name: np.concatenate([each[name] for each in feeds]) for name in feeds[0]}
+    quantize(
+        str(float_file), quantize_mode="int8", calibration_data=samples, calibration_method="entropy",
+        calibration_eps=["cpu"], output_path=str(result), high_precision_dtype="fp32",
     )  # fmt: skip
     return result
+
+
+def _missing(name: str, error: ImportError) -> None:
+    print(f"{name} is not measured: {error}", file=sys.stderr)
 
 
 def optimum(float_file: Path, feeds: list[Arrays], folder: Path) -> Path | None:
@@ -82,8 +106,7 @@ def optimum(float_file: Path, feeds: list[Arrays], folder: Path) -> Path | None:
         )
         from transformers.configuration_utils import PretrainedConfig  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        print(f"ORTQuantizer is not measured: {error}", file=sys.stderr)
-        return None
+        return _missing("ORTQuantizer", error)
     from onnxruntime.quantization import CalibrationMethod
 
     quantizer = ORTQuantizer(float_file, config=PretrainedConfig())
@@ -94,6 +117,12 @@ def optimum(float_file: Path, feeds: list[Arrays], folder: Path) -> Path | None:
     ranges = quantizer.fit(samples, method, folder / "augmented.onnx", operators)
     quantizer.quantize(config, folder / "optimum", calibration_tensors_range=ranges)
     return next((folder / "optimum").glob("*.onnx"))
+
+
+def heads_and_width(model: Deployable) -> tuple[int, int]:
+    """Of our own models; others have theirs found by the optimizer."""
+    described = model.provenance.get("model") or {}
+    return described.get("heads", 0), described.get("width", 0)
 
 
 def judged(files: dict[str, Path], model: Deployable, samples: int, preset: str, threads: int) -> dict[str, Any]:
@@ -145,14 +174,18 @@ def main() -> int:
     model = open_deployable(arguments.model)
     with tempfile.TemporaryDirectory(prefix="edgevl-quantizers-") as scratch:
         folder, said = Path(scratch), io.StringIO()
-        files: dict[str, Path | None] = {"float": get_exporter("onnx").export(model, folder / "float", "fp32")}
+        float_file = get_exporter("onnx").export(model, folder / "float", "fp32")
+        files: dict[str, Path | None] = {"float": float_file}
         drawn = draw(CALIBRATION, model.task, arguments.calibrate, side_of(model))
         feeds = list(rows(eager(model), drawn))
         with contextlib.redirect_stdout(said):  # both libraries print as they go
             files["ours"] = ours(model, folder, arguments.calibrate)
+            files["onnxslim"] = onnxslim(float_file, folder)
+            files["optimize_model"] = optimize_model(float_file, folder, *heads_and_width(model))
             for name, operators in (("quantize_static", None), ("quantize_static, products", PRODUCTS)):
-                files[name] = quantize_static(folder / "float" / "model.onnx", feeds, folder, operators)
-            files["ORTQuantizer"] = optimum(folder / "float" / "model.onnx", feeds, folder)
+                files[name] = quantize_static(float_file, folder / f"{name}.onnx", feeds, operators)
+            files["ORTQuantizer"] = optimum(float_file, feeds, folder)
+            files["ModelOpt"] = modelopt(float_file, feeds, folder)
         there = {name: path for name, path in files.items() if path}
         result = judged(there, model, arguments.samples, arguments.preset, arguments.threads)
     print(json.dumps(result, indent=1)) if arguments.json else show(result)

@@ -1,4 +1,7 @@
-"""Who our model can be compared with. A new opponent is a builder and an opener, registered under its name."""
+"""Who our model can be compared with. A new opponent is a builder and an opener, registered under its name.
+
+Each is there in int8, too, under its name with `-int8`: onnxruntime's own static quantization of every file.
+"""
 
 import dataclasses
 import json
@@ -31,6 +34,8 @@ class Opponent:
     open: Callable[[Path, int], Pipeline]
     artifacts: tuple[str, ...]  # files of the folder whose digest names what was measured
 
+
+INT8 = "-int8"
 
 OPPONENTS: Registry[Opponent] = Registry("opponent")
 DEFAULT = ("region-heavy-fpn",)
@@ -152,7 +157,43 @@ def _open_dfine(folder: Path, threads: int) -> Pipeline:
     return SetPipeline(folder, threads)
 
 
+class Int8Pipeline:
+    """An opponent whose files were quantized, under a name of its own."""
+
+    def __init__(self, name: str, pipeline: Pipeline):
+        self.name, self.runtime, self.pipeline = name, pipeline.runtime, pipeline
+        self.prepare, self.infer, self.answer = pipeline.prepare, pipeline.infer, pipeline.answer
+
+    @property
+    def notes(self) -> list[str]:
+        ranges = (
+            "int8 of every file by onnxruntime's own quantizer, ranges of random inputs: only time is claimed"
+        )
+        return [ranges, *self.pipeline.notes]
+
+
+def in_int8(name: str, opponent: Opponent) -> Opponent:
+    """Return an opponent whose files are quantized after they were built."""
+
+    def build(folder: Path, bundle: Bundle, pixels: np.ndarray) -> None:
+        from edgevl.bench.static_int8 import quantize_untrained
+
+        opponent.build(folder, bundle, pixels)
+        for file in opponent.artifacts:
+            quantize_untrained(folder / file)
+
+    def open_int8(folder: Path, threads: int) -> Pipeline:
+        return Int8Pipeline(name, opponent.open(folder, threads))
+
+    return Opponent(build, open_int8, opponent.artifacts)
+
+
+def _register(name: str, opponent: Opponent) -> None:
+    OPPONENTS.register(name)(opponent)
+    OPPONENTS.register(name + INT8)(in_int8(name + INT8, opponent))
+
+
 for _name in REGION_CONFIGS:
-    OPPONENTS.register(_name)(_region(_name))
-OPPONENTS.register("dfine")(Opponent(_build_dfine, _open_dfine, ("detector.onnx", "fusion.onnx")))
-OPPONENTS.register("vilt")(Opponent(_build_vilt, _open_vilt, ("vilt.onnx",)))
+    _register(_name, _region(_name))
+_register("dfine", Opponent(_build_dfine, _open_dfine, ("detector.onnx", "fusion.onnx")))
+_register("vilt", Opponent(_build_vilt, _open_vilt, ("vilt.onnx",)))
