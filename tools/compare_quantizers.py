@@ -29,7 +29,7 @@ import onnx
 
 from edgevl.bench.presets import PRESETS
 from edgevl.bench.run import model_call, time_calls
-from edgevl.bench.static_int8 import quantize_static
+from edgevl.bench.static_int8 import PRODUCTS, quantize_static
 from edgevl.bench.summary import ratio_of
 from edgevl.contracts import Deployable, Sample
 from edgevl.export.registry import get_exporter
@@ -40,7 +40,6 @@ from edgevl.runtime.session import Arrays
 from edgevl.verify.measure import compare, draw, measure, side_of
 
 CALIBRATION, TEST = "scenes:val", "scenes:test"
-PRODUCTS = ["Conv", "MatMul", "Gemm"]
 
 
 def rows(model: Opened, samples: Sequence[Sample]) -> Iterator[Arrays]:

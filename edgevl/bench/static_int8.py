@@ -9,6 +9,7 @@ import numpy as np
 from edgevl.errors import MissingDependency
 from edgevl.quiet import quiet_python
 
+PRODUCTS = ("Conv", "MatMul", "Gemm")
 _FREE = 16  # of a side that is not fixed: how many regions, in calibration
 
 
@@ -35,18 +36,19 @@ def quantize_static(
 
     prepared = result.with_suffix(".prepared.onnx")
     with quiet_python():
-        quant_pre_process(str(source), str(prepared))
+        # The symbolic inference of shapes fails on a TopK; the converter of torch has written shapes already.
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         ort.quantize_static(
             str(prepared), str(result), Reader(), per_channel=True, activation_type=ort.QuantType.QUInt8,
-            weight_type=ort.QuantType.QInt8, op_types_to_quantize=operators,
+            weight_type=ort.QuantType.QInt8, op_types_to_quantize=operators and list(operators),
         )  # fmt: skip
     prepared.unlink()
     return result
 
 
-def quantize_untrained(path: Path) -> None:
+def quantize_untrained(path: Path, operators: Sequence[str] | None = None) -> None:
     """Replace a file whose weights mean nothing by its int8 form, with ranges of one random input of each kind."""
-    result = quantize_static(path, path.with_suffix(".int8.onnx"), [random_feeds(path)])
+    result = quantize_static(path, path.with_suffix(".int8.onnx"), [random_feeds(path)], operators)
     result.replace(path)
 
 

@@ -44,4 +44,4 @@ def test_every_opponent_is_built_and_answers(name, tmp_path):
     assert run_pipeline(pipeline, Query(encode(photo), "what color is the car?"), Stopwatch()) in (
         bundle.labels() or ()
     )
-    assert pipeline.name == name and pipeline.notes[0] == "untrained weights: only time is claimed"
+    assert pipeline.name == name and "untrained weights: only time is claimed" in pipeline.notes
