@@ -1,10 +1,12 @@
 """`edgevl export`: from a model folder to a bundle, in one atomic step."""
 
+import contextlib
 import dataclasses
+import gc
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from edgevl.data.own import USUAL, shown_on
 from edgevl.domain.judge import DOMAIN
 from edgevl.errors import InputError
 from edgevl.progress import Progress
+from edgevl.quiet import shared
 from edgevl.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -53,6 +56,22 @@ class Request:
         return "-".join([model, self.exporter.name, self.precision, *extra]) + SUFFIX
 
 
+@shared
+@contextlib.contextmanager
+def rare_collections() -> Iterator[None]:
+    """Let Python look for garbage a thousandth as often: converters make millions of objects that live to their end.
+
+    Measured: an export takes a tenth less time (docs/export.md).
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(1000 * before[0], *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@rare_collections()
 def export_bundle(
     model: str | Path | None = None,
     target: str = "onnx",

@@ -1,11 +1,14 @@
 """Run a Core AI asset with Core AI's own runtime: that of coreai-core on Linux, the system's on macOS 27."""
 
 import asyncio
+import os
 import platform
+import threading
 import weakref
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -18,12 +21,14 @@ ENTRY = "main"  # the function that `edgevl export` writes
 
 
 class CoreAISession(ArtifactSession):
-    """A Core AI asset, compiled and loaded once. The runtime chooses its threads: there is no switch.
+    """A Core AI asset, compiled and loaded. On Linux its runtime uses one thread, and there is no switch.
 
     On Linux, `AIModel.load` wants a compiled program, which an asset does not hold ("No such file or directory");
-    `AIModelAsset.executable` compiles one into a temporary folder, which lives as long as the session. All calls go
-    through one event loop in one thread, so threads take turns.
+    `AIModelAsset.executable` compiles one into a temporary folder, which lives as long as the session. A call goes
+    through the event loop of a worker; callers in several threads have a worker each, loaded when it is first needed.
     """
+
+    thread_safe = True
 
     def __init__(self, path: str | Path):
         """Load `path`.
@@ -37,12 +42,14 @@ class CoreAISession(ArtifactSession):
         self.path = Path(path)
         check_asset(self.path)
         self.runtime = "Core AI" if platform.system() == "Darwin" else "Core AI (coreai-core, CPU)"
-        self._worker = _Worker()
+        self.lanes = 1 if platform.system() == "Darwin" else len(os.sched_getaffinity(0))
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._missing = threading.Semaphore(self.lanes - 1)  # workers that are still to be loaded
         try:
             self._array = import_coreai("coreai.runtime", "running a Core AI asset").NDArray
-            with quiet_coreai():
-                self._function = self._worker.wait(self._load())
-                self.inputs, self.outputs = _specs(self._function.desc)
+            worker = self._new_worker()
+            self.inputs, self.outputs = _specs(worker.function.desc)
+            self._idle.put(worker)
         except MissingDependency:
             raise
         except Exception as error:  # RuntimeError of the runtime, or what importing it raises on an older system
@@ -50,18 +57,34 @@ class CoreAISession(ArtifactSession):
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         arrays = {name: self._array(np.require(array, requirements=["C", "W"])) for name, array in feeds.items()}
+        worker = self._next_worker()
         try:
-            results = self._worker.wait(self._function(arrays))
+            results = worker.wait(worker.function(arrays))
         except RuntimeError as error:
             raise EdgeVLError(f"{self.path.name} fails when it runs: {error}") from error
+        finally:
+            self._idle.put(worker)
         return {spec.name: np.array(results[spec.name].numpy()) for spec in self.outputs}
 
-    async def _load(self) -> Any:
+    def _next_worker(self) -> "_Worker":
+        """An idle worker, or a new one, or, if there are as many as cores, the next that is done."""
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return self._new_worker() if self._missing.acquire(blocking=False) else self._idle.get()
+
+    def _new_worker(self) -> "_Worker":
+        worker = _Worker()
+        with quiet_coreai():
+            worker.function = worker.wait(self._load(worker))
+        return worker
+
+    async def _load(self, worker: "_Worker") -> Any:
         from coreai.authoring import AIModelAsset
 
         context = AIModelAsset.load(self.path).executable()
         model = await context.__aenter__()
-        self._worker.leave_at_the_end(context)
+        worker.leave_at_the_end(context)
         return model.load_function(ENTRY)
 
     def _refused(self, error: Exception) -> EdgeVLError:
@@ -74,6 +97,8 @@ class CoreAISession(ArtifactSession):
 
 class _Worker:
     """An event loop in a thread of its own: Core AI is asynchronous, and the caller may have a running loop already."""
+
+    function: Any  # of the asset, in this loop
 
     def __init__(self) -> None:
         self._pool, self._loop = ThreadPoolExecutor(1, "coreai"), asyncio.new_event_loop()

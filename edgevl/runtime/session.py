@@ -77,6 +77,7 @@ class ArtifactSession:
     """
 
     thread_safe = False
+    lanes = 1  # calls that are worth making at once, in threads: one where a call uses all cores itself
     call = Call("running an artifact")  # what a watcher is told while a run lasts
     public: Callable[[str], str] = staticmethod(str)  # what a message says instead of the path of a private copy
     inputs: tuple[TensorSpec, ...]

@@ -30,7 +30,7 @@ CONFIG = ModelConfig(
 )  # fmt: skip
 TARGETS = {"onnx": "onnx", "coreml": "coremltools", "litert": "litert_torch", "executorch": "executorch",
            "coreai": "coreai_torch", "tensorrt": "onnx"}  # fmt: skip
-AT_ONCE = {"torch", "onnx", "coreml", "tensorrt", "split"}  # where threads need not take turns
+AT_ONCE = {"torch", "onnx", "coreml", "tensorrt", "coreai", "split"}  # where threads need not take turns
 THREADS, ROUNDS = 4, 6
 
 
