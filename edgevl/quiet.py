@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 
 
-def shared(change: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
+def shared(
+    change: Callable[[], AbstractContextManager[None]],
+) -> Callable[[], "contextlib._GeneratorContextManager[None]"]:
     """A context manager that changes the process, made safe for threads: the first that enters makes the change, the
     last that leaves undoes it. Each on its own would restore what it found, which may be another one's change."""
     lock, made, users = threading.Lock(), ExitStack(), 0

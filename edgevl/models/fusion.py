@@ -1,8 +1,8 @@
 """The single-stream transformer that fuses words and visual tokens.
 
-Shapes: B batch, L sequence (text then visual tokens), R tokens that are read out, N = B * L rows of all sequences, M = B * R,
-D width, H heads, E = D / H channels of a head. Tokens are rows [N, D] from the first block to the last norm: a linear layer
-of rank 3 becomes a product between two reshapes in most converters.
+Shapes: B batch, L sequence (text then visual tokens), R tokens that are read out, N = B * L rows of all sequences,
+M = B * R, D width, H heads, E = D / H channels of a head. Tokens are rows [N, D] from the first block to the last norm:
+a linear layer of rank 3 becomes a product between two reshapes in most converters.
 
 Export-friendly on purpose: explicit matmul and softmax (every quantizer and converter knows them), rank 4 at most, an
 additive mask of -1e4, which is finite in fp16.
