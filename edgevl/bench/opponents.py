@@ -12,6 +12,7 @@ import numpy as np
 
 from edgevl.bench.pipelines import Pipeline
 from edgevl.bench.static_int8 import PRODUCTS
+from edgevl.bench.titles import INT8
 from edgevl.bundle.folder import Bundle
 from edgevl.config import CONFIGS, ModelConfig
 from edgevl.errors import unknown_name
@@ -35,8 +36,6 @@ class Opponent:
     open: Callable[[Path, int], Pipeline]
     artifacts: tuple[str, ...]  # files of the folder whose digest names what was measured
 
-
-INT8 = "-int8"
 
 OPPONENTS: Registry[Opponent] = Registry("opponent")
 DEFAULT = ("region-heavy-fpn",)

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgevl.bench.machine import describe_machine
 from edgevl.bench.schema import BenchReport, BenchResult, Machine
-from edgevl.bench.titles import title_of
+from edgevl.bench.titles import published, title_of
 from edgevl.bundle.folder import write_atomically
 from edgevl.bundle.manifest import Hazard, metric_title
 from edgevl.errors import InputError
@@ -123,6 +123,7 @@ def _environment() -> Any:
         shares=_shares, reasons=_reasons, doubts=doubts, untrained=is_untrained, stages=stage_parts, timings=_timings,
         title_of=title_of, metric=metric_title,
     )  # fmt: skip
+    environment.globals["published"] = published()
     return environment
 
 
