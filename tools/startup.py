@@ -1,6 +1,8 @@
 """From the shell to an answer: processes started in turns, their wall time and peak memory, and the bytes of bundles.
 
-python tools/startup.py BUNDLE...            # 11 rounds, medians with the smallest and the largest
+python tools/startup.py BUNDLE... nano       # 11 rounds, medians with the smallest and the largest
+
+A model folder, or `nano`, answers in PyTorch and has no row in the second table.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from edgevl.bundle.folder import Bundle
+from edgevl.bundle.folder import Bundle, is_bundle
 
 
 def commands(bundles: list[Path]) -> dict[str, list[str]]:
@@ -30,7 +32,7 @@ def commands(bundles: list[Path]) -> dict[str, list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("bundles", nargs="+", type=Path, help="bundles, model folders, or nano")
     parser.add_argument("--rounds", type=int, default=11)
     arguments = parser.parse_args()
     times: dict[str, list[float]] = {}
@@ -44,7 +46,7 @@ def main() -> int:
         warm = each[1:]
         print(f"| `{name}` | {statistics.median(warm):.2f} | {min(warm):.2f} to {max(warm):.2f} |")
     print("\n| bundle | kB | of it the artifact |\n|---|---|---|")
-    for path in arguments.bundles:
+    for path in filter(is_bundle, arguments.bundles):
         sizes = {file: entry.bytes for file, entry in Bundle.open(path).manifest.files.items()}
         parts = [spec.artifact for spec in Bundle.open(path).manifest.programs]
         artifact = sum(
