@@ -46,7 +46,7 @@ def main() -> int:
         warm = each[1:]
         print(f"| `{name}` | {statistics.median(warm):.2f} | {min(warm):.2f} to {max(warm):.2f} |")
     print("\n| bundle | kB | of it the artifact |\n|---|---|---|")
-    for path in filter(is_bundle, arguments.bundles):
+    for path in [path for path in arguments.bundles if is_bundle(path)]:
         sizes = {file: entry.bytes for file, entry in Bundle.open(path).manifest.files.items()}
         parts = [spec.artifact for spec in Bundle.open(path).manifest.programs]
         artifact = sum(

@@ -92,7 +92,7 @@ def trace(model: VqaModel, batch: Mapping[str, Tensor]) -> Trace:
         logits_NA = model.answer(visual_BVD.repeat_interleave(questions_BKT.shape[1], 0), ids_NT)
     finally:
         hook.remove()
-    return Trace(model, ids_NT, visual_BVD, read[0], logits_NA)
+    return Trace(model, ids_NT, visual_BVD, read[0].unflatten(0, (len(ids_NT), -1)), logits_NA)
 
 
 def to_size(image_B3SS: Tensor, side: int) -> Tensor:

@@ -95,7 +95,8 @@ def test_the_attention_that_is_compared_is_the_one_that_the_model_computes(model
     softmax = torch.softmax
     try:
         torch.softmax = lambda x, dim: seen.append(softmax(x, dim)) or seen[-1]
-        last(found.core.fusion.blocks[-1].attention_norm(trace.states_NLD), mask(trace), 1)
+        normed_NLD = found.core.fusion.blocks[-1].attention_norm(trace.states_NLD)
+        last(normed_NLD.flatten(0, 1), normed_NLD[:, 0], mask(trace))
     finally:
         torch.softmax = softmax
     torch.testing.assert_close(trace.attention(trace.cells), seen[0].mean(1)[:, 0])

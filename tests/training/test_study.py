@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,6 +21,8 @@ from edgevl.training.study.grid import run_study
 from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
 from edgevl.training.study.preset import PRESETS, Preset, detect_recipe, finetune_recipe, load_preset, pretrain_recipe
 from edgevl.training.study.results import load_results
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -58,6 +62,37 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_numbers(tmp_path, preset)
     assert not (place / "result.json").exists(), "the kill came too late to prove anything"
     assert result(run_study(preset, cut, only="language_slow")) == result(whole)
     assert not [*cut.rglob("checkpoint-*")], "checkpoints of finished rows go"
+
+
+@pytest.mark.slow
+def test_a_study_in_pieces_ends_with_the_same_numbers(tmp_path, preset):
+    """Each piece is stopped wherever it is, and the next goes on in another folder from one file."""
+    whole, tool = run_study(preset, tmp_path / "whole", only="language_slow"), ROOT / "tools" / "study_piece.py"
+    command = [sys.executable, str(tool), "--preset", str(preset), "--only", "language_slow", "--seconds", "9"]
+    source: list[str] = []
+    last, pieces = None, 0
+    while not last or "language_slow/retrieval/3" not in last:
+        place = ["--folder", str(tmp_path / f"piece-{pieces}"), "--out", str(tmp_path / f"out-{pieces}")]
+        subprocess.run([*command, *place, *source], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        source = ["--from", str(tmp_path / f"out-{pieces}" / "study.tar")]
+        results, pieces = tmp_path / f"out-{pieces}" / "results.json", pieces + 1
+        last = result(results) if results.is_file() else None
+        assert pieces < 12, "it does not get on"
+    assert pieces > 1, "one piece was enough: this proves nothing"
+    assert last == result(whole)
+
+
+def test_a_piece_refuses_what_no_piece_has_left(tmp_path, preset, monkeypatch):
+    archive = tmp_path / "study.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(preset, "../outside.yaml")
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from study_piece import unpack  # pyright: ignore[reportMissingImports]
+
+    for source in (archive, preset, tmp_path / "missing.tar"):
+        with pytest.raises(InputError, match="is not what a piece of a study left"):
+            unpack(source, tmp_path / "folder")
+    assert not (tmp_path / "outside.yaml").exists()
 
 
 def test_a_row_runs_alone_with_what_it_needs_and_again(tmp_path, preset):

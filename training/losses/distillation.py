@@ -52,8 +52,9 @@ class Trace:
         block = self.model.core.fusion.blocks[-1]
         assert isinstance(block, Block)
         layer, x_NLD = block.attention, block.attention_norm(self.states_NLD)
-        query_NHRE = layer._split(layer.query(x_NLD[:, :1]) * layer.scale)
-        scores_NHRL = (query_NHRE @ layer._split(layer.key(x_NLD)).transpose(-2, -1)).float()
+        batch = len(x_NLD)
+        query_NHRE = layer._split(layer.query(x_NLD[:, 0]) * layer.scale, batch)
+        scores_NHRL = (query_NHRE @ layer._split(layer.key(x_NLD.flatten(0, 1)), batch).transpose(-2, -1)).float()
         mask_NL = F.pad((1 - self.kept_NT) * MASKED, (0, self.cells))
         shares_NL = torch.softmax(scores_NHRL + mask_NL[:, None, None], -1).mean(1).squeeze(1)
         text_NT, visual_NV = shares_NL.split([self.text_length, self.cells], 1)
