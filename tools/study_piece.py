@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from edgevl.errors import EdgeVLError, InputError
+from edgevl.plain import plain
 from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.study.grid import is_done
 from edgevl.training.study.jobs import Job, make_jobs
@@ -31,10 +32,18 @@ PATIENCE_S = 20.0  # between being asked to stop and being killed
 
 
 def unpack(source: Path, folder: Path) -> None:
-    """Raises `InputError` for a file that is no such archive, or holds paths that lead out of the folder."""
+    """Raises `InputError` for a file that is no such archive, or holds anything but files inside the folder."""
     try:
         with tarfile.open(source) as archive:
-            archive.extractall(folder, filter="data")
+            for member in archive:
+                target = (folder / member.name).resolve()
+                if not member.isfile() or not target.is_relative_to(folder.resolve()):
+                    raise InputError(f'{source} is not what a piece of a study left: it holds "{plain(member.name)}"')
+                target.parent.mkdir(parents=True, exist_ok=True)
+                content = archive.extractfile(member)
+                assert content is not None, "a file has content"
+                with content, target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{source} is not what a piece of a study left: {error}") from error
 
