@@ -28,6 +28,7 @@ from edgevl.training.study.jobs import Job, make_jobs
 from edgevl.training.study.preset import Plan, load_preset
 
 PACK = "study.tar"
+FOLDER = Path("build/study")  # from where it is started: recipes name what they begin with by this path
 PATIENCE_S = 20.0  # between being asked to stop and being killed
 
 
@@ -101,7 +102,7 @@ def work(preset: str, folder: Path, only: str | None, seconds: float, processes:
 
 def run_piece(arguments: argparse.Namespace) -> Path:
     plan: Plan = load_preset(arguments.preset)
-    folder: Path = arguments.folder / plan.name
+    folder = FOLDER / plan.name
     if arguments.source:
         shutil.rmtree(folder, ignore_errors=True)
         unpack(arguments.source, folder)
@@ -126,9 +127,6 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2, help="that share the machine")
     parser.add_argument("--only", help="rows, as of edgevl study")
     parser.add_argument("--from", dest="source", type=Path, help="the study.tar of the piece before")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("build/study"), help="where it is run; a warm machine keeps it"
-    )
     parser.add_argument("--out", type=Path, required=True, help="folder for study.tar and results.json")
     arguments = parser.parse_args()
     if not (arguments.seconds > 0 and 1 <= arguments.processes <= 256):
