@@ -28,7 +28,7 @@ import numpy as np
 import onnx
 
 from edgevl.bench.presets import PRESETS
-from edgevl.bench.run import model_call, time_calls
+from edgevl.bench.run import time_models
 from edgevl.bench.static_int8 import PRODUCTS, quantize_static
 from edgevl.bench.summary import ratio_of
 from edgevl.contracts import Deployable, Sample
@@ -128,8 +128,7 @@ def judged(files: dict[str, Path], model: Deployable, samples: int, preset: str,
     """Accuracy, size and interleaved times of each file; `float` is the baseline of all ratios."""
     test, exact = draw(TEST, model.task, samples, side_of(model)), eager(model)
     opened = {name: over_artifacts(model, {"model": path}, "onnx", threads) for name, path in files.items()}
-    calls = {name: model_call(each, test[0].query) for name, each in opened.items()}
-    traces = time_calls(calls, preset, threads)
+    traces = time_models(opened, test[0].query, preset, threads)
     result = {}
     reference = measure(exact, test)
     for name, each in opened.items():

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from edgevl.bench.presets import PRESETS
-from edgevl.bench.run import model_call, time_calls
+from edgevl.bench.run import time_models
 from edgevl.bench.summary import ratio_of
 from edgevl.contracts import Deployable
 from edgevl.export.passes import PASSES, skipping
@@ -42,7 +42,7 @@ def rows(model: Deployable, target: str, plan: Plan, samples: int, preset: str, 
     with tempfile.TemporaryDirectory(prefix="edgevl-passes-") as scratch:
         files = {name or "all": write(model, target, plan, Path(scratch), name) for name in (None, *names)}
         opened = {name: over_artifacts(model, {"model": path}, target, threads) for name, path in files.items()}
-        traces = time_calls({name: model_call(each, test[0].query) for name, each in opened.items()}, preset, threads)
+        traces = time_models(opened, test[0].query, preset, threads)
         for name, path in files.items():
             parity = compare(exact, measure(opened[name], test).answers, reference.answers, TEST, name)
             ratio = ratio_of(traces[name], traces["all"])

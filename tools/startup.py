@@ -47,12 +47,9 @@ def main() -> int:
         print(f"| `{name}` | {statistics.median(warm):.2f} | {min(warm):.2f} to {max(warm):.2f} |")
     print("\n| bundle | kB | of it the artifact |\n|---|---|---|")
     for path in [path for path in arguments.bundles if is_bundle(path)]:
-        sizes = {file: entry.bytes for file, entry in Bundle.open(path).manifest.files.items()}
-        parts = [spec.artifact for spec in Bundle.open(path).manifest.programs]
-        artifact = sum(
-            size for file, size in sizes.items() if any(file == part or file.startswith(part + "/") for part in parts)
-        )
-        print(f"| {path.name} | {sum(sizes.values()) / 1000:,.0f} | {artifact / 1000:,.0f} |")
+        manifest = Bundle.open(path).manifest
+        whole = sum(entry.bytes for entry in manifest.files.values())
+        print(f"| {path.name} | {whole / 1000:,.0f} | {manifest.artifact_bytes / 1000:,.0f} |")
     print(f"\nmost memory of a process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
     return 0
 

@@ -20,6 +20,7 @@ import tarfile
 import time
 from pathlib import Path
 
+from edgevl.atomic import Kind, atomic_folder
 from edgevl.errors import EdgeVLError, InputError
 from edgevl.plain import plain
 from edgevl.training.checkpoints import list_checkpoints
@@ -29,16 +30,20 @@ from edgevl.training.study.preset import Plan, load_preset
 
 PACK = "study.tar"
 FOLDER = Path("build/study")  # from where it is started: recipes name what they begin with by this path
+STUDY = Kind("study", "preset.yaml", "FOLDER")
 PATIENCE_S = 20.0  # between being asked to stop and being killed
 
 
 def unpack(source: Path, folder: Path) -> None:
-    """Raises `InputError` for a file that is no such archive, or holds anything but files inside the folder."""
+    """Make the folder what the piece before has left; an earlier one is replaced when all is there.
+
+    Raises `InputError` for a file that is no such archive, or holds anything but files inside the folder.
+    """
     try:
-        with tarfile.open(source) as archive:
+        with tarfile.open(source) as archive, atomic_folder(folder, force=True, kind=STUDY) as place:
             for member in archive:
-                target = (folder / member.name).resolve()
-                if not member.isfile() or not target.is_relative_to(folder.resolve()):
+                target = (place / member.name).resolve()
+                if not member.isfile() or not target.is_relative_to(place.resolve()):
                     raise InputError(f'{source} is not what a piece of a study left: it holds "{plain(member.name)}"')
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content = archive.extractfile(member)
@@ -80,8 +85,8 @@ def work(preset: str, folder: Path, only: str | None, seconds: float, processes:
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
     ends, running = time.monotonic() + seconds, []
     for number in range(processes):
-        log = (folder / f"process-{number}.log").open("w", encoding="utf-8")
-        running.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+        with (folder / f"process-{number}.log").open("w", encoding="utf-8") as log:
+            running.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
         time.sleep(0.2)  # so that each finds what the one before has taken
     while time.monotonic() < ends and any(process.poll() is None for process in running):
         time.sleep(0.5)
@@ -94,7 +99,8 @@ def work(preset: str, folder: Path, only: str | None, seconds: float, processes:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    failed = [number for number, process in enumerate(running) if process.returncode not in (0, 130, -signal.SIGKILL)]
+    stopped = (0, 130, -signal.SIGINT, -signal.SIGKILL)
+    failed = [number for number, process in enumerate(running) if process.returncode not in stopped]
     for number in failed:
         last = (folder / f"process-{number}.log").read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
         print(f"process {number} ended with {running[number].returncode}: {' '.join(last)}", file=sys.stderr)
@@ -104,7 +110,6 @@ def run_piece(arguments: argparse.Namespace) -> Path:
     plan: Plan = load_preset(arguments.preset)
     folder = FOLDER / plan.name
     if arguments.source:
-        shutil.rmtree(folder, ignore_errors=True)
         unpack(arguments.source, folder)
     folder.mkdir(parents=True, exist_ok=True)
     jobs = make_jobs(plan, folder)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevl.bench.run import model_call, time_calls
+from edgevl.bench.run import time_models
 from edgevl.bench.summary import ratio_of
 from edgevl.export.registry import get_exporter
 from edgevl.opened import over_artifacts
@@ -55,7 +55,7 @@ def measure_front(
     files = dict(_files(judge, points, scratch))
     (sample,) = judge.samples[:1]
     models = {name: over_artifacts(judge.model, paths, "onnx", threads) for name, paths in files.items()}
-    traces = time_calls({name: model_call(model, sample.query) for name, model in models.items()}, preset, threads)
+    traces = time_models(models, sample.query, preset, threads)
     sizes = {name: sum(path.stat().st_size for path in paths.values()) for name, paths in files.items()}
     rows = []
     for point in points:

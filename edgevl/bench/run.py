@@ -163,13 +163,12 @@ def _build(name: str, bundle: Bundle, track: Track, steps: Steps) -> Path:
     return folder
 
 
-def time_calls(
-    calls: Mapping[str, Callable[[], object]], preset: str, threads: int, progress: Progress | None = None
-) -> dict[str, Trace]:
-    """Time calls against each other, interleaved: the scope `model`. Returns a trace for each name."""
+def time_models(models: Mapping[str, "Opened"], query: contracts.Query, preset: str, threads: int) -> dict[str, Trace]:
+    """Time opened models against each other, interleaved: the scope `model`. Returns a trace for each name."""
+    calls = {name: model_call(model, query) for name, model in models.items()}
     subjects = [Subject(name, "model", lambda watch, call=call: call()) for name, call in calls.items()]
     with pinned_threads(threads):
-        return {trace.subject.name: trace for trace in interleave(subjects, PRESETS[preset], progress=progress)}
+        return {trace.subject.name: trace for trace in interleave(subjects, PRESETS[preset])}
 
 
 def model_call(model: "Opened", query: contracts.Query) -> Callable[[], object]:

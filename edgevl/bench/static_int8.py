@@ -53,7 +53,7 @@ def quantize_untrained(path: Path, operators: Sequence[str] | None = None) -> No
 
 
 def random_feeds(path: Path) -> dict[str, np.ndarray]:
-    """Seeded inputs of a file: any pixels, some words, normal features, and boxes (`rois`) with positive sides."""
+    """Seeded inputs of a file: any pixels, one word, normal features, and boxes (`rois`) with positive sides."""
     import onnx
 
     rng, feeds = np.random.default_rng(0), {}
@@ -62,7 +62,7 @@ def random_feeds(path: Path) -> dict[str, np.ndarray]:
         shape = [side.dim_value or _FREE for side in tensor.shape.dim]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         if np.issubdtype(dtype, np.integer):
-            array = rng.integers(0, 256, shape) if dtype == np.uint8 else rng.integers(1, 100, shape)
+            array = rng.integers(0, 256, shape) if dtype == np.uint8 else np.ones(shape)  # a token of any vocabulary
         elif value.name.startswith(("rois", "boxes")):
             array = rng.random(shape).cumsum(axis=-1)
             array[..., 0] *= not value.name.startswith("rois")  # the index of the picture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from edgevl.bench.run import model_call, time_calls, why_not_timed
+from edgevl.bench.run import time_models, why_not_timed
 from edgevl.bench.schema import Ratio
 from edgevl.bench.summary import ratio_of
 from edgevl.bundle.folder import Bundle
@@ -104,7 +104,7 @@ def _compare(
     speed = None
     if not why_not_timed(target) and exact and rounded:
         models = {name: bundle.opened(threads, remember=0) for name, bundle in bundles.items()}
-        traces = time_calls({name: model_call(model, sample.query) for name, model in models.items()}, preset, threads)
+        traces = time_models(models, sample.query, preset, threads)
         speed = ratio_of(traces["fp32"], traces["w8a8"])
     return Verdict(
         target=target,

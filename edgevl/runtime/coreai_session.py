@@ -57,7 +57,10 @@ class CoreAISession(ArtifactSession):
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         arrays = {name: self._array(np.require(array, requirements=["C", "W"])) for name, array in feeds.items()}
-        worker = self._next_worker()
+        try:
+            worker = self._next_worker()
+        except Exception as error:  # as when the session was opened
+            raise self._refused(error) from error
         try:
             results = worker.wait(worker.function(arrays))
         except RuntimeError as error:
