@@ -31,7 +31,12 @@ Note = checkpoints.Note
 
 
 class Objective(Protocol):
-    """A module: `objective(batch) -> {name: loss}`; `evaluate()` -> numbers to log, called in eval mode."""
+    """A module: `objective(batch) -> {name: loss}`; `evaluate()` -> numbers to log, called in eval mode.
+
+    Its `step` is the number of the update that a batch is for, from 0 on.
+    """
+
+    step: int
 
     def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
     def evaluate(self) -> dict[str, float]: ...
@@ -108,6 +113,7 @@ def train_step(
     rate = learning_rate(step, recipe.steps, recipe.optimizer)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)
+    accelerator.unwrap_model(objective).step = step
     total, values = criterion(objective(batch))
     accelerator.backward(total)
     norm: Any = accelerator.clip_grad_norm_(objective.parameters(), recipe.optimizer.clip_norm)

@@ -10,6 +10,7 @@ from edgevl.config import ModelConfig
 from edgevl.data import open_scenes
 from edgevl.data.annotations import Annotations
 from edgevl.data.scenes import ANSWERS, CATEGORIES, COLORS, SIZES, VOCABULARY
+from edgevl.errors import InputError
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models import VqaModel, build_model
 from edgevl.models.checkpoint import save_model, save_weights
@@ -30,11 +31,11 @@ RETRIEVAL_HEADS = "retrieval.safetensors"  # in a model folder; optional
 
 
 class PretrainObjective(nn.Module):
-    """The core and the losses with their heads. `objective(batch) -> named losses`."""
+    """The core and the losses with their heads. `objective(batch) -> named losses` of those that have begun."""
 
     def __init__(self, core: VisionLanguageCore | RegionVqaModel, losses: dict[str, nn.Module]):
         super().__init__()
-        self.core = core
+        self.core, self.step = core, 0
         self.losses = nn.ModuleDict(losses)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -42,7 +43,8 @@ class PretrainObjective(nn.Module):
         visual_BVD = visual_tokens(self.core, batch)
         named: dict[str, Tensor] = {}
         for loss in self.losses.values():
-            named |= loss(self.core, batch, visual_BVD)
+            if self.step >= loss.reading.after:
+                named |= loss(self.core, *loss.reading.of(batch, visual_BVD))
         return named
 
     def evaluate(self) -> dict[str, float]:
@@ -116,9 +118,17 @@ def build_losses(
 ) -> dict[str, nn.Module]:
     """The recipe's losses by name; a weight of 0 switches one off. Those of a region-feature model know its `eyes`.
 
-    Raises `InputError` for an unknown loss or option.
+    Raises `InputError` for an unknown loss or option, and where none begins at once or one never does.
     """
     context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": SIZES})
     if eyes:
         context = LossContext(config, tokenizer, eyes.config.classes, eyes.config.attributes)
-    return make_losses(recipe.losses, LOSSES, context)
+    losses = make_losses(recipe.losses, LOSSES, context)
+    begins = {name: recipe.losses[name].get("after", 0) for name in losses}
+    if min(begins.values()) > 0:
+        raise InputError(f"losses: none begins with the first step: lower {' or '.join(f'{n}.after' for n in begins)}")
+    if late := [name for name, after in begins.items() if after >= recipe.last_step]:
+        raise InputError(
+            f"losses.{late[0]}.after: {begins[late[0]]} is not before the last of {recipe.last_step} steps"
+        )
+    return losses

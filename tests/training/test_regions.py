@@ -187,7 +187,7 @@ def test_regions_below_the_score_are_left_out(pretrain_values, loaded):
     tokenizer = load_model().tokenizer
     config = pretrain.build_config(recipe, tokenizer, 5)
     context = pretrain.LossContext(config, tokenizer, CATEGORIES, {})
-    loss = RegionDistillationLoss(context, str(loaded.path), fraction=1.0, min_score=0.5)
+    loss = RegionDistillationLoss(context, str(loaded.path), min_score=0.5)
     torch.manual_seed(0)
     batch = {
         "region_features": torch.rand(2, 3, 32),

@@ -3,11 +3,11 @@
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from edgevl.config import ModelConfig
@@ -15,6 +15,7 @@ from edgevl.errors import InputError, unknown_name
 from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.core import PAD_ID, TextEmbedding, VisionLanguageCore
 from edgevl.registry import Registry
+from edgevl.training.batch import trim
 
 Batch = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
@@ -30,8 +31,27 @@ class LossContext:
     attributes: Mapping[str, Sequence[str]]  # attribute -> its values in the order of their ids
 
 
+class Reading(NamedTuple):
+    """What a loss reads of pretraining: the options that every loss has beside its weight."""
+
+    after: int = 0  # steps before its first
+    fraction: float = 1.0  # of the pictures of a batch, the first ones; at least one
+    texts: int | None = None  # of the captions of a picture, the first ones; None: all
+
+    def of(self, batch: Batch, visual_BVD: Tensor) -> tuple[Batch, Tensor]:
+        """Return the part of a batch, and its visual tokens, that is read."""
+        count = max(1, int(len(visual_BVD) * self.fraction))
+        if count == len(visual_BVD) and self.texts is None:
+            return batch, visual_BVD
+        part = {key: values[:count] for key, values in batch.items()}
+        captions = {key: part[key][:, : self.texts] for key in ("captions", "negatives")}
+        return trim({**part, **captions}, *captions), visual_BVD[:count]
+
+
 class PretrainingLoss(nn.Module):
     """Base of the losses. `forward` takes the core, the batch and the visual tokens before fusion [B, V, D]."""
+
+    reading = Reading()  # of a class: what its losses read where a recipe does not say
 
     def __init__(self, context: LossContext):
         super().__init__()
@@ -40,6 +60,11 @@ class PretrainingLoss(nn.Module):
         raise NotImplementedError
 
 
+_READING: dict[str, Any] = {
+    "after": Annotated[int, Field(ge=0)],
+    "fraction": Annotated[float, Field(gt=0, le=1)],
+    "texts": Annotated[int, Field(ge=1)],
+}
 LOSSES: Registry[type[PretrainingLoss]] = Registry("loss")
 
 
@@ -48,13 +73,17 @@ def make_losses(
 ) -> dict[str, nn.Module]:
     """A recipe's losses by name, each built with `context` and its options; a weight of 0 switches one off.
 
+    Those of pretraining also take the fields of `Reading`.
+
     Raises `InputError` for an unknown loss or option, or when none is left.
     """
     built: dict[str, nn.Module] = {}
     for name, given in options.items():
         kind = registry[name]
         parameters = [*inspect.signature(kind, eval_str=True).parameters.values()][len(context) :]
-        known = {"weight": float} | {parameter.name: parameter.annotation for parameter in parameters}
+        reading = getattr(kind, "reading", None)
+        common = {"weight": float} | (_READING if reading else {})
+        known = common | {parameter.name: parameter.annotation for parameter in parameters}
         for key, value in given.items():
             if key not in known:
                 raise unknown_name(f"option of losses.{name}", key, known)
@@ -66,9 +95,12 @@ def make_losses(
         if given.get("weight") == 0:
             continue
         try:
-            built[name] = kind(*context, **{key: value for key, value in given.items() if key != "weight"})
+            built[name] = kind(*context, **{key: value for key, value in given.items() if key not in common})
         except TypeError as error:
             raise InputError(f"loss {name}: {error}") from None
+        if reading:
+            own = {key: value for key, value in given.items() if key in _READING}
+            built[name].reading = reading._replace(**own)  # pyright: ignore[reportAttributeAccessIssue]
     if not built:
         raise InputError("the recipe has no losses; add at least one of: " + ", ".join(registry))
     return built

@@ -12,7 +12,7 @@ from torchvision.ops import roi_align
 
 from edgevl.models.core import VisionLanguageCore
 from edgevl.regions.detector import load_detector
-from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingLoss
+from edgevl.training.losses.base import LOSSES, Batch, LossContext, PretrainingLoss, Reading
 from edgevl.training.teachers import TEACHERS
 
 
@@ -23,20 +23,17 @@ class RegionDistillationLoss(PretrainingLoss):
     Args:
         teacher: name of a region teacher (training/teachers.py), which sees the annotated boxes, or the folder of a
             detector, whose own regions and their features are read from the batch: no annotation is needed.
-        fraction: share of each batch that is compared. A named teacher costs as much as the student; the regions of a
-            detector are computed once and cost nothing.
         min_score: of a detector's regions, those below it are left out.
+
+    A named teacher costs as much as the student, so a quarter of each batch is compared where the recipe gives no
+    fraction; the regions of a detector are computed once and cost nothing.
     """
 
-    def __init__(
-        self,
-        context: LossContext,
-        teacher: str = "efficientnet_lite0",
-        fraction: float = 0.25,
-        min_score: float = 0.5,
-    ):
+    reading = Reading(fraction=0.25)
+
+    def __init__(self, context: LossContext, teacher: str = "efficientnet_lite0", min_score: float = 0.5):
         super().__init__(context)
-        self.fraction, self.min_score = fraction, min_score
+        self.min_score = min_score
         self.grid = context.config.grid
         # In a list: frozen, and no part of this module's parameters.
         self._teacher = [] if is_detector(teacher) else [TEACHERS[teacher]()]
@@ -44,25 +41,24 @@ class RegionDistillationLoss(PretrainingLoss):
         self.map = nn.Linear(context.config.width, channels)
 
     def forward(self, core: VisionLanguageCore, batch: Batch, visual_BVD: Tensor) -> dict[str, Tensor]:
-        count = max(1, int(len(visual_BVD) * self.fraction))
-        boxes, teacher_RF = (self._annotated if self._teacher else self._detected)(batch, count)
-        tokens_BDGG = visual_BVD[:count].transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        boxes, teacher_RF = (self._annotated if self._teacher else self._detected)(batch)
+        tokens_BDGG = visual_BVD.transpose(1, 2).unflatten(2, (self.grid, self.grid))
         mapped_RF = self.map(pool_regions(tokens_BDGG.float(), boxes))
         similar_R = F.cosine_similarity(mapped_RF.float(), teacher_RF, dim=-1)
         return {"region_distillation": (1 - similar_R).sum() / max(1, len(similar_R))}
 
-    def _annotated(self, batch: Batch, count: int) -> tuple[list[Tensor], Tensor]:
+    def _annotated(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Annotated boxes, one tensor a picture, and the teacher's feature of each [R, F]."""
-        boxes = [boxes_N4[:n] for boxes_N4, n in zip(batch["boxes"][:count], batch["box_count"][:count], strict=True)]
-        image = batch["image"][:count]
+        boxes = [boxes_N4[:n] for boxes_N4, n in zip(batch["boxes"], batch["box_count"], strict=True)]
+        image = batch["image"]
         with torch.no_grad():
             return boxes, pool_regions(self._teacher[0].to(image.device)(image).float(), boxes)
 
-    def _detected(self, batch: Batch, count: int) -> tuple[list[Tensor], Tensor]:
+    def _detected(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """The same of a detector's own regions."""
-        kept_BK = batch["region_scores"][:count] >= self.min_score
-        boxes = [boxes_K4[kept_K] for boxes_K4, kept_K in zip(batch["region_boxes"][:count], kept_BK, strict=True)]
-        return boxes, batch["region_features"][:count][kept_BK]
+        kept_BK = batch["region_scores"] >= self.min_score
+        boxes = [boxes_K4[kept_K] for boxes_K4, kept_K in zip(batch["region_boxes"], kept_BK, strict=True)]
+        return boxes, batch["region_features"][kept_BK]
 
 
 def is_detector(teacher: str) -> bool:

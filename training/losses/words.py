@@ -1,6 +1,6 @@
 """Word contrast: the words of a caption are found among the visual tokens of its own picture, one by one.
 
-Shapes: B pictures, K captions a picture, N = B * K, T text tokens, V visual tokens, D width.
+Shapes: B pictures, K captions a picture, N = B * K, T text tokens, V visual tokens, D width, W words.
 """
 
 import torch
@@ -19,26 +19,34 @@ class WordContrastLoss(PretrainingLoss):
     that one token shows it. A caption fits by the sum over its words. It is nearer to its own picture than to the rest
     of the batch (`words.pictures`), and than the same caption with one fact changed is (`words.twins`).
 
-    Captions alone teach here what the classifiers over names learn from boxes: a thing looks like its word.
+    Captions alone teach here what the classifiers over names learn from boxes: a thing looks like its word. The cost
+    hardly depends on the number of captions: a word that many of them have meets each picture once.
+
+    Args:
+        scale: what the cosines are multiplied by when training begins; it is learned.
     """
 
-    def __init__(self, context: LossContext):
+    def __init__(self, context: LossContext, scale: float = 16.0):
         super().__init__(context)
         self.special_ids = special_ids(context.tokenizer)
-        self.log_scale = nn.Parameter(torch.tensor(8.0).log())
+        self.log_scale = nn.Parameter(torch.tensor(scale).log())
 
-    def fits(self, cosines: Tensor, ids_NT: Tensor) -> Tensor:
-        """How well texts fit pictures [N, ...], from the cosines of their words and visual tokens [N, T, ..., V]."""
-        fits = torch.logsumexp(self.log_scale.exp().clamp(max=100) * cosines.float(), dim=-1)
-        words_NT = is_word(ids_NT, self.special_ids)
-        return (fits * words_NT.reshape(*words_NT.shape, *[1] * (fits.ndim - 2))).sum(1)
+    def words_of(self, ids_NT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the ids [W] that texts consist of, and how often each text has each as a word [N, W], in float32."""
+        ids_W, places_NT = ids_NT.unique(return_inverse=True)
+        words_NT = is_word(ids_NT, self.special_ids).float()
+        return ids_W, ids_NT.new_zeros(len(ids_NT), len(ids_W), dtype=torch.float32).scatter_add_(
+            1, places_NT, words_NT
+        )
 
     def forward(self, core: VisionLanguageCore, batch: Batch, visual_BVD: Tensor) -> dict[str, Tensor]:
-        true_NT, false_NT = (batch[key].flatten(0, 1) for key in ("captions", "negatives"))
-        said_NTD, false_NTD = (F.normalize(core.text.norm(core.text.words(ids)), dim=-1) for ids in (true_NT, false_NT))
-        seen_BVD = F.normalize(visual_BVD, dim=-1)
-        own_N = torch.arange(len(seen_BVD), device=seen_BVD.device).repeat_interleave(batch["captions"].shape[1])
-        fits_NB = self.fits(torch.einsum("ntd,bvd->ntbv", said_NTD, seen_BVD), true_NT)
-        false_N = self.fits(false_NTD @ seen_BVD[own_N].transpose(1, 2), false_NT)
-        true_N = fits_NB.gather(1, own_N[:, None]).squeeze(1)
-        return {"words.pictures": F.cross_entropy(fits_NB, own_N), "words.twins": F.softplus(false_N - true_N).mean()}
+        ids_W, counts_NW = self.words_of(torch.cat([batch[key].flatten(0, 1) for key in ("captions", "negatives")]))
+        said_NW, false_NW = counts_NW.chunk(2)
+        words_WD = F.normalize(core.text.norm(core.text.words(ids_W)), dim=-1)
+        cosines_BVW = (F.normalize(visual_BVD, dim=-1) @ words_WD.T).float()
+        fits_BW = torch.logsumexp(self.log_scale.exp().clamp(max=100) * cosines_BVW, dim=1)
+        own_N = torch.arange(len(fits_BW), device=fits_BW.device).repeat_interleave(batch["captions"].shape[1])
+        with torch.autocast(fits_BW.device.type, enabled=False):  # sums of some twenty words: bf16 has three digits
+            fits_NB = said_NW @ fits_BW.T
+        nearer_N = ((false_NW - said_NW) * fits_BW[own_N]).sum(1)
+        return {"words.pictures": F.cross_entropy(fits_NB, own_N), "words.twins": F.softplus(nearer_N).mean()}

@@ -24,7 +24,7 @@ from edgevl.training.recipe import (
     apply_override,
     parse_recipe,
 )
-from edgevl.training.study.arms import ARMS, LANGUAGE, TASKS, Arm
+from edgevl.training.study.arms import ARMS, LANGUAGE, TASKS, VISUAL, Arm
 from edgevl.training.yaml_file import Like, read_yaml
 
 PRESETS = Path(__file__).parent
@@ -156,12 +156,18 @@ def load_preset(name: str | Path) -> Preset | Sprint:
 
 
 def pretrain_recipe(preset: Plan, name: str, seed: int, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of an arm: the preset's, with this arm's losses, share of the steps and rate, then `overrides`."""
+    """The recipe of an arm: the preset's, with this arm's losses, share of the steps and rate, then `overrides`.
+
+    What these say of a loss of other arms is left out.
+    """
     arm = ARMS[name]
     values = copy.deepcopy(preset.pretrain) | {"stage": "pretrain", "name": f"study_{name}", "seed": seed}
     values["model"], values["weights"] = copy.deepcopy((preset.model, preset.weights))
     values["losses"] = {loss: dict(preset.losses.get(loss, {})) for loss in (*LANGUAGE, *arm.losses)}
     values["steps"] = max(1, round(values["steps"] * arm.share))
+    for options in values["losses"].values():
+        if "after" in options:
+            options["after"] = round(options["after"] * arm.share)
     optimizer = values.setdefault("optimizer", {})
     optimizer["warmup"] = round(optimizer.get("warmup", 0) * arm.share)
     optimizer["lr"] = optimizer.get("lr", 1e-3) * arm.lr
@@ -173,7 +179,9 @@ def pretrain_recipe(preset: Plan, name: str, seed: int, folder: Path, overrides:
         values["losses"]["region_distillation"]["teacher"] = detector
     if arm.detector == "labels":
         values["data"]["annotations"] = str(folder / "detector" / "labels" / str(seed) / "boxes.jsonl")
-    return _changed(values, overrides, f"preset {preset.name}, arm {name}")
+    others = [f"losses.{loss}." for loss in {*VISUAL, *preset.losses} - {*LANGUAGE, *arm.losses}]
+    mine = [each for each in overrides if not each.startswith(tuple(others))]
+    return _changed(values, mine, f"preset {preset.name}, arm {name}")
 
 
 def finetune_recipe(
