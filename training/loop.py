@@ -67,21 +67,22 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
         run.objective.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = make_optimizer(run.objective, recipe.optimizer)
     first = checkpoints.restore(run.folder, run.objective, optimizer, run.note) if resume else 0
-    last = recipe.last_step
     logger = MetricLog(run.folder, first)
-    positions = Positions(recipe.batch_size, first, first if reached(recipe, logger.rows) else last)
+    last = end_of(recipe, logger.rows)
+    positions = Positions(recipe.batch_size, first, last)
     loader = batches(run.samples, positions, recipe.data.workers)
     objective, optimizer, loader = accelerator.prepare(run.objective, optimizer, loader)
     started = time.perf_counter()
     for step, batch in enumerate(errors_in_one_line(loader), start=first):
-        values = train_step(accelerator, objective, optimizer, run.criterion, batch, recipe, step)
+        rate = learning_rate(step, recipe, cooling(recipe, logger.rows))
+        values = train_step(accelerator, objective, optimizer, run.criterion, batch, recipe, step, rate)
         done = step + 1
         if done % recipe.log_every == 0 or done == last:
-            rate = (done - first) * recipe.batch_size / (time.perf_counter() - started)
-            logger.write(done, {name: value.item() for name, value in values.items()} | {"samples_per_second": rate})
+            speed = (done - first) * recipe.batch_size / (time.perf_counter() - started)
+            logger.write(done, {name: value.item() for name, value in values.items()} | {"samples_per_second": speed})
         if done % recipe.eval_every == 0 or done == last:
             logger.write(done, evaluate(accelerator, objective))
-        last = done if reached(recipe, logger.rows[-1:]) else last
+            last = end_of(recipe, logger.rows)
         if done % recipe.checkpoint_every == 0 or done == last:
             checkpoints.save(run.folder, done, accelerator.unwrap_model(objective), optimizer)
         if run.progress:
@@ -93,10 +94,42 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     return logger.rows
 
 
-def reached(recipe: Recipe, rows: list[dict[str, float]]) -> bool:
-    """Has a run come to the accuracy at which its recipe ends it?"""
-    goal = recipe.stop_at
-    return goal is not None and any(row["val_accuracy"] >= goal for row in rows if "val_accuracy" in row)
+def end_of(recipe: Recipe, rows: list[dict[str, float]]) -> int:
+    """Return the step at which a run ends, as its rows say: at its goal, after its plateau, or with its recipe."""
+    if recipe.stop_at is not None:
+        for step, accuracy in accuracies(rows):
+            if accuracy >= recipe.stop_at:
+                return step
+    start = cooling(recipe, rows)
+    return (
+        recipe.last_step
+        if start is None or recipe.plateau is None
+        else min(start + recipe.plateau.cooldown, recipe.last_step)
+    )
+
+
+def cooling(recipe: Recipe, rows: list[dict[str, float]]) -> int | None:
+    """Return the step at which the rate begins to fall; None where the recipe knows no plateau.
+
+    That is the first look at which the best accuracy is no more than `gain` above the best until `window` steps before,
+    and early enough that the run has time for its cooldown.
+    """
+    plateau = recipe.plateau
+    if plateau is None:
+        return None
+    latest = recipe.steps - plateau.cooldown
+    looks = accuracies(rows)
+    for step, _ in looks:
+        before = [accuracy for at, accuracy in looks if at <= step - plateau.window]
+        until = [accuracy for at, accuracy in looks if at <= step]
+        if before and max(until) <= max(before) + plateau.gain:
+            return min(step, latest)
+    return latest
+
+
+def accuracies(rows: list[dict[str, float]]) -> list[tuple[int, float]]:
+    """Return the steps at which a run was judged, with what was found."""
+    return [(int(row["step"]), row["val_accuracy"]) for row in rows if "val_accuracy" in row]
 
 
 def train_step(
@@ -107,10 +140,10 @@ def train_step(
     batch: Mapping[str, Tensor],
     recipe: Recipe,
     step: int,
+    rate: float,
 ) -> dict[str, Tensor]:
     """One update. Seeds torch with (seed, step) first, so that masks and dropout do not depend on history."""
     torch.manual_seed(recipe.seed * 1_000_003 + step)
-    rate = learning_rate(step, recipe.steps, recipe.optimizer)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)
     accelerator.unwrap_model(objective).step = step
@@ -133,11 +166,18 @@ def evaluate(accelerator: Accelerator, objective: nn.Module) -> dict[str, float]
     return values
 
 
-def learning_rate(step: int, steps: int, optimizer: OptimizerSection) -> float:
-    """Linear warm-up, then a cosine from `lr` down to `lr * final_lr` at the last step."""
+def learning_rate(step: int, recipe: Recipe, cooling: int | None = None) -> float:
+    """Linear warm-up, then a cosine from `lr` down to `lr * final_lr` at the last step.
+
+    With a plateau, `lr` until the step `cooling`, then a line down to `lr * final_lr`.
+    """
+    optimizer = recipe.optimizer
     if step < optimizer.warmup:
         return optimizer.lr * (step + 1) / optimizer.warmup
-    done = (step - optimizer.warmup) / max(1, steps - optimizer.warmup)
+    if recipe.plateau and cooling is not None:
+        fallen = min(1.0, max(0.0, (step + 1 - cooling) / recipe.plateau.cooldown))
+        return optimizer.lr * (1 - (1 - optimizer.final_lr) * fallen)
+    done = (step - optimizer.warmup) / max(1, recipe.steps - optimizer.warmup)
     return optimizer.lr * (optimizer.final_lr + (1 - optimizer.final_lr) * (1 + math.cos(math.pi * done)) / 2)
 
 

@@ -1,7 +1,8 @@
 """Pretraining: language losses (MLM, ITM, ITC) and the three visual losses over captioned, annotated pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from edgevl.regions.model import RegionVqaModel, new_region_model
 from edgevl.training.batch import trim, visual_tokens
 from edgevl.training.data import PretrainSamples
 from edgevl.training.loop import Note, Run, fit
-from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss
+from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss, PretrainingLoss
 from edgevl.training.losses.base import check_weights, loss_weights, make_losses
 from edgevl.training.recipe import Recipe, build_config
 from edgevl.training.regions import pretraining_detector, with_regions
@@ -42,7 +43,7 @@ class PretrainObjective(nn.Module):
         batch = trim(batch, "captions", "negatives")
         visual_BVD = visual_tokens(self.core, batch)
         named: dict[str, Tensor] = {}
-        for loss in self.losses.values():
+        for loss in cast(Iterable[PretrainingLoss], self.losses.values()):
             if self.step >= loss.reading.after:
                 named |= loss(self.core, *loss.reading.of(batch, visual_BVD))
         return named

@@ -88,6 +88,14 @@ class QuantizeSection(Section):
     observer: Text = OBSERVER
 
 
+class PlateauSection(Section):
+    """End a run where nothing is gained any more: the rate stays until then, and falls over the last steps."""
+
+    window: Steps = Field(description="steps in which the best accuracy on data.val must rise")
+    gain: float = Field(0.005, ge=0, le=1, description="by more than this")
+    cooldown: Steps = Field(description="steps in which the rate then falls to final_lr; the run ends with them")
+
+
 class Recipe(Section):
     stage: Literal["pretrain", "finetune", "distill", "detect"]
     name: Name = Field(description="of the run: its folder is runs/NAME")
@@ -115,6 +123,7 @@ class Recipe(Section):
     steps: Steps = Field(1000, description="length of the learning-rate schedule, and of the run")
     stop_after: Steps | None = Field(None, description="end the run at this step of the schedule")
     stop_at: float | None = Field(None, ge=0, le=1, description="end the run at this accuracy on data.val")
+    plateau: PlateauSection | None = Field(None, description="end the run where accuracy on data.val stays")
     batch_size: int = Field(64, ge=1, le=MAX_BATCH)
     seed: Seed = 0
     precision: Literal["no", "bf16"] = "no"  # of the arithmetic; the weights stay float32
@@ -153,6 +162,12 @@ class Recipe(Section):
             raise ValueError(f"data.{key} names kinds of question, and the task {self.task} has none")
         if self.stop_at is not None and self.task == "retrieval":
             raise ValueError("stop_at is an accuracy, and the task retrieval has none")
+        if self.plateau and self.task == "retrieval":
+            raise ValueError("plateau looks at accuracy, and the task retrieval has none")
+        if self.plateau and self.plateau.cooldown >= self.steps:
+            raise ValueError(f"plateau.cooldown is {self.plateau.cooldown}, of a run of {self.steps} steps")
+        if self.plateau and self.plateau.window < self.eval_every:
+            raise ValueError(f"plateau.window is {self.plateau.window}, shorter than eval_every, {self.eval_every}")
         if self.task != "vqa" and self.stage not in ("finetune", "distill"):
             raise ValueError(f"task {self.task} is for finetune and distill")
         if self.task == "retrieval" and not self.model.get("kind") and (self.quantize or self.stage == "distill"):
@@ -196,6 +211,7 @@ _STAGES = {
     "data.focus_texts": ("finetune", "distill"),
     "data.kinds": ("finetune", "distill"),
     "stop_at": ("finetune", "distill"),
+    "plateau": ("finetune", "distill"),
 }
 
 

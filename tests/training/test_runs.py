@@ -1,6 +1,7 @@
 """Whole runs: they write what they say, they resume exactly after a kill, and they refuse what would lose work."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from edgevl.inputs.tokenizer import Tokenizer
 from edgevl.models.checkpoint import load_model
 from edgevl.training import checkpoints, finetune, pretrain
 from edgevl.training.data import Positions, VqaSamples, batches, errors_in_one_line, in_order
-from edgevl.training.loop import learning_rate, parameter_groups
-from edgevl.training.recipe import OptimizerSection, parse_recipe
+from edgevl.training.loop import cooling, end_of, learning_rate, parameter_groups
+from edgevl.training.recipe import parse_recipe
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -156,13 +157,63 @@ def test_positions_continue_where_they_stopped():
     assert [*Positions(2, 0, 4)][2:] == [*Positions(2, 2, 4)] == [[4, 5], [6, 7]]
 
 
-def test_learning_rate_warms_up_and_ends_low():
-    section = OptimizerSection(lr=1.0, warmup=4, final_lr=0.1)  # pyright: ignore
-    rates = [learning_rate(step, 20, section) for step in range(20)]
+def test_learning_rate_warms_up_and_ends_low(finetune_values):
+    values = finetune_values | {"steps": 20, "optimizer": {"lr": 1.0, "warmup": 4, "final_lr": 0.1}}
+    recipe = parse_recipe(values, "test")
+    rates = [learning_rate(step, recipe, None) for step in range(20)]
     assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert (
         rates[4] == 1.0 and rates[-1] == pytest.approx(0.1, abs=0.01) and rates[4:] == sorted(rates[4:], reverse=True)
     )
+
+
+def looks(*accuracies):
+    return [{"step": 2.0 * (number + 1), "val_accuracy": each} for number, each in enumerate(accuracies)]
+
+
+def test_a_run_ends_after_its_plateau_or_in_time_for_its_cooldown(finetune_values):
+    plateau = {"window": 4, "gain": 0.01, "cooldown": 5}
+    optimizer = {"lr": 1.0, "warmup": 2, "final_lr": 0.1}
+    recipe = parse_recipe(
+        finetune_values | {"steps": 40, "eval_every": 2, "optimizer": optimizer, "plateau": plateau}, "test"
+    )
+    for seen, start in [
+        ([], 35),
+        (looks(0.1, 0.2, 0.3), 35),
+        (looks(0.1, 0.2, 0.3, 0.3, 0.305), 10),
+        (looks(0.1, 0.3, 0.2, 0.25, 0.9), 8),  # what comes later does not move it
+        (looks(*[0.02 * n for n in range(19)], 0.36), 35),
+    ]:
+        assert cooling(recipe, seen) == start and end_of(recipe, seen) == start + 5
+    rates = [learning_rate(step, recipe, 10) for step in range(15)]
+    assert rates == pytest.approx([0.5, *[1.0] * 9, 0.82, 0.64, 0.46, 0.28, 0.1])
+    assert cooling(parse_recipe(finetune_values, "test"), looks(0.5, 0.5, 0.5, 0.5)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"plateau": {"window": 4, "cooldown": 6}}, "plateau.cooldown is 6, of a run of 6 steps"),
+        ({"plateau": {"window": 1, "cooldown": 2}}, "plateau.window is 1, shorter than eval_every, 2"),
+        ({"plateau": {"window": 4, "cooldown": 2}, "task": "retrieval"}, "plateau looks at accuracy"),
+        ({"plateau": {"windows": 4, "cooldown": 2}}, "window"),
+    ],
+)
+def test_a_plateau_that_cannot_be_seen_is_refused(finetune_values, changes, message):
+    with pytest.raises(InputError, match=message):
+        parse_recipe(finetune_values | {"steps": 6, "eval_every": 2} | changes, "test")
+
+
+def test_a_run_that_was_cut_in_its_cooldown_goes_on_as_one_never_cut(tmp_path, finetune_values):
+    values = finetune_values | {"steps": 40, "eval_every": 1, "checkpoint_every": 1, "log_every": 1}
+    recipe = parse_recipe(values | {"plateau": {"window": 2, "gain": 1.0, "cooldown": 3}}, "test")
+    whole, cut = (finetune.run(recipe, out=tmp_path / name) for name in ("whole", "cut"))
+    found = [json.loads(line) for line in (whole / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert found[-1]["step"] == 6, "seen at step 3, and three more"
+    shutil.rmtree(cut / "checkpoint-00000006")
+    shutil.rmtree(cut / "model")
+    finetune.run(recipe, out=cut, resume=True)
+    assert (cut / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
 
 
 def test_norms_biases_and_positions_are_not_decayed(pretrained):

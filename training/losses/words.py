@@ -34,10 +34,8 @@ class WordContrastLoss(PretrainingLoss):
     def words_of(self, ids_NT: Tensor) -> tuple[Tensor, Tensor]:
         """Return the ids [W] that texts consist of, and how often each text has each as a word [N, W], in float32."""
         ids_W, places_NT = ids_NT.unique(return_inverse=True)
-        words_NT = is_word(ids_NT, self.special_ids).float()
-        return ids_W, ids_NT.new_zeros(len(ids_NT), len(ids_W), dtype=torch.float32).scatter_add_(
-            1, places_NT, words_NT
-        )
+        counts_NW = torch.zeros(len(ids_NT), len(ids_W), device=ids_NT.device)
+        return ids_W, counts_NW.scatter_add_(1, places_NT, is_word(ids_NT, self.special_ids).float())
 
     def forward(self, core: VisionLanguageCore, batch: Batch, visual_BVD: Tensor) -> dict[str, Tensor]:
         ids_W, counts_NW = self.words_of(torch.cat([batch[key].flatten(0, 1) for key in ("captions", "negatives")]))
