@@ -15,7 +15,8 @@ import yaml
 from edgevl.cli.app import main
 from edgevl.errors import InputError
 from edgevl.training import checkpoints
-from edgevl.training.study import grid
+from edgevl.training.recipe import parse_recipe
+from edgevl.training.study import costs, grid
 from edgevl.training.study.arms import ABLATION, ARMS, LANGUAGE
 from edgevl.training.study.grid import run_study
 from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
@@ -287,3 +288,19 @@ def test_arms_with_a_detector_run_and_are_shown(tmp_path, preset, detect_values)
     assert latency["pipeline"]["p50_ms"]["all"] > latency["model"]["p50_ms"]["all"] > 0
     text = (tmp_path / "study" / "study.md").read_text(encoding="utf-8")
     assert "| region-feature model |" in text and "| all three, boxes of the detector |" in text
+
+
+def test_a_run_whose_losses_begin_later_costs_the_mean_of_its_phases(monkeypatch):
+    values = {
+        "stage": "pretrain",
+        "name": "p",
+        "steps": 10,
+        "losses": {"mlm": {"after": 4}, "words": {}, "itm": {"after": 8}},
+    }
+    recipe = parse_recipe(values, "test")
+    found = [(round(share, 3), [*part.losses]) for share, part in costs.phases(recipe)]
+    assert found == [(0.4, ["words"]), (0.4, ["mlm", "words"]), (0.2, ["mlm", "words", "itm"])]
+    assert all(options["after"] == 0 for _, part in costs.phases(recipe) for options in part.losses.values())
+    monkeypatch.setattr(costs, "_few_steps", lambda part, steps: 10.0 if len(part.losses) == 1 else 5.0)
+    assert costs._rate(recipe, 3) == pytest.approx(1 / 0.16)
+    assert [part for _, part in costs.phases(finetune_recipe(load_preset("quick"), "all", "vqa", 0, Path("x")))]

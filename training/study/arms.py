@@ -8,6 +8,7 @@ from edgevl.registry import Registry
 TASKS = ("vqa", "statement", "retrieval")
 CONTRAST = "contrast"  # beside the tasks: retrieval by contrast alone
 LANGUAGE = ("mlm", "itm", "itc")
+MORE_LANGUAGE = ("words",)  # of every arm, where a preset has it
 VISUAL = ("object", "semantic_map", "region_distillation")
 BASELINE = "language"
 OURS = "all"
@@ -18,7 +19,7 @@ LONGER = "language_1000"
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """`ARMS[name]`. Losses are those besides MLM, ITM and ITC, which every arm has."""
+    """`ARMS[name]`. Losses are those besides `LANGUAGE` and `MORE_LANGUAGE`, which every arm has."""
 
     title: str  # in tables
     losses: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ LATENCY_PRESET = "quick"  # of `edgevl bench`
 
 
 def macs_per_step(recipe: Recipe) -> int:
-    """Multiply-adds of one whole training step: the first of the recipe, forward and backward, teachers included.
+    """Multiply-adds of a whole training step, forward and backward, teachers included: the mean over a run's phases.
 
     Regions that a detector finds are kept in files, so its forward passes over the batch are added.
     """
-    macs = forward_macs(lambda: _few_steps(recipe, 1))
+    macs = round(sum(share * forward_macs(lambda part=part: _few_steps(part, 1)) for share, part in phases(recipe)))
     detector = recipe.detector or _detector_of(recipe)
     if detector:
         found = load_detector(detector)
@@ -46,6 +46,20 @@ def _detector_of(recipe: Recipe) -> str | None:
         return read_json(Path(recipe.init) / "config.json")["detector"]
     teacher = recipe.losses.get("region_distillation", {}).get("teacher", "")
     return teacher if Path(teacher).is_dir() else None
+
+
+def phases(recipe: Recipe) -> Iterator[tuple[float, Recipe]]:
+    """Yield the parts of a run that compute the same losses: the share of its steps, and a recipe that begins so."""
+    after = {name: options.get("after", 0) for name, options in recipe.losses.items()}
+    begins = sorted({0, *after.values()})
+    for begin, end in zip(begins, [*begins[1:], recipe.last_step], strict=True):
+        losses = {name: given | {"after": 0} for name, given in recipe.losses.items() if after[name] <= begin}
+        yield (end - begin) / recipe.last_step, recipe.model_copy(update={"losses": losses})
+
+
+def _rate(recipe: Recipe, steps: int) -> float:
+    """Return the pictures a second of a whole run, from a few steps of each phase."""
+    return 1 / sum(share / _few_steps(part, steps) for share, part in phases(recipe))
 
 
 def _few_steps(recipe: Recipe, steps: int) -> float:
@@ -67,7 +81,7 @@ def speed(preset: Preset, recipes: Mapping[str, Recipe], _folder: Path, _progres
     neighbors, rates = Neighbors(), {name: [] for name in recipes}
     for _ in range(preset.timing_rounds):
         for name, recipe in recipes.items():
-            rates[name].append(_few_steps(recipe, preset.timing_steps))
+            rates[name].append(_rate(recipe, preset.timing_steps))
     base = rates.get(BASELINE, [])
     slower = {
         name: round(statistics.median(b / own for b, own in zip(base, found)), 3)

@@ -24,7 +24,7 @@ from edgevl.training.recipe import (
     apply_override,
     parse_recipe,
 )
-from edgevl.training.study.arms import ARMS, LANGUAGE, TASKS, VISUAL, Arm
+from edgevl.training.study.arms import ARMS, LANGUAGE, MORE_LANGUAGE, TASKS, VISUAL, Arm
 from edgevl.training.yaml_file import Like, read_yaml
 
 PRESETS = Path(__file__).parent
@@ -163,7 +163,8 @@ def pretrain_recipe(preset: Plan, name: str, seed: int, folder: Path, overrides:
     arm = ARMS[name]
     values = copy.deepcopy(preset.pretrain) | {"stage": "pretrain", "name": f"study_{name}", "seed": seed}
     values["model"], values["weights"] = copy.deepcopy((preset.model, preset.weights))
-    values["losses"] = {loss: dict(preset.losses.get(loss, {})) for loss in (*LANGUAGE, *arm.losses)}
+    language = (*LANGUAGE, *(loss for loss in MORE_LANGUAGE if loss in preset.losses))
+    values["losses"] = {loss: dict(preset.losses.get(loss, {})) for loss in (*language, *arm.losses)}
     values["steps"] = max(1, round(values["steps"] * arm.share))
     for options in values["losses"].values():
         if "after" in options:
@@ -179,7 +180,7 @@ def pretrain_recipe(preset: Plan, name: str, seed: int, folder: Path, overrides:
         values["losses"]["region_distillation"]["teacher"] = detector
     if arm.detector == "labels":
         values["data"]["annotations"] = str(folder / "detector" / "labels" / str(seed) / "boxes.jsonl")
-    others = [f"losses.{loss}." for loss in {*VISUAL, *preset.losses} - {*LANGUAGE, *arm.losses}]
+    others = [f"losses.{loss}." for loss in {*VISUAL, *preset.losses} - values["losses"].keys()]
     mine = [each for each in overrides if not each.startswith(tuple(others))]
     return _changed(values, mine, f"preset {preset.name}, arm {name}")
 
