@@ -302,3 +302,22 @@ def test_one_lucky_seed_does_not_win():
         results
     )
     assert "is that of “+ all three”, 51.0 ± 2.5 %." in render(with_scores(made_up(gain=0.09), all=0.5))
+
+
+def test_with_a_plateau_arms_are_compared_at_the_rate_that_both_have():
+    results = made_up()
+    results["preset"]["finetune"]["plateau"] = {"window": 20, "gain": 0.005, "cooldown": 20}
+    seeds = results["preset"]["seeds"]
+    for seed in seeds:
+        curve = [[10, 0.2], [20, 0.4], [30, 0.6], [40, 0.5], [50, 0.8], [60, 0.9]]
+        results["runs"][f"language/vqa/{seed}"] |= {"steps": 60, "curve": curve}
+        fast = [[10, 0.55], [20, 0.6], [30, 0.6], [40, 0.6], [50, 0.9]]
+        results["runs"][f"all/vqa/{seed}"] |= {"steps": 50, "curve": fast}
+    view = View(results)
+    found = view.convergence("all")
+    assert found and found["reached"] == found["seeds"]
+    assert found["steps"]["mean"] == pytest.approx(27.5 / 10), "0.55, between 20 and 30, against the first look"
+    assert view.curve("all")[-1] == (50, pytest.approx(0.9)) and len(view.curve("language")) == 6
+    page = render(results)
+    assert "risen by no more than 0.5 points in 20 steps and then falls for 20" in page
+    assert "no factor can be above" not in page

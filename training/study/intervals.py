@@ -46,3 +46,8 @@ def crossing(curve: Curve, level: float) -> float | None:
             return before[0] + (step - before[0]) * (level - before[1]) / (value - before[1])
         before = step, value
     return None
+
+
+def latest(curve: Curve, step: float) -> float:
+    """The value of a curve at a step, or at its last one before."""
+    return next(value for at, value in reversed(curve) if at <= step)

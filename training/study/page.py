@@ -111,6 +111,7 @@ def render(results: dict[str, Any]) -> str:
         worst=_worst(view),
         hours=_hours(view),
         busy=_busy(view),
+        plateau=view.preset["finetune"].get("plateau"),
         steps={"pretrain": view.preset["pretrain"]["steps"], **_task_steps(view)},
         margin=round(100 * claims.MARGIN),
     )

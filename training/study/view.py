@@ -10,7 +10,7 @@ import numpy as np
 
 from edgevl.bench.stats import geometric_interval, t_interval
 from edgevl.training.study.arms import ARMS, BASELINE, CONTRAST, TASKS
-from edgevl.training.study.intervals import bootstrap_difference, crossing
+from edgevl.training.study.intervals import Curve, bootstrap_difference, crossing, latest
 
 Runs = dict[str, Any]
 
@@ -112,6 +112,9 @@ class View:
     def convergence(self, arm: str, task: str = "vqa", base: str = BASELINE) -> dict[str, Any] | None:
         """When `arm` reaches what `base` has at its end, on the validation curve of the same seed.
 
+        With a plateau: the mean level of `base` over the last window before its rate falls, and when either first had
+        it at the rate that both had until then.
+
         `steps`: factor by which it needs fewer steps of fine-tuning; `compute` and `clock`: the same of all
         multiply-adds and of all seconds, pretraining included. Null unless every seed reached it: one that did not is
         censored, and no mean is honest. Seconds of two processors are not compared.
@@ -122,13 +125,13 @@ class View:
             if not ours or not theirs or not ours["curve"] or not theirs["curve"]:
                 continue
             seeds += 1
-            last_step, level = theirs["curve"][-1]
-            at = crossing(ours["curve"], level)
+            last_step, level = self._end(theirs["curve"])
+            at = crossing(self._before_cooldown(ours["curve"]), level)
             if at is None:
                 continue
             steps.append(last_step / at)
             for name, cost in (("compute", self.compute), ("clock", self.clock)):
-                whole, part = cost(base, task, seed), cost(arm, task, seed, at)
+                whole, part = cost(base, task, seed, last_step), cost(arm, task, seed, at)
                 if whole and part:
                     costs[name].append(whole / part)
         if not seeds:
@@ -140,12 +143,30 @@ class View:
             **{name: geometric_interval(found) if len(found) == seeds else None for name, found in factors.items()},
         }
 
+    def _before_cooldown(self, curve: Curve) -> Curve:
+        """The looks at the rate that all arms have alike: with a plateau those before it falls, else all."""
+        plateau = self.preset["finetune"].get("plateau")
+        if not plateau:
+            return curve
+        return [look for look in curve if look[0] <= curve[-1][0] - plateau["cooldown"]] or curve[:1]
+
+    def _end(self, curve: Curve) -> tuple[float, float]:
+        """The step at which a curve is where it ends, and that level."""
+        plateau = self.preset["finetune"].get("plateau")
+        if not plateau:
+            return curve[-1]
+        looks = self._before_cooldown(curve)
+        level = float(np.mean([value for step, value in looks if step > looks[-1][0] - plateau["window"]]))
+        at = crossing(looks, level)
+        assert at is not None, "some look is at the mean of looks, or above"
+        return at, level
+
     def curve(self, arm: str, task: str = "vqa") -> list[tuple[float, float]]:
-        """(step, validation accuracy), mean over the seeds that have been measured."""
-        runs = [run for seed in self.seeds if (run := self.run(arm, task, seed))]
-        steps = sorted({step for run in runs for step, _ in run["curve"]})
-        by_run = [dict(map(tuple, run["curve"])) for run in runs]
-        return [(step, float(np.mean([c[step] for c in by_run if step in c]))) for step in steps]
+        """(step, validation accuracy), mean over the seeds that were measured; one that has ended keeps its last."""
+        curves = [run["curve"] for seed in self.seeds if (run := self.run(arm, task, seed)) and run["curve"]]
+        steps = sorted({step for curve in curves for step, _ in curve})
+        begun = {step: [latest(curve, step) for curve in curves if curve[0][0] <= step] for step in steps}
+        return [(step, float(np.mean(values))) for step, values in begun.items()]
 
     def per_seed(self, arm: str, split: str, pick: Sequence[str], task: str = "vqa") -> dict[str, Any] | None:
         """Mean over seeds of a number below a split, for example `("per_kind", "color")`; of [share, n] the share."""
