@@ -17,7 +17,7 @@ from edgevl.errors import InputError
 from edgevl.training import checkpoints
 from edgevl.training.recipe import parse_recipe
 from edgevl.training.study import costs, grid
-from edgevl.training.study.arms import ABLATION, ARMS, LANGUAGE, MORE_LANGUAGE
+from edgevl.training.study.arms import ABLATION, ARMS, LANGUAGE, MORE_LANGUAGE, SIDES
 from edgevl.training.study.grid import run_study
 from edgevl.training.study.jobs import Job, make_jobs, wanted_jobs
 from edgevl.training.study.preset import PRESETS, Preset, detect_recipe, finetune_recipe, load_preset, pretrain_recipe
@@ -241,7 +241,7 @@ def test_every_preset_makes_valid_recipes_and_treats_arms_alike(name, tmp_path):
         tuned = [finetune_recipe(preset, arm, "vqa", 1, tmp_path) for arm in ("language", name)]
         assert tuned[1].model_copy(update={"name": tuned[0].name, "init": tuned[0].init}) == tuned[0]
     assert base.data.seed != tuned[0].data.seed, "fine-tuning sees other pictures than pretraining"
-    apart = detect_recipe(preset, 1, ARMS["pseudo_labels"].detector_stage).data.seed
+    apart = detect_recipe(preset, 1, ARMS["pseudo_labels"]).data.seed
     assert apart not in (base.data.seed, tuned[0].data.seed), "its labels are not those that it learned from"
     teacher = pretrain_recipe(preset, "detector_teacher", 1, tmp_path).losses["region_distillation"]["teacher"]
     assert teacher == str(tmp_path / "detector" / "detect_apart" / "1" / "model")
@@ -304,3 +304,15 @@ def test_a_run_whose_losses_begin_later_costs_the_mean_of_its_phases(monkeypatch
     monkeypatch.setattr(costs, "_few_steps", lambda part, steps: 10.0 if len(part.losses) == 1 else 5.0)
     assert costs._rate(recipe, 3) == pytest.approx(1 / 0.16)
     assert [part for _, part in costs.phases(finetune_recipe(load_preset("quick"), "all", "vqa", 0, Path("x")))]
+
+
+def test_the_sizes_of_the_opponent_have_detectors_and_times_of_their_own(tmp_path):
+    preset = load_preset("plateau")
+    jobs = {job.name: job for job in make_jobs(preset, tmp_path)}
+    sides = [detect_recipe(preset, 0, ARMS[arm]).model["image_size"] for arm in SIDES]
+    assert sides == [64, 80, 112] and preset.model["image_size"] == 80
+    assert jobs["regions_112/pretrain/1"].needs == ("detector/detect_112/1",)
+    assert jobs["once/latency_64/0"].needs == ("regions_64/vqa/0", "all/vqa/0")
+    assert "regions_64/vqa/2" not in jobs and "regions/vqa/5" in jobs
+    recipe = pretrain_recipe(preset, "regions_64", 0, tmp_path)
+    assert recipe.detector == str(tmp_path / "detector" / "detect_64" / "0" / "model")

@@ -321,3 +321,26 @@ def test_with_a_plateau_arms_are_compared_at_the_rate_that_both_have():
     page = render(results)
     assert "risen by no more than 0.5 points in 20 steps and then falls for 20" in page
     assert "no factor can be above" not in page
+
+
+def test_speed_is_that_beside_the_smallest_region_features_that_larger_pictures_do_not_better(tmp_path):
+    results = made_up()
+    results["preset"]["arms"] += ["regions_64", "regions_112"]
+    assert View(made_up()).saturated() == "regions" and View(results).saturated() is None
+    for arm, gain in {"regions_64": -0.05, "regions_112": 0.005}.items():
+        for seed in (0, 1):
+            run = copy.deepcopy(results["runs"][f"regions/vqa/{seed}"])
+            results["runs"] |= {f"{arm}/vqa/{seed}": run | {"score": run["score"] + gain}}
+    assert View(results).saturated() == "regions"
+    for seed in (0, 1):
+        results["runs"][f"regions_112/vqa/{seed}"]["score"] += 0.01
+    assert View(results).saturated() == "regions_112", "a point and a half better: not saturated before"
+    assert verdicts(results)[1] == claims.OPEN, "not timed"
+    slow = copy.deepcopy(results["timing"]["once/latency/0"])
+    slow["model"]["p50_ms"] = {"regions_112": 50.0, "all": 3.0}
+    results["timing"]["once/latency_112/0"] = slow
+    assert verdicts(results)[1] == claims.HOLDS
+    assert "against the region-feature model, detector of 112 pixels" in claims.claim_b(View(results)).because
+    assert "| region-feature model, detector of 112 pixels |" in render(results)
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    assert load_results(tmp_path / "results.json")["timing"]["once/latency_112/0"]["flags"] == []

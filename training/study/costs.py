@@ -19,7 +19,7 @@ from edgevl.training import detect, finetune, pretrain
 from edgevl.training.compute import forward_macs
 from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.recipe import Recipe
-from edgevl.training.study.arms import BASELINE, OPPONENT, OURS
+from edgevl.training.study.arms import BASELINE, OURS
 from edgevl.training.study.preset import Preset
 
 STAGES = {"pretrain": pretrain.run, "finetune": finetune.run, "detect": detect.run}
@@ -93,18 +93,17 @@ def speed(preset: Preset, recipes: Mapping[str, Recipe], _folder: Path, _progres
     return {"result": {}, "timing": timing}
 
 
-def latency(preset: Preset, models: Mapping[str, Path], _folder: Path, progress: Progress | None) -> dict[str, Any]:
-    """Time of one question about one picture, region features against ours, measured as `edgevl bench` does it.
+def latency(opponent: str, theirs: Path, ours: Path, _folder: Path, progress: Progress | None) -> dict[str, Any]:
+    """Time of one question about one picture, region features (an arm) against ours, as `edgevl bench` measures it.
 
     Both are exported to ONNX and run by onnxruntime on one thread, interleaved. `model`: from pixels to logits;
     `pipeline`: from the bytes of a picture to the answer.
     """
-    theirs, ours = (str(models[name]) for name in (OPPONENT, OURS))
-    report = run_bench(ours, [theirs], preset=LATENCY_PRESET, threads=1, progress=progress, frame=None)
+    report = run_bench(str(ours), [str(theirs)], preset=LATENCY_PRESET, threads=1, progress=progress, frame=None)
     timing: dict[str, Any] = {"others_cpu": report.machine.others_cpu, "preset": LATENCY_PRESET}
     for scope in SCOPES:
-        ratio = report.ratio(theirs, scope)
-        names = {OPPONENT: theirs, OURS: report.candidate}
+        ratio = report.ratio(str(theirs), scope)
+        names = {opponent: str(theirs), OURS: report.candidate}
         timing[scope] = {
             "ratio": round(ratio.ratio, 3),
             "ci95": [round(side, 3) for side in ratio.ci95],

@@ -14,7 +14,7 @@ from edgevl.training.checkpoints import list_checkpoints
 from edgevl.training.metric_log import METRICS, read_rows
 from edgevl.training.recipe import Recipe
 from edgevl.training.study import costs, evaluate
-from edgevl.training.study.arms import ABLATION, ARMS, OPPONENT, OURS
+from edgevl.training.study.arms import ABLATION, ARMS, OURS, SIDES, latency_row
 from edgevl.training.study.preset import Plan, Preset, Sprint, detect_recipe, finetune_recipe, pretrain_recipe
 
 Result = dict[str, Any]  # "result": what is the same each time; "timing": what is not
@@ -84,7 +84,7 @@ def _detector_jobs(preset: Preset, folder: Path, name: str, seed: int) -> Iterat
     arm = ARMS[name]
     if not arm.detector:
         return
-    recipe, row = detect_recipe(preset, seed, arm.detector_stage), f"detector/{arm.detector_stage}/{seed}"
+    recipe, row = detect_recipe(preset, seed, arm), f"detector/{arm.detector_stage}/{seed}"
     yield Job(row, partial(_train, recipe, evaluate.detector, False))
     if arm.detector == "labels":
         write = partial(evaluate.annotate, preset, folder / row / "model", seed)
@@ -98,10 +98,10 @@ def _once(preset: Preset, folder: Path) -> Iterator[Job]:
     alike = [name for name in preset.arms if name in ABLATION]
     recipes = {name: pretrain_recipe(preset, name, seed, folder) for name in alike}
     yield Job("once/speed/0", partial(costs.speed, preset, recipes), quiet=True)
-    if OPPONENT in preset.arms and OURS in preset.arms:
-        models = {name: folder / name / "vqa" / str(seed) / "model" for name in (OPPONENT, OURS)}
-        needs = tuple(f"{name}/vqa/{seed}" for name in models)
-        yield Job("once/latency/0", partial(costs.latency, preset, models), needs, quiet=True)
+    for opponent in (name for name in SIDES if name in preset.arms and OURS in preset.arms):
+        models = [folder / name / "vqa" / str(seed) / "model" for name in (opponent, OURS)]
+        needs = tuple(f"{name}/vqa/{seed}" for name in (opponent, OURS))
+        yield Job(latency_row(opponent), partial(costs.latency, opponent, *models), needs, quiet=True)
 
 
 def _train(

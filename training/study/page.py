@@ -20,6 +20,7 @@ from edgevl.training.study.arms import (
     OPPONENT,
     OURS,
     SHORTER,
+    SIDES,
     TASKS,
     TUNED,
     UNTRAINED,
@@ -70,7 +71,7 @@ def render(results: dict[str, Any]) -> str:
         cpus=" and ".join(view.processors),
         mixed=len(view.processors) > 1,
         categories=_categories(view),
-        latency=results["timing"].get("once/latency/0"),
+        latency=view.latency(OPPONENT),
         done=len(view.runs),
         rows=results["rows"],
         claims=claims.all_claims(view),
@@ -202,13 +203,14 @@ def _tuned_gain(view: View) -> list[str] | None:
 
 
 def _regions(view: View) -> list[list[str]]:
-    latency, rows = view.results["timing"].get("once/latency/0"), []
-    arms = (OPPONENT, "regions_language", OURS) if OPPONENT in view.arms else ()
+    rows = []
+    arms = (*SIDES, "regions_language", OURS) if OPPONENT in view.arms else ()
     for arm in (arm for arm in arms if arm in view.arms):
+        latency = view.latency(arm if arm in SIDES else OPPONENT)
         macs = view.compute(arm, "vqa", view.seeds[0])
         whole = f"{macs / 1e12:.2f}" if macs else NONE
-        timed = latency and arm in latency[SCOPES[0]]["p50_ms"]
-        times = [f"{latency[scope]['p50_ms'][arm]:.2f}" if timed else NONE for scope in SCOPES]
+        times = [latency[scope]["p50_ms"].get(arm) if latency else None for scope in SCOPES]
+        times = [NONE if each is None else f"{each:.2f}" for each in times]
         rows.append([ARMS[arm].title, *_scores(view, arm), whole, *times])
     return rows
 

@@ -78,7 +78,7 @@ class Preset(Plan):
         return self
 
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
-        return self.seeds[:1] if arm.one_seed else self.seeds
+        return self.seeds[: arm.seeds]
 
 
 Stage = Literal["pretrain", "finetune"]
@@ -199,10 +199,12 @@ def finetune_recipe(
     return _changed(values, overrides, f"preset {preset.name}, task {task}")
 
 
-def detect_recipe(preset: Preset, seed: int, stage: str) -> Recipe:
-    """A detector that learns from the pictures of pretraining; `detect_apart` from others than those of any stage."""
+def detect_recipe(preset: Preset, seed: int, arm: Arm) -> Recipe:
+    """The detector of an arm. It learns from the pictures of pretraining; one that teaches from those of no stage."""
     values = copy.deepcopy(preset.detect) | {"stage": "detect", "name": "study_detector", "seed": seed}
-    values["data"] = _data(preset, values) | {"seed": 2000 + seed if stage == "detect_apart" else seed}
+    values["data"] = _data(preset, values) | {"seed": 2000 + seed if arm.detector_stage == "detect_apart" else seed}
+    if arm.detector_side:
+        values["model"] = values.get("model", {}) | {"image_size": arm.detector_side}
     return parse_recipe(values, f"preset {preset.name}, detect")
 
 

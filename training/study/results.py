@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgevl.errors import InputError
 from edgevl.reading import MAX_RESULTS_BYTES, read_json
 from edgevl.training.recipe import MAX_STEPS, Text
+from edgevl.training.study.arms import LATENCY
 from edgevl.training.study.preset import Preset, Sprint
 
 SCHEMA = "edgevl.study/1"
@@ -165,7 +166,7 @@ def load_results(path: Path) -> dict[str, Any]:
         if kind is _Answers:
             _check_answers(path, name, row, results["preset"]["test_samples"])
     for name, row in results["timing"].items():
-        _check(path, f"timing.{name}.", _Latency if name == "once/latency/0" else _Timing, row)
+        _check(path, f"timing.{name}.", _Latency if name.startswith(LATENCY) else _Timing, row)
     return results | {"preset": preset.model_dump(mode="json")}  # with the defaults that it leaves out
 
 

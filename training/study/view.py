@@ -3,16 +3,18 @@
 Shapes: S seeds, N test samples.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgevl.bench.stats import geometric_interval, t_interval
-from edgevl.training.study.arms import ARMS, BASELINE, CONTRAST, TASKS
+from edgevl.training.study.arms import ARMS, BASELINE, CONTRAST, SIDES, TASKS, latency_row
 from edgevl.training.study.intervals import Curve, bootstrap_difference, crossing, latest
 
 Runs = dict[str, Any]
+POINT = 0.01
 
 
 class View:
@@ -108,6 +110,24 @@ class View:
     def _detector_row(self, arm: str) -> str:
         """The first seed's, which stands for all; "" for an arm without a detector."""
         return f"detector/{ARMS[arm].detector_stage}/{self.seeds[0]}" if ARMS[arm].detector else ""
+
+    def saturated(self) -> str | None:
+        """The region-feature model with the smallest pictures whose larger ones bring no more than a point of VQA.
+
+        None while one of its sizes is not measured. Where the largest still brings more, it is that one.
+        """
+        arms = [arm for arm in SIDES if arm in self.preset["arms"]]
+        for smaller, larger in itertools.pairwise(arms):
+            gain = self.difference(larger, smaller, "vqa")
+            if gain is None:
+                return None
+            if gain["mean"] <= POINT:
+                return smaller
+        return arms[-1] if arms else None
+
+    def latency(self, opponent: str | None) -> dict[str, Any] | None:
+        """Time beside a region-feature model, where it was measured."""
+        return self.results["timing"].get(latency_row(opponent)) if opponent else None
 
     def convergence(self, arm: str, task: str = "vqa", base: str = BASELINE) -> dict[str, Any] | None:
         """When `arm` reaches what `base` has at its end, on the validation curve of the same seed.
