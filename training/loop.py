@@ -101,11 +101,9 @@ def end_of(recipe: Recipe, rows: list[dict[str, float]]) -> int:
             if accuracy >= recipe.stop_at:
                 return step
     start = cooling(recipe, rows)
-    return (
-        recipe.last_step
-        if start is None or recipe.plateau is None
-        else min(start + recipe.plateau.cooldown, recipe.last_step)
-    )
+    if recipe.plateau is None or start is None:
+        return recipe.last_step
+    return min(start + recipe.plateau.cooldown, recipe.last_step)
 
 
 def cooling(recipe: Recipe, rows: list[dict[str, float]]) -> int | None:
@@ -166,16 +164,16 @@ def evaluate(accelerator: Accelerator, objective: nn.Module) -> dict[str, float]
     return values
 
 
-def learning_rate(step: int, recipe: Recipe, cooling: int | None = None) -> float:
+def learning_rate(step: int, recipe: Recipe, cools_from: int | None = None) -> float:
     """Linear warm-up, then a cosine from `lr` down to `lr * final_lr` at the last step.
 
-    With a plateau, `lr` until the step `cooling`, then a line down to `lr * final_lr`.
+    With a plateau, `lr` until the step `cools_from`, then a line down to `lr * final_lr`.
     """
     optimizer = recipe.optimizer
     if step < optimizer.warmup:
         return optimizer.lr * (step + 1) / optimizer.warmup
-    if recipe.plateau and cooling is not None:
-        fallen = min(1.0, max(0.0, (step + 1 - cooling) / recipe.plateau.cooldown))
+    if recipe.plateau and cools_from is not None:
+        fallen = min(1.0, max(0.0, (step + 1 - cools_from) / recipe.plateau.cooldown))
         return optimizer.lr * (1 - (1 - optimizer.final_lr) * fallen)
     done = (step - optimizer.warmup) / max(1, recipe.steps - optimizer.warmup)
     return optimizer.lr * (optimizer.final_lr + (1 - optimizer.final_lr) * (1 + math.cos(math.pi * done)) / 2)

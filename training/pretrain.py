@@ -128,8 +128,6 @@ def build_losses(
     begins = {name: recipe.losses[name].get("after", 0) for name in losses}
     if min(begins.values()) > 0:
         raise InputError(f"losses: none begins with the first step: lower {' or '.join(f'{n}.after' for n in begins)}")
-    if late := [name for name, after in begins.items() if after >= recipe.last_step]:
-        raise InputError(
-            f"losses.{late[0]}.after: {begins[late[0]]} is not before the last of {recipe.last_step} steps"
-        )
+    if late := [name for name, after in begins.items() if after >= recipe.steps]:
+        raise InputError(f"losses.{late[0]}.after: {begins[late[0]]} is not before the last of {recipe.steps} steps")
     return losses
