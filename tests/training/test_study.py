@@ -308,6 +308,7 @@ def test_a_run_whose_losses_begin_later_costs_the_mean_of_its_phases(monkeypatch
 
 def test_the_sizes_of_the_opponent_have_detectors_and_times_of_their_own(tmp_path):
     preset = load_preset("plateau")
+    assert isinstance(preset, Preset)
     jobs = {job.name: job for job in make_jobs(preset, tmp_path)}
     sides = [detect_recipe(preset, 0, ARMS[arm]).model["image_size"] for arm in SIDES]
     assert sides == [64, 80, 112] and preset.model["image_size"] == 80
