@@ -5,6 +5,7 @@ Shapes: K texts a picture, T text tokens, V cells of the visual grid, N objects 
 
 import dataclasses
 import itertools
+import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -181,6 +182,44 @@ class VqaSamples(torch_data.Dataset[Sample]):
             return questions.of_kinds(self.kinds)[: self.texts]
         focused = questions.of_kinds(self.focus)[: self.focus_texts]
         return focused + list(questions[: self.texts - len(focused)])
+
+
+class OtherLight(torch_data.Dataset[Sample]):
+    """`samples[i]` with its picture in other light, the same each time."""
+
+    def __init__(self, samples: torch_data.Dataset[Sample], most: float):
+        self.samples, self.most = samples, most
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.samples[index]
+        return {**sample, "image": relit(sample["image"], self.most, random.Random(f"light/{index}"))}
+
+    def __len__(self) -> int:
+        return len(self.samples)  # pyright: ignore[reportArgumentType]
+
+
+def relit(pixels_3SS: np.ndarray, most: float, rng: random.Random) -> np.ndarray:
+    """Return pixels, uint8, of other brightness, contrast and saturation: each by a factor within 1 - most to 1 + most.
+
+    Hues stay, since colors have names. A model that learned from one artist's objects knows another's better by it
+    (docs/log.md).
+    """
+    brightness, contrast, saturation = (rng.uniform(1 - most, 1 + most) for _ in range(3))
+    bright = pixels_3SS * np.float32(brightness)
+    mean = bright.mean()
+    contrasted = (bright - mean) * np.float32(contrast) + mean
+    gray = contrasted.mean(0, keepdims=True)
+    return ((contrasted - gray) * np.float32(saturation) + gray).clip(0, 255).round().astype(np.uint8)
+
+
+def in_other_light(samples: Any, most: float, region_model: bool = False) -> Any:
+    """Return samples whose pictures are in other light, where a recipe asks for it.
+
+    Raises `InputError` for a region-feature model, which sees what a detector found in pictures as they are.
+    """
+    if most and region_model:
+        raise InputError("data.light is for a model that sees pixels, not regions: remove it")
+    return OtherLight(samples, most) if most else samples
 
 
 class StatementSamples(VqaSamples):

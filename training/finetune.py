@@ -24,7 +24,7 @@ from edgevl.regions.model import RegionVqaModel, is_region_model
 from edgevl.training.adapt import Start, adapted, labels_for, with_words
 from edgevl.training.backbones import load_backbone, pixel_statistics
 from edgevl.training.contrast import ContrastObjective, ContrastSamples, starting_encoder
-from edgevl.training.data import VqaSamples, make_samples
+from edgevl.training.data import VqaSamples, in_other_light, make_samples
 from edgevl.training.domain import fit_trained
 from edgevl.training.embedding_teacher import Teacher
 from edgevl.training.grow import grow
@@ -103,6 +103,7 @@ def contrast_parts(recipe: Recipe, make_objective: MakeObjective, teacher: Teach
     start = with_words(start, train.texts())
     order = for_training(train, data.seed)
     samples = ContrastSamples(order, start.tokenizer, start.model.config, data.texts, data.mirror, teacher)
+    samples = in_other_light(samples, data.light)
     return Parts(make_objective(recipe, start, val), samples, start.tokenizer)
 
 
@@ -133,6 +134,7 @@ def train_answers(
     note_epochs(train, recipe, tokenizer, config.text_length, note)
     order = for_training(train, recipe.data.seed)
     samples = make_samples(recipe, order, tokenizer, config, labels, data.focus, side)
+    samples = in_other_light(samples, data.light, isinstance(model, RegionVqaModel))
     validation = make_samples(recipe, val, tokenizer, config, labels, training=False)
     if isinstance(model, RegionVqaModel):
         samples = model_regions(samples, model, recipe, data.train, recipe.last_step * recipe.batch_size, progress)

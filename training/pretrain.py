@@ -20,7 +20,7 @@ from edgevl.progress import Progress
 from edgevl.regions.detector import LoadedDetector
 from edgevl.regions.model import RegionVqaModel, new_region_model
 from edgevl.training.batch import trim, visual_tokens
-from edgevl.training.data import PretrainSamples
+from edgevl.training.data import PretrainSamples, in_other_light
 from edgevl.training.loop import Note, Run, fit
 from edgevl.training.losses import LOSSES, Criterion, LossContext, MaskedLanguageLoss, PretrainingLoss
 from edgevl.training.losses.base import check_weights, loss_weights, make_losses
@@ -78,6 +78,7 @@ def run(
     scenes = open_scenes(data.train, seed=data.seed, size=config.image_size)
     notes = Annotations(data.annotations, data.train, data.seed, count) if data.annotations else None
     samples = PretrainSamples(scenes, tokenizer, config, data.texts, notes)
+    samples = in_other_light(samples, data.light, as_regions)
     if detector:
         samples = with_regions(samples, detector, recipe, data.train, count, recipe.regions, not as_regions, progress)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)

@@ -53,6 +53,9 @@ class DataSection(Section):
         (), max_length=32, description="the only kinds of question that are asked, in validation too; empty: all"
     )
     mirror: bool = Field(False, description="a dual encoder: half of the pictures, with left for right in captions")
+    light: float = Field(
+        0.0, ge=0, lt=1, description="training pictures in other light: by how much it changes, 0.3 is well tried"
+    )
     workers: int = Field(1, ge=0, le=64)
     annotations: Text | None = Field(None, description="pretrain: a file of `edgevl data annotate`, for true boxes")
     region_cache: Text = Field("runs/regions", description="where the regions that detectors found are kept")
@@ -207,6 +210,7 @@ _STAGES = {
     "quantize": ("finetune",),
     "regions": ("pretrain",),
     "data.annotations": ("pretrain",),
+    "data.light": ("pretrain", "finetune", "distill"),
     "data.focus": ("finetune", "distill"),
     "data.focus_texts": ("finetune", "distill"),
     "data.kinds": ("finetune", "distill"),
