@@ -68,13 +68,13 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
     optimizer = make_optimizer(run.objective, recipe.optimizer)
     first = checkpoints.restore(run.folder, run.objective, optimizer, run.note) if resume else 0
     logger = MetricLog(run.folder, first)
-    last = end_of(recipe, logger.rows)
+    cools_from, last = cooling(recipe, logger.rows), end_of(recipe, logger.rows)
     positions = Positions(recipe.batch_size, first, last)
     loader = batches(run.samples, positions, recipe.data.workers)
     objective, optimizer, loader = accelerator.prepare(run.objective, optimizer, loader)
     started = time.perf_counter()
     for step, batch in enumerate(errors_in_one_line(loader), start=first):
-        rate = learning_rate(step, recipe, cooling(recipe, logger.rows))
+        rate = learning_rate(step, recipe, cools_from)
         values = train_step(accelerator, objective, optimizer, run.criterion, batch, recipe, step, rate)
         done = step + 1
         if done % recipe.log_every == 0 or done == last:
@@ -82,7 +82,7 @@ def fit(run: Run, resume: bool = False) -> list[dict[str, float]]:
             logger.write(done, {name: value.item() for name, value in values.items()} | {"samples_per_second": speed})
         if done % recipe.eval_every == 0 or done == last:
             logger.write(done, evaluate(accelerator, objective))
-            last = end_of(recipe, logger.rows)
+            cools_from, last = cooling(recipe, logger.rows), end_of(recipe, logger.rows)
         if done % recipe.checkpoint_every == 0 or done == last:
             checkpoints.save(run.folder, done, accelerator.unwrap_model(objective), optimizer)
         if run.progress:

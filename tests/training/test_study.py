@@ -232,7 +232,7 @@ def test_every_preset_makes_valid_recipes_and_treats_arms_alike(name, tmp_path):
     assert len(names) == len({*names})
     assert all(names.index(need) < place for place, job in enumerate(jobs) for need in job.needs)
     base = pretrain_recipe(preset, "language", 1, tmp_path)
-    assert {*LANGUAGE} <= set(base.losses) <= {*LANGUAGE, *MORE_LANGUAGE}
+    assert set(base.losses) == {*LANGUAGE, *(loss for loss in MORE_LANGUAGE if loss in preset.losses)}
     for name in ABLATION:
         recipe = pretrain_recipe(preset, name, 1, tmp_path)
         assert set(recipe.losses) == {*base.losses, *ARMS[name].losses}
