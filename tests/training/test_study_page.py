@@ -1,6 +1,7 @@
 """The study's arithmetic against values by hand, its verdicts, and its page, which follows from the JSON alone."""
 
 import copy
+import io
 import json
 import math
 import random
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgevl.bench.stats import geometric_interval, t_interval
 from edgevl.errors import InputError
@@ -19,6 +21,7 @@ from edgevl.training.study.intervals import (
     crossing,
 )
 from edgevl.training.study.page import publish, render
+from edgevl.training.study.plots import figures
 from edgevl.training.study.preset import load_preset
 from edgevl.training.study.results import SCHEMA, load_results
 from edgevl.training.study.view import View
@@ -154,6 +157,18 @@ def test_verdicts_follow_the_intervals():
     assert verdicts(results)[1] == claims.OPEN and "in a run that was not steady" in render(results)
 
 
+def test_the_picture_shows_the_parts_that_the_verdicts_are_made_of():
+    cut = made_up()
+    for name in [name for name in cut["runs"] if name.startswith(("regions/", "all_10/"))]:
+        del cut["runs"][name]
+    for results in (made_up(), made_up(gain=-0.1, latency=2.0), made_up(seeds=1), cut):
+        for claim in claims.all_claims(View(results)):
+            assert claim.verdict == claims.judge([part.holds for part in claim.parts])
+            assert all(part.found or part.holds is None for part in claim.parts)
+    sizes = {Image.open(io.BytesIO(figures(View(results))["study-claims.png"])).size for results in (made_up(), cut)}
+    assert len(sizes) == 1, "what is not measured has its row, too"
+
+
 def with_scores(results: dict, **scores: float) -> dict:
     """The same with other VQA scores: those of an arm differ by a point from seed to seed."""
     for arm, score in scores.items():
@@ -264,7 +279,7 @@ def test_the_same_json_gives_the_same_bytes(tmp_path):
     for folder in folders:
         publish(tmp_path / "results.json", folder)
     names = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
-    assert {"study.md", "study.json"} < {path.name for path in names} and len(names) == 6
+    assert {"study.md", "study.json"} < {path.name for path in names} and len(names) == 7
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
     text = (folders[0] / "study.md").read_text(encoding="utf-8")
     assert all(f"images/{path.name}" in text for path in names if path.suffix in (".png", ".jpg"))

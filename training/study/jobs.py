@@ -60,7 +60,7 @@ def _study_jobs(preset: Preset, folder: Path) -> list[Job]:
     for names in (preset.first, others):
         for seed in preset.seeds:
             for name in names:
-                if seed in preset.seeds_of(ARMS[name]):
+                if seed in preset.seeds_of(name):
                     jobs += [*_detector_jobs(preset, folder, name, seed), *_arm_jobs(preset, folder, name, seed)]
     return [*{job.name: job for job in [*jobs, *_once(preset, folder)]}.values()]  # arms share a detector
 

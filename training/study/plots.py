@@ -1,34 +1,49 @@
 """The page's figures, drawn from the results alone, the same bytes each time with the same matplotlib."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from edgevl.training.study import claims
 from edgevl.training.study.arms import ABLATION, ARMS, BASELINE, LONGER, OPPONENT, OURS, SHORTER, UNTRAINED
 from edgevl.training.study.view import View
 
 COLORS = {BASELINE: "#8a8a8a", OURS: "#0b6e4f", "pixels": "#c8553d", OPPONENT: "#31619c"}
 OTHER = "#c9b458"
+ASKED = {"vqa": "questions", "statement": "statements"}  # of the tasks, where the text says what is judged
+# Each claim as a title of the picture, and what its axis counts.
+PLAINLY = {
+    "(a)": ("Fine-tunes better with the visual losses", "points above the model without them"),
+    "(b)": ("As accurate as a region-feature model", "points above it"),
+    "(c)": ("A tenth of the pretraining suffices", "points above the model without visual losses"),
+}
 
 
 def figures(view: View) -> dict[str, bytes]:
     """File name -> PNG."""
     return {
+        "study-claims.png": _claims(view),
         "study-ablation.png": _figure((7.2, 3.4), 1, lambda axes: _ablation(axes[0], view)),
         "study-curves.png": _figure((9.6, 3.2), 3, lambda axes: _curves(axes, view)),
         "study-pretraining.png": _figure((4.6, 3.0), 1, lambda axes: _shares(axes[0], view)),
     }
 
 
-def _figure(size: tuple[float, float], columns: int, draw: Callable[[Any], None]) -> bytes:
+def _figure(
+    size: tuple[float, float], count: int, draw: Callable[[Any], None], heights: list[float] | None = None
+) -> bytes:
+    """Return a PNG of `count` panels side by side, or one below the other with `heights`."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context({"font.size": 9, "font.family": "DejaVu Sans"}):
         figure = Figure(figsize=size, layout="constrained", dpi=110)
-        axes = np.atleast_1d(figure.subplots(1, columns, sharey=True))
+        if heights:
+            axes = np.atleast_1d(figure.subplots(count, 1, height_ratios=heights))
+        else:
+            axes = np.atleast_1d(figure.subplots(1, count, sharey=True))
         draw(axes)
         for part in axes:
             part.spines[["top", "right"]].set_visible(False)
@@ -37,6 +52,62 @@ def _figure(size: tuple[float, float], columns: int, draw: Callable[[Any], None]
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _claims(view: View) -> bytes:
+    """What is asked of each claim: the interval, and beyond which line all of it must lie."""
+    panels = [panel for claim in claims.all_claims(view) for panel in _panels(claim)]
+    heights = [len(parts) + 1.6 for _, parts, _ in panels]
+
+    def draw(axes: Any) -> None:
+        shown = [part for _, parts, _ in panels for part in parts if part.title != claims.SPEED and part.found]
+        sides = [100 * side for part in shown for side in (part.found["ci95"] or [part.found["mean"]])]
+        low, high = min([-5.0, *sides]), max([5.0, *sides])
+        for panel, (title, parts, label) in zip(axes, panels, strict=True):
+            _intervals(panel, parts)
+            panel.set_title(title, loc="left", x=-0.26, fontsize=10.5, fontweight="bold")
+            panel.set_xlabel(label, fontsize=9)
+            if parts[0].title == claims.SPEED:
+                panel.set_xlim(0, max([1.2 * claims.FASTER, *(1.1 * end for end in _ends(parts[0]))]))
+            else:
+                panel.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+    return _figure((6.4, 0.4 * sum(heights)), len(panels), draw, heights)
+
+
+def _panels(claim: claims.Claim) -> Iterator[tuple[str, list[claims.Part], str]]:
+    """Title, parts and what the axis counts. Speed has a panel of its own."""
+    scores = [part for part in claim.parts if part.title != claims.SPEED]
+    says, beside = PLAINLY[claim.name]
+    yield f"{claim.name} {says}: {claim.verdict}", scores, beside
+    if speed := [part for part in claim.parts if part.title == claims.SPEED]:
+        yield f"... and {claims.FASTER} times as fast", speed, "times as fast from pixels to answer"
+
+
+def _ends(part: claims.Part) -> tuple[float, float, float]:
+    """The middle and both ends of its interval, in points or in times; the middle thrice for one seed."""
+    assert part.found
+    scale = 1 if part.title == claims.SPEED else 100
+    middle = part.found.get("mean", part.found.get("ratio"))
+    low, high = part.found["ci95"] or (middle, middle)
+    return scale * middle, scale * low, scale * high
+
+
+def _intervals(axes: Any, parts: list[claims.Part]) -> None:
+    for row, part in enumerate(reversed(parts)):
+        scale = 1 if part.title == claims.SPEED else 100
+        axes.axvspan(scale * part.bound, 1e6, color="#e6f2ed", zorder=0)
+        axes.axvline(scale * part.bound, color="#0b6e4f", linewidth=1)
+        if part.found:
+            middle, low, high = _ends(part)
+            color = {True: "#0b6e4f", False: "#c8553d", None: OTHER}[part.holds]
+            axes.plot([low, high], [row, row], color=color, linewidth=4, alpha=0.6, solid_capstyle="butt")
+            axes.plot(middle, row, "o", color=color, markersize=6)
+        answer = {True: "✓", False: "✗", None: "not measured"}[part.holds]
+        axes.annotate(answer, (1, row), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+                      va="center", color="#0b6e4f" if part.holds else "#c8553d")  # fmt: skip
+    axes.set_yticks(range(len(parts)), [ASKED.get(part.title, part.title) for part in reversed(parts)])
+    axes.set_ylim(-0.7, len(parts) - 0.3)
 
 
 def _ablation(axes: Any, view: View) -> None:

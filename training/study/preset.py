@@ -49,14 +49,20 @@ class Plan(Section):
     tasks: dict[str, Part] = Field(default_factory=dict, description="of each task: changes to `finetune`")
 
     def makes_rows_of(self, saved: dict[str, Any]) -> bool:
-        """Are the rows of both presets made alike? More arms, or arms in another order, change no row that is there."""
-        chosen = {"arms", "first", "note", "changes"}
+        """Are the rows of both presets made alike?
+
+        More arms, more seeds of some, or arms in another order change no row that is there.
+        """
+        chosen = {"arms", "first", "others", "note", "changes"}
         made, theirs = self.model_dump(mode="json", exclude=chosen), saved.items()
         return made == {key: value for key, value in theirs if key not in chosen}
 
 
 class Preset(Plan):
     first: tuple[Text, ...] = Field((), description="those of `arms` that run with every seed before the others begin")
+    others: int | None = Field(
+        None, ge=1, le=MOST_VALUES, description="seeds of the arms that are not `first`; None: all"
+    )
     detect: Part = Field(default_factory=dict)
     label_score: float = Field(0.5, ge=0, le=1, description="lowest score of a detector's box that is a pseudo-label")
     test_samples: int = Field(1000, ge=8, le=MAX_SAMPLES, description="pictures of each split, with one question each")
@@ -77,8 +83,10 @@ class Preset(Plan):
                 raise ValueError(f"{section} lacks {missing[0]}")
         return self
 
-    def seeds_of(self, arm: Arm) -> tuple[int, ...]:
-        return self.seeds[: arm.seeds]
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Return the seeds of an arm: the preset's first ones where it has fewer."""
+        most = [each for each in (ARMS[name].seeds, None if name in self.first else self.others) if each is not None]
+        return self.seeds[: min(most, default=None)]
 
 
 Stage = Literal["pretrain", "finetune"]
