@@ -23,6 +23,20 @@ class Part:
     bound: float
     holds: bool | None  # None: not decided
 
+    @property
+    def scale(self) -> int:
+        """What turns its numbers into those that are shown: points of scores, and times."""
+        return 1 if self.title == SPEED else 100
+
+    @property
+    def ends(self) -> tuple[float, float, float] | None:
+        """The middle of the interval and both its ends, as they are shown; of one seed the middle thrice."""
+        if not self.found:
+            return None
+        middle = self.found["ratio" if self.title == SPEED else "mean"]
+        low, high = self.found["ci95"] or (middle, middle)
+        return self.scale * middle, self.scale * low, self.scale * high
+
 
 @dataclasses.dataclass(frozen=True)
 class Claim:

@@ -60,15 +60,15 @@ def _claims(view: View) -> bytes:
     heights = [len(parts) + 1.6 for _, parts, _ in panels]
 
     def draw(axes: Any) -> None:
-        shown = [part for _, parts, _ in panels for part in parts if part.title != claims.SPEED and part.found]
-        sides = [100 * side for part in shown for side in (part.found["ci95"] or [part.found["mean"]])]
+        scores = [part for _, parts, _ in panels for part in parts if part.title != claims.SPEED]
+        sides = [side for part in scores for side in part.ends or ()]
         low, high = min([-5.0, *sides]), max([5.0, *sides])
         for panel, (title, parts, label) in zip(axes, panels, strict=True):
             _intervals(panel, parts)
             panel.set_title(title, loc="left", x=-0.26, fontsize=10.5, fontweight="bold")
             panel.set_xlabel(label, fontsize=9)
             if parts[0].title == claims.SPEED:
-                panel.set_xlim(0, max([1.2 * claims.FASTER, *(1.1 * end for end in _ends(parts[0]))]))
+                panel.set_xlim(0, max([1.2 * claims.FASTER, *(1.1 * end for end in parts[0].ends or ())]))
             else:
                 panel.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
@@ -84,22 +84,13 @@ def _panels(claim: claims.Claim) -> Iterator[tuple[str, list[claims.Part], str]]
         yield f"... and {claims.FASTER} times as fast", speed, "times as fast from pixels to answer"
 
 
-def _ends(part: claims.Part) -> tuple[float, float, float]:
-    """The middle and both ends of its interval, in points or in times; the middle thrice for one seed."""
-    assert part.found
-    scale = 1 if part.title == claims.SPEED else 100
-    middle = part.found.get("mean", part.found.get("ratio"))
-    low, high = part.found["ci95"] or (middle, middle)
-    return scale * middle, scale * low, scale * high
-
-
 def _intervals(axes: Any, parts: list[claims.Part]) -> None:
     for row, part in enumerate(reversed(parts)):
-        scale = 1 if part.title == claims.SPEED else 100
-        axes.axvspan(scale * part.bound, 1e6, color="#e6f2ed", zorder=0)
-        axes.axvline(scale * part.bound, color="#0b6e4f", linewidth=1)
-        if part.found:
-            middle, low, high = _ends(part)
+        bound = part.scale * part.bound
+        axes.axvspan(bound, 1e6, color="#e6f2ed", zorder=0)
+        axes.axvline(bound, color="#0b6e4f", linewidth=1)
+        if part.ends:
+            middle, low, high = part.ends
             color = {True: "#0b6e4f", False: "#c8553d", None: OTHER}[part.holds]
             axes.plot([low, high], [row, row], color=color, linewidth=4, alpha=0.6, solid_capstyle="butt")
             axes.plot(middle, row, "o", color=color, markersize=6)
