@@ -3,8 +3,9 @@
 python tools/nano_artifacts.py [NAME ...]           # compare; exit code 4 for a file that differs
 python tools/nano_artifacts.py --write [NAME ...]   # record anew, for a change that is meant to change files
 
-w8a8 reads the plan in `tests/golden/nano`, so that no calibration of another processor comes in. Digests are of one
-version of each converter: what was recorded with others is not compared. Core AI's files differ from run to run.
+w8a8 reads the plan in `tests/golden/nano`, so that no calibration of another processor comes in; `--write` calibrates
+anew where that plan is of other weights. Digests are of one version of each converter: what was recorded with others is
+not compared. Core AI's files differ from run to run.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from edgevl.apps.jetson.bundle_files import sha256_file
 from edgevl.bundle.folder import Bundle
 from edgevl.bundle_export import export_bundle
-from edgevl.models.checkpoint import EMBEDDED
+from edgevl.embedded import EMBEDDED
+from edgevl.quantize.model_folder import quantize_model
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "nano"
 RECORD = GOLDEN / "artifacts.json"
@@ -63,6 +66,14 @@ def planned_model(folder: Path) -> Path:
     return model
 
 
+def renew_plan() -> None:
+    """Calibrate the embedded model anew if the recorded plan is of other weights."""
+    plan = GOLDEN / "quantization.json"
+    if json.loads(plan.read_text("utf-8"))["checkpoint_sha256"] != sha256_file(EMBEDDED / "model.safetensors"):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(quantize_model(out=Path(folder) / "nano").folder / plan.name, plan)
+
+
 def installed(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -89,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
     different = 0
+    if arguments.write:
+        renew_plan()
     for name in arguments.names or CASES:
         with tempfile.TemporaryDirectory() as folder:
             found = {"versions": converters(name), "files": digests(name, Path(folder))}
