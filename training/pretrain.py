@@ -34,7 +34,7 @@ RETRIEVAL_HEADS = "retrieval.safetensors"  # in a model folder; optional
 class PretrainObjective(nn.Module):
     """The core and the losses with their heads. `objective(batch) -> named losses` of those that have begun."""
 
-    def __init__(self, core: VisionLanguageCore | RegionVqaModel, losses: dict[str, nn.Module]):
+    def __init__(self, core: VisionLanguageCore | RegionVqaModel, losses: Mapping[str, nn.Module]):
         super().__init__()
         self.core, self.step = core, 0
         self.losses = nn.ModuleDict(losses)
@@ -73,7 +73,8 @@ def run(
     torch.manual_seed(recipe.seed)
     as_regions = recipe.detector is not None
     model = new_region_model(config, detector, recipe.regions) if detector and as_regions else build_model(config)
-    objective = PretrainObjective(model.core, build_losses(recipe, config, tokenizer, detector if as_regions else None))
+    losses = build_losses(recipe, config, tokenizer, detector if as_regions else None)
+    objective = PretrainObjective(model.core, losses)
     data, count = recipe.data, recipe.last_step * recipe.batch_size
     scenes = open_scenes(data.train, seed=data.seed, size=config.image_size)
     notes = Annotations(data.annotations, data.train, data.seed, count) if data.annotations else None
@@ -87,11 +88,12 @@ def run(
         if "mlm" in objective.losses:
             start_head_from_mlm(model, objective.losses["mlm"], tokenizer, ANSWERS)
         save_model(folder / "model", model, tokenizer, list(ANSWERS))
-        save_retrieval_heads(folder / "model", objective.losses)
+        begun = {name: loss for name, loss in losses.items() if loss.reading.after < recipe.last_step}
+        save_retrieval_heads(folder / "model", begun)
     return folder
 
 
-def save_retrieval_heads(model_folder: Path, losses: nn.ModuleDict) -> None:
+def save_retrieval_heads(model_folder: Path, losses: Mapping[str, nn.Module]) -> None:
     """Keep the heads of contrast and matching beside the model: with them it finds pictures, untuned or tuned."""
     if "itc" in losses and "itm" in losses:
         save_weights(model_folder / RETRIEVAL_HEADS, nn.ModuleDict({name: losses[name] for name in ("itc", "itm")}))
@@ -117,7 +119,7 @@ def start_head_from_mlm(
 
 def build_losses(
     recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer, eyes: LoadedDetector | None = None
-) -> dict[str, nn.Module]:
+) -> dict[str, PretrainingLoss]:
     """The recipe's losses by name; a weight of 0 switches one off. Those of a region-feature model know its `eyes`.
 
     Raises `InputError` for an unknown loss or option, and where none begins at once or one never does.

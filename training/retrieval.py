@@ -71,7 +71,7 @@ class RetrievalObjective(PretrainObjective):
 
     def save(self, folder: Path, tokenizer: Tokenizer) -> None:
         save_model(folder, self._model[0], tokenizer, list(ANSWERS))
-        save_retrieval_heads(folder, self.losses)
+        save_retrieval_heads(folder, dict(self.losses.items()))
 
 
 def recall(

@@ -52,6 +52,13 @@ def test_retrieval_starts_with_the_heads_of_pretraining(pretrained):
         retrieval_heads(loaded.config, pretrained)
 
 
+def test_heads_that_learned_nothing_are_not_kept(tmp_path, pretrain_values):
+    values = pretrain_values | {"steps": 2, "stop_after": 1}
+    values["losses"] = {**values["losses"], "itc": {"after": 1}}
+    folder = pretrain.run(parse_recipe(values, "test"), out=tmp_path / "pre") / "model"
+    assert not (folder / "retrieval.safetensors").exists() and load_model(folder).config.name
+
+
 def test_cls_becomes_mask_for_questions_only(pretrained):
     loaded = load_model(pretrained)
     words, tokenizer = loaded.model.core.text.words.weight, loaded.tokenizer

@@ -68,16 +68,14 @@ _READING: dict[str, Any] = {
 LOSSES: Registry[type[PretrainingLoss]] = Registry("loss")
 
 
-def make_losses(
-    options: Mapping[str, Mapping[str, Any]], registry: Registry[type[M]], *context: Any
-) -> dict[str, nn.Module]:
+def make_losses(options: Mapping[str, Mapping[str, Any]], registry: Registry[type[M]], *context: Any) -> dict[str, M]:
     """A recipe's losses by name, each built with `context` and its options; a weight of 0 switches one off.
 
     Those of pretraining also take the fields of `Reading`.
 
     Raises `InputError` for an unknown loss or option, or when none is left.
     """
-    built: dict[str, nn.Module] = {}
+    built: dict[str, M] = {}
     for name, given in options.items():
         kind = registry[name]
         parameters = [*inspect.signature(kind, eval_str=True).parameters.values()][len(context) :]
