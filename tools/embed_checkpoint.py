@@ -1,6 +1,6 @@
 """Make a fine-tuned run the embedded nano: weights, scores on every split, the curves, and the model card.
 
-    python tools/embed_checkpoint.py runs/pretrain_scenes_nano runs/finetune_scenes_nano runs/finetune_scenes_nano_focus
+    python tools/embed_checkpoint.py runs/pretrain_scenes_nano runs/finetune_scenes_nano
     python tools/embed_checkpoint.py runs/retrieval_scenes_nano     # a dual encoder: the embedded nano-retrieval
 
 Runs that begin at the embedded nano (`init=nano`) go on from its stages and its curves. The card holds only what is
@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="each stage, in order")
     parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="runs of other seeds, for the card")
     parser.add_argument("--machine", default=cpu_name(), help="what trained, for the card")
     parser.add_argument("--out", type=Path, help="default: the embedded model of its kind")
     args = parser.parse_args(argv)
@@ -74,11 +75,15 @@ def embed_answering(stages: list[dict[str, Any]], args: argparse.Namespace) -> N
     for name in FILES:
         shutil.copyfile(loaded.path / name, args.out / name)
     scores = measure(loaded, args.samples)
-    write_json(args.out / "training.json", loaded.training | {"scores": scores, "stages": stages})
+    seeds = [
+        seed_row(args.runs[-1], scores),
+        *(seed_row(run, measure(load_model(run / "model"), args.samples)) for run in args.beside),
+    ]
+    write_json(args.out / "training.json", loaded.training | {"scores": scores, "stages": stages, "seeds": seeds})
     fit_domain(args.out)
     curves = [EMBEDDED / "curves.png"] if earlier else []
     stack([*curves, draw_curves(args.runs, len(earlier))]).save(args.out / "curves.png")
-    (args.out / "README.md").write_text(render_card(loaded, scores, stages, args), encoding="utf-8")
+    (args.out / "README.md").write_text(render_card(loaded, scores, stages, seeds, args), encoding="utf-8")
     print(json.dumps({split: row["accuracy"] for split, row in scores.items()}, indent=1))
 
 
@@ -99,6 +104,12 @@ def measure(loaded: LoadedModel, samples: int) -> dict[str, Any]:
     return scores
 
 
+def seed_row(run: Path, scores: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of a seed: its number, accuracy per split, and of counting on `test`."""
+    found = {split: row["accuracy"] for split, row in scores.items()}
+    return {"seed": load_recipe(run / "recipe.yaml").seed, **found, "count": scores["test"]["per_kind"]["count"][0]}
+
+
 def earlier_stages(run: Path) -> list[dict[str, Any]]:
     """The stages of the embedded nano, if the run went on from there."""
     if load_recipe(run / "recipe.yaml").init != "nano":
@@ -116,7 +127,7 @@ def stage(run: Path) -> dict[str, Any]:
         "steps": recipe.steps,
         "batch_size": recipe.batch_size,
         "texts": recipe.data.texts,
-        "losses": list(recipe.losses),
+        "losses": [name for name, given in recipe.losses.items() if given.get("after", 0) < recipe.last_step],
         "precision": recipe.precision,
         "hours": round(recipe.last_step * recipe.batch_size / rate / 3600, 2),
     }
@@ -134,7 +145,7 @@ def draw_curves(runs: list[Path], earlier: int) -> io.BytesIO:
     from matplotlib import pyplot as plt
 
     panels = [] if earlier else [
-        (runs[0], "pretraining: language losses", ["mlm", "itm", "itc"]),
+        (runs[0], "pretraining: language losses", ["words.pictures", "words.twins", "mlm", "itm", "itc"]),
         (runs[0], "pretraining: visual losses", VISUAL),
     ]  # fmt: skip
     tuned = runs if earlier else runs[1:]
@@ -177,7 +188,11 @@ def _of_any_card(loaded: Loaded, stages: list[dict[str, Any]], args: argparse.Na
 
 
 def render_card(
-    loaded: LoadedModel, scores: dict[str, Any], stages: list[dict[str, Any]], args: argparse.Namespace
+    loaded: LoadedModel,
+    scores: dict[str, Any],
+    stages: list[dict[str, Any]],
+    seeds: list[dict[str, Any]],
+    args: argparse.Namespace,
 ) -> str:
     return jinja2.Template(CARD.read_text(encoding="utf-8")).render(
         **_of_any_card(loaded, stages, args),
@@ -185,6 +200,7 @@ def render_card(
         samples=args.samples,
         blind_scenes=BLIND_SCENES,
         scores=scores,
+        seeds=seeds,
         kinds=QUESTION_KINDS,
         losses=", ".join(stages[0]["losses"]),
         percent=lambda share: f"{100 * share:.1f}",

@@ -83,12 +83,14 @@ def run(
     if detector:
         samples = with_regions(samples, detector, recipe, data.train, count, recipe.regions, not as_regions, progress)
     criterion = Criterion(loss_weights(recipe.losses) | recipe.weights)
+    begun = {name: loss for name, loss in losses.items() if loss.reading.after < recipe.last_step}
+    if late := [name for name in losses if name not in begun]:
+        note(f"this run ends with step {recipe.last_step}, before these losses begin: {', '.join(late)}")
     with open_run(recipe, folder, resume):
         fit(Run(recipe, objective.train(), samples, criterion, folder, progress, note), resume)
         if "mlm" in objective.losses:
             start_head_from_mlm(model, objective.losses["mlm"], tokenizer, ANSWERS)
         save_model(folder / "model", model, tokenizer, list(ANSWERS))
-        begun = {name: loss for name, loss in losses.items() if loss.reading.after < recipe.last_step}
         save_retrieval_heads(folder / "model", begun)
     return folder
 
@@ -122,7 +124,7 @@ def build_losses(
 ) -> dict[str, PretrainingLoss]:
     """The recipe's losses by name; a weight of 0 switches one off. Those of a region-feature model know its `eyes`.
 
-    Raises `InputError` for an unknown loss or option, and where none begins at once or one never does.
+    Raises `InputError` for an unknown loss or option, and where none begins at once.
     """
     context = LossContext(config, tokenizer, CATEGORIES, {"color": COLORS, "size": SIZES})
     if eyes:
@@ -131,6 +133,4 @@ def build_losses(
     begins = {name: recipe.losses[name].get("after", 0) for name in losses}
     if min(begins.values()) > 0:
         raise InputError(f"losses: none begins with the first step: lower {' or '.join(f'{n}.after' for n in begins)}")
-    if late := [name for name, after in begins.items() if after >= recipe.steps]:
-        raise InputError(f"losses.{late[0]}.after: {begins[late[0]]} is not before the last of {recipe.steps} steps")
     return losses

@@ -55,7 +55,9 @@ def test_retrieval_starts_with_the_heads_of_pretraining(pretrained):
 def test_heads_that_learned_nothing_are_not_kept(tmp_path, pretrain_values):
     values = pretrain_values | {"steps": 2, "stop_after": 1}
     values["losses"] = {**values["losses"], "itc": {"after": 1}}
-    folder = pretrain.run(parse_recipe(values, "test"), out=tmp_path / "pre") / "model"
+    said: list[str] = []
+    folder = pretrain.run(parse_recipe(values, "test"), out=tmp_path / "pre", note=said.append) / "model"
+    assert said == ["this run ends with step 1, before these losses begin: itc"]
     assert not (folder / "retrieval.safetensors").exists() and load_model(folder).config.name
 
 
