@@ -130,7 +130,7 @@ def test_losses_begin_when_the_recipe_says(setup, pretrain_values):
         names.append({name.split(".")[0] for name in objective(batch)})
     assert names == [{"words"}] * 3 + [{"words", "mlm"}]
     recipe = parse_recipe(pretrain_values | {"losses": {"mlm": {"after": 1}}, "steps": 3}, "test")
-    with pytest.raises(InputError, match="lower mlm.after"):
+    with pytest.raises(InputError, match=r"lower mlm\.after"):
         build_losses(recipe, context.config, context.tokenizer)
 
 
