@@ -130,7 +130,6 @@ def build_losses(
     if eyes:
         context = LossContext(config, tokenizer, eyes.config.classes, eyes.config.attributes)
     losses = make_losses(recipe.losses, LOSSES, context)
-    begins = {name: recipe.losses[name].get("after", 0) for name in losses}
-    if min(begins.values()) > 0:
-        raise InputError(f"losses: none begins with the first step: lower {' or '.join(f'{n}.after' for n in begins)}")
+    if all(loss.reading.after for loss in losses.values()):
+        raise InputError(f"losses: none begins with the first step: lower {' or '.join(f'{n}.after' for n in losses)}")
     return losses
