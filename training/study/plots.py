@@ -85,10 +85,10 @@ def _panels(claim: claims.Claim) -> Iterator[tuple[str, list[claims.Part], str]]
 
 
 def _intervals(axes: Any, parts: list[claims.Part]) -> None:
+    bound = parts[0].scale * parts[0].bound  # of all parts in a panel
+    axes.axvspan(bound, 1e6, color="#e6f2ed", zorder=0)
+    axes.axvline(bound, color="#0b6e4f", linewidth=1)
     for row, part in enumerate(reversed(parts)):
-        bound = part.scale * part.bound
-        axes.axvspan(bound, 1e6, color="#e6f2ed", zorder=0)
-        axes.axvline(bound, color="#0b6e4f", linewidth=1)
         if part.ends:
             middle, low, high = part.ends
             color = {True: "#0b6e4f", False: "#c8553d", None: OTHER}[part.holds]
